@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; both set everything up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+WORKDIR ?= demo_run
+
+.PHONY: demo test test-fast lint format types bench lock setup clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Make .venv with the locked dependencies (about a minute)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"ipad_jax needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; try make PYTHON=python3.11")'
+	@echo "[set-up 1/3] virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "[set-up 2/3] $$(wc -l < requirements.lock) locked packages (about 300 MB to download, 1.1 GB on disk)"
+	@start=$$(date +%s); $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock && echo "             done in $$(( $$(date +%s) - start )) s"
+	@echo "[set-up 3/3] ipad_jax itself, editable"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes after set-up)
+	@$(BIN)/ipad-jax demo --workdir $(WORKDIR)
+
+test: setup lint types ## Lint, types and every test (under 30 minutes on 2 cores)
+	@echo "[tests] all of them, slow ones included"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
+
+test-fast: setup ## Only the tests under 30 seconds each
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+lint: setup ## ruff
+	@echo "[lint] ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: setup ## ruff, in place
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: setup ## pyright
+	@echo "[types] pyright" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+bench: setup ## Ratios against other ways of doing the same
+	@$(BIN)/ipad-jax bench
+
+lock: ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --extra dev \
+	  --no-header --no-annotate --no-emit-index-url --upgrade --quiet pyproject.toml -o requirements.lock
+
+clean: ## Remove .venv and caches (never a run folder)
+	rm -rf $(VENV) .pytest_cache .ruff_cache
