@@ -1,0 +1,65 @@
+"""The command line: `ipad-jax COMMAND ...`. Thin: each command is one module's `main(argv) -> exit status`."""
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "demo": "render a machine, train, evaluate, write a report: the whole system in six minutes",
+    "prepare": "build a dataset (ipad, mad, video_folder, factory) that training reads",
+    "validate": "check a downloaded archive or your own folders before preparing them",
+    "train": "train a config; the same --workdir resumes",
+    "evaluate": "score a test split: scores, metrics, report",
+    "detect": "mark faults in any video, folder of frames or camera",
+}
+
+
+def usage() -> str:
+    """The help text: one line a command."""
+    lines = ["usage: ipad-jax COMMAND [ARGUMENTS]", "", "commands:"]
+    lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    lines += ["", "`ipad-jax COMMAND --help` shows a command's arguments; the README has recipes."]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+      argv: arguments without the program's name; the process's own by default.
+
+    Returns:
+      The exit status: 0 done, 1 the input or run is at fault (one line on stderr says what), 2 usage.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in COMMANDS:
+        print(f"ipad-jax: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    _parse_absl_flags()
+    module = importlib.import_module(f"ipad_jax.{name}")
+    try:
+        return module.main(rest)
+    except BrokenPipeError:  # `ipad-jax ... | head`
+        return 0
+    except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
+        if os.environ.get("IPAD_JAX_TRACEBACK"):
+            raise
+        print(f"ipad-jax {name}: {error}", file=sys.stderr)
+        print("(IPAD_JAX_TRACEBACK=1 shows where this was raised)", file=sys.stderr)
+        return 1
+
+
+def _parse_absl_flags() -> None:
+    """grain's worker processes read an absl flag, which raises unless flags were parsed once."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["ipad-jax"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
