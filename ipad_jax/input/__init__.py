@@ -1,0 +1,1 @@
+"""Frames in, clips out: prepared datasets, video files, cameras. Never imports jax."""

@@ -1,0 +1,247 @@
+"""Clips of consecutive frames cut at read time: shuffled for training, in order for evaluation.
+
+Training batches are random access by step: the batch of a step depends on the seed and the step
+alone, so resuming needs no iterator state, and any number of workers gives the same batches (grain
+iterator state saved with one number of workers resumes silently wrong with another, FACTS 5).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from ipad_jax.input.source import FrameSource
+from ipad_jax.input.split import Segment
+
+Batch = dict[str, np.ndarray]
+
+_NUM_STEPS = 2**40  # "for ever": grain wants a length
+_THREADS = 4  # readers a process; decoding releases the interpreter lock
+_PREFETCH = 4  # batches ready ahead in a process
+
+
+def clip_starts(length: int, clip_len: int, stride: int = 1) -> np.ndarray:
+    """First frames of clips that together cover `length` frames.
+
+    Every stride-th frame; if the last clip stops short of the end, one more ends there.
+
+    Returns:
+      [n] int32, ascending; empty if length < clip_len.
+
+    Raises:
+      ValueError: stride outside 1..clip_len: frames between clips would never be seen.
+    """
+    if not 1 <= stride <= clip_len:
+        raise ValueError(
+            f"stride={stride} must be in 1..{clip_len} (clip_len), or frames are lost."
+        )
+    last = length - clip_len
+    if last < 0:
+        return np.empty(0, np.int32)
+    starts = np.arange(0, last + 1, stride, dtype=np.int32)
+    return starts if starts[-1] == last else np.append(starts, np.int32(last))
+
+
+def clip_index(
+    segments: Sequence[Segment], clip_len: int, stride: int = 1
+) -> tuple[np.ndarray, list[Segment]]:
+    """All clips of some segments; none crosses a segment's end.
+
+    Returns:
+      [n, 2] int32 of (video, first frame), and the segments too short for one clip.
+    """
+    rows, skipped = [], []
+    for segment in segments:
+        starts = clip_starts(segment.length, clip_len, stride) + segment.start
+        rows.append(np.stack([np.full_like(starts, segment.video), starts], axis=1))
+        if not len(starts):
+            skipped.append(segment)
+    index = np.concatenate(rows) if rows else np.empty((0, 2))
+    return index.astype(np.int32), skipped
+
+
+def describe_skipped(source: FrameSource, skipped: Sequence[Segment], clip_len: int) -> str:
+    """A line that counts and names the videos too short for one clip; "" if there are none."""
+    if not skipped:
+        return ""
+    names = ", ".join(f"{source.videos[s.video].name} ({s.length})" for s in skipped[:10])
+    more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+    return f"{len(skipped)} shorter than a clip of {clip_len} frames, not used: {names}{more}"
+
+
+def train_batches(
+    source: FrameSource,
+    segments: Sequence[Segment],
+    *,
+    clip_len: int,
+    batch_size: int,
+    seed: int,
+    first_step: int = 1,
+    num_workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Endless shuffled batches; one pass over all stride-1 clips is an epoch of the paper.
+
+    Args:
+      source: the split's frames.
+      segments: the parts of it to train on.
+      clip_len: frames of a clip.
+      batch_size: clips of a global batch, over all processes.
+      seed: fixes the order; each epoch has its own.
+      first_step: step of the first batch, counted from 1: a run resumed after step n passes n + 1.
+      num_workers: processes that decode ahead; 0 uses threads of this one. A cached source needs
+        none (nothing is left to decode) and gets none.
+      process_index: which contiguous block of every global batch's rows to read.
+      process_count: number of such blocks.
+
+    Returns:
+      Iterator of {"clip": [b, t, h, w, 3] uint8 RGB, "video": [b] int32, "first_frame": [b] int32,
+      "phase": [b] float32 of the first frame, NaN unknown} with b = batch_size / process_count.
+
+    Raises:
+      ValueError: no clip at all, or a size, step or process number that cannot be.
+    """
+    index, skipped = clip_index(segments, clip_len)
+    if not len(index):
+        raise ValueError(
+            f"{source.path}: no clip of {clip_len} frames in split {source.split!r}: "
+            + (describe_skipped(source, skipped, clip_len) or "it holds no videos")
+            + ". Record longer videos or lower data.clip_len."
+        )
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size={batch_size} must be a positive multiple of the {process_count} processes."
+        )
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index={process_index} must be in 0..{process_count - 1}.")
+    if first_step < 1:
+        raise ValueError(f"first_step={first_step} must be at least 1: steps are counted from 1.")
+    batches = _TrainBatches(source, index, clip_len, batch_size, seed, process_index, process_count)
+    return _iterate(batches, first_step, 0 if source.is_cached else num_workers)
+
+
+def _iterate(batches: "_TrainBatches", first_step: int, num_workers: int) -> Iterator[Batch]:
+    """Reads ahead by threads or workers, and takes them down when the consumer stops."""
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_PREFETCH)
+    dataset = grain.MapDataset.source(batches)[first_step - 1 :].to_iter_dataset(options)
+    if num_workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+class _TrainBatches:
+    """Random access: item s - 1 is this process's rows of the global batch of step s."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        index: np.ndarray,
+        clip_len: int,
+        batch_size: int,
+        seed: int,
+        process_index: int,
+        process_count: int,
+    ):
+        self.source = source
+        self.index = index
+        self.clip_len = clip_len
+        self.batch_size = batch_size
+        self.rows = batch_size // process_count
+        self.offset = process_index * self.rows
+        # grain's epoch e uses seed + e: unhashed, run seed 1 would be run seed 0 one epoch later.
+        hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self.order = grain.MapDataset.range(len(index)).shuffle(seed=hashed).repeat()
+
+    def __len__(self) -> int:
+        return _NUM_STEPS
+
+    def __getitem__(self, item: int) -> Batch:
+        first = item * self.batch_size + self.offset
+        chosen = [self.order[first + row] for row in range(self.rows)]
+        return read_clips(self.source, self.index[chosen], self.clip_len)
+
+
+def read_clips(source: FrameSource, rows: np.ndarray, clip_len: int) -> Batch:
+    """Reads the clips of some rows of `clip_index`, each decoded once."""
+    clips, phases = zip(*(source.clip(int(v), int(f), clip_len) for v, f in rows))
+    return {
+        "clip": np.stack(clips),
+        "video": np.ascontiguousarray(rows[:, 0], np.int32),
+        "first_frame": np.ascontiguousarray(rows[:, 1], np.int32),
+        "phase": np.array(phases, np.float32),
+    }
+
+
+def eval_batches(
+    source: FrameSource,
+    segments: Sequence[Segment],
+    *,
+    clip_len: int,
+    stride: int,
+    batch_size: int,
+) -> Iterator[Batch]:
+    """All clips of some segments in order, every frame covered and decoded once.
+
+    The last clip of a segment ends with it. The last batch is padded with copies of its last clip.
+
+    Args:
+      source: the split's frames.
+      segments: what to cover; one too short for a clip is left out (`clip_index` names them).
+      clip_len: frames of a clip.
+      stride: frames between clips, 1..clip_len.
+      batch_size: clips of every batch.
+
+    Returns:
+      Iterator of batches as in `train_batches`, with "valid": [b] bool, False where padded.
+    """
+    clip_starts(clip_len, clip_len, stride)  # checks the stride now, not at the first batch
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1.")
+    return _eval_batches(source, segments, clip_len, stride, batch_size)
+
+
+def _eval_batches(
+    source: FrameSource, segments: Sequence[Segment], clip_len: int, stride: int, batch_size: int
+) -> Iterator[Batch]:
+    rows: list[tuple[np.ndarray, int, int, float]] = []
+    for row in _eval_clips(source, segments, clip_len, stride):
+        rows.append(row)
+        if len(rows) == batch_size:
+            yield _stack(rows, batch_size)
+            rows = []
+    if rows:
+        yield _stack(rows, batch_size)
+
+
+def _eval_clips(
+    source: FrameSource, segments: Sequence[Segment], clip_len: int, stride: int
+) -> Iterator[tuple[np.ndarray, int, int, float]]:
+    """Clips in order, keeping the frames that the next clip shares."""
+    phase = source.column("phase")
+    for segment in segments:
+        window = source.frames(segment.video, range(0))
+        seen = segment.start  # frames before it have been decoded
+        for start in (clip_starts(segment.length, clip_len, stride) + segment.start).tolist():
+            new = source.frames(segment.video, range(seen, start + clip_len))
+            window = np.concatenate([window, new])[-clip_len:]
+            seen = start + clip_len
+            yield window, segment.video, start, float(phase[segment.video][start])
+
+
+def _stack(rows: list[tuple[np.ndarray, int, int, float]], batch_size: int) -> Batch:
+    """Rows to a batch of constant size."""
+    valid = np.arange(batch_size) < len(rows)
+    rows = rows + rows[-1:] * (batch_size - len(rows))
+    clips, videos, first_frames, phases = zip(*rows)
+    return {
+        "clip": np.stack(clips),
+        "video": np.array(videos, np.int32),
+        "first_frame": np.array(first_frames, np.int32),
+        "phase": np.array(phases, np.float32),
+        "valid": valid,
+    }
