@@ -1,0 +1,1 @@
+"""The IPAD video detector."""

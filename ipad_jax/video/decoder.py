@@ -1,0 +1,125 @@
+"""The decoder: transposed 3-D convolutions from features back to pixels (IPAD paper, sec. 4.1).
+
+The layers are those of IPAD's code, model/reconstruction_model.py, VST3DDecoder: kernel 3, padding 1,
+output padding 1 on strided axes, BatchNorm and LeakyReLU 0.2 after each but the last, tanh at the end.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ipad_jax.nn.conv3d import Method, Strides, conv_transpose3d
+
+BATCH_NORM_MOMENTUM = 0.9  # of the old value: PyTorch's 0.1 of the new; flax has 0.99
+BATCH_NORM_EPSILON = 1e-5
+LEAKY_SLOPE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Channels and strides of the layers; the defaults are the published decoder (8.30M).
+
+    Raises:
+        ValueError: lengths or strides that cannot be built.
+    """
+
+    channels: tuple[int, ...] = (256, 256, 128, 96)  # after each layer but the last, which gives 3
+    strides: tuple[Strides, ...] = (
+        (2, 2, 2),
+        (2, 2, 2),
+        (1, 2, 2),
+        (1, 2, 2),
+        (1, 2, 2),
+    )  # t, h, w
+
+    def __post_init__(self):
+        object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "strides", tuple(tuple(s) for s in self.strides))
+        if len(self.strides) != len(self.channels) + 1:
+            raise ValueError(
+                f"DecoderConfig: {len(self.strides)} strides for {len(self.channels)} hidden "
+                "channels; strides needs one entry more, for the last layer (3 channels)."
+            )
+        if any(len(s) != 3 or any(v not in (1, 2) for v in s) for s in self.strides):
+            raise ValueError(
+                f"DecoderConfig.strides={self.strides} must be (t, h, w) triples of 1 or 2."
+            )
+        if any(not isinstance(c, int) or c < 1 for c in self.channels):
+            raise ValueError(f"DecoderConfig.channels={self.channels} must be positive integers.")
+
+    @property
+    def total_stride(self) -> Strides:
+        """How much larger the output is than the input (t, h, w)."""
+        total = [1, 1, 1]
+        for stride in self.strides:
+            total = [a * b for a, b in zip(total, stride)]
+        return tuple(total)  # type: ignore[return-value]
+
+
+class ConvTranspose3d(nnx.Module):
+    """Transposed convolution with bias: [b, t, h, w, cin] -> [b, t*st, h*sh, w*sw, cout]."""
+
+    def __init__(
+        self, cin: int, cout: int, strides: Strides, *, dtype: Any, method: Method | None,
+        rngs: nnx.Rngs,
+    ):  # fmt: skip
+        self.strides = strides
+        self.dtype = dtype
+        self.method: Method | None = method
+        # Our choice: variance 1 / (inputs that meet in one output); PyTorch's default divides by
+        # cout * 27, which saturates the tanh of the last layer (cout = 3).
+        meeting = cin * 27 / (strides[0] * strides[1] * strides[2])
+        init = nnx.initializers.normal(meeting**-0.5)
+        self.kernel = nnx.Param(init(rngs.params(), (3, 3, 3, cin, cout)))
+        self.bias = nnx.Param(jnp.zeros(cout))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(self.dtype)
+        x = conv_transpose3d(x.astype(self.dtype), kernel, self.strides, method=self.method)
+        return x + self.bias[...].astype(self.dtype).reshape(1, 1, 1, 1, -1)
+
+
+class Decoder(nnx.Module):
+    """Features to pixels.
+
+    Args:
+        cfg: channels and strides.
+        features: channels of the input.
+        dtype: of the convolutions; BatchNorm's statistics and the tanh are float32.
+        method: how to compute the transposed convolutions; None chooses by backend.
+
+    Call: [b, t, h, w, features] -> float32 [b, t*st, h*sh, w*sw, 3] in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        cfg: DecoderConfig,
+        features: int,
+        *,
+        dtype: Any = jnp.float32,
+        method: Method | None = None,
+        rngs: nnx.Rngs,
+    ):
+        sizes = [features, *cfg.channels, 3]
+        self.convs = nnx.List(
+            ConvTranspose3d(cin, cout, strides, dtype=dtype, method=method, rngs=rngs)
+            for cin, cout, strides in zip(sizes[:-1], sizes[1:], cfg.strides)
+        )
+        self.norms = nnx.List(
+            nnx.BatchNorm(
+                channels,
+                momentum=BATCH_NORM_MOMENTUM,
+                epsilon=BATCH_NORM_EPSILON,
+                dtype=jnp.float32,
+                rngs=rngs,
+            )
+            for channels in cfg.channels
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for conv, norm in zip(list(self.convs)[:-1], self.norms):
+            x = jax.nn.leaky_relu(norm(conv(x)), LEAKY_SLOPE)
+        return jnp.tanh(self.convs[-1](x).astype(jnp.float32))

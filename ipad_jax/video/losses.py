@@ -1,0 +1,51 @@
+"""Losses of the video model, in float32 (IPAD, train.py: MSE + 0.0002 entropy + 0.02 period)."""
+
+import jax
+import jax.numpy as jnp
+
+ENTROPY_WEIGHT = 0.0002  # train.py of IPAD's code
+PERIOD_WEIGHT = 0.02
+
+
+def reconstruction_loss(reconstruction: jax.Array, clip: jax.Array) -> jax.Array:
+    """Mean squared error over everything, values in [-1, 1]: two [b, t, h, w, 3] -> []."""
+    return jnp.mean(jnp.square(reconstruction.astype(jnp.float32) - clip.astype(jnp.float32)))
+
+
+def attention_entropy(attention: jax.Array) -> jax.Array:
+    """Mean over tokens of the entropy over slots, in nats: [b, n, M] -> []."""
+    attention = attention.astype(jnp.float32)
+    return -jnp.mean(jnp.sum(attention * jnp.log(attention + 1e-12), axis=-1))
+
+
+def phase_class(phase: jax.Array, num_classes: int) -> jax.Array:
+    """Class floor(num_classes * phase) of a phase in [0, 1): float [b] -> int32 [b]; NaN gives 0."""
+    classes = jnp.floor(jnp.nan_to_num(phase) * num_classes).astype(jnp.int32)
+    return jnp.clip(classes, 0, num_classes - 1)
+
+
+def known_mean(values: jax.Array, known: jax.Array) -> jax.Array:
+    """Mean of [b] over the known ones, bool [b]; 0 where none is."""
+    return jnp.sum(jnp.where(known, values, 0.0)) / jnp.maximum(jnp.sum(known), 1)
+
+
+def period_loss(phase_logits: jax.Array, phase: jax.Array) -> jax.Array:
+    """Cross-entropy against the class of the clip's first frame, mean over known phases.
+
+    Args:
+        phase_logits: [b, classes] float.
+        phase: float32 [b] in [0, 1), NaN where unknown: such a sample has no loss.
+
+    Returns:
+        float32 []; 0 where no phase of the batch is known.
+    """
+    target = phase_class(phase, phase_logits.shape[-1])
+    log_probability = jax.nn.log_softmax(phase_logits.astype(jnp.float32), axis=-1)
+    loss = -jnp.take_along_axis(log_probability, target[:, None], axis=-1)[:, 0]
+    return known_mean(loss, jnp.isfinite(phase))
+
+
+def phase_error(predicted: jax.Array, phase: jax.Array) -> jax.Array:
+    """Mean circular distance in cycles, over known phases: two float32 [b] -> [], at most 0.5."""
+    gap = jnp.abs(predicted - jnp.nan_to_num(phase))
+    return known_mean(jnp.minimum(gap, 1.0 - gap), jnp.isfinite(phase))
