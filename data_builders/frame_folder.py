@@ -1,0 +1,482 @@
+"""Reader of IPAD's folder layout, with optional sidecar files; knows nothing of TFDS.
+
+    <scene>/training/frames/<NN>/<frame>.jpg      normal only; in IPAD one folder is one cycle
+    <scene>/testing/frames/<NN>/<frame>.jpg
+    <scene>/test_label/<NNN>.npy                  one 0/1 a frame, 1 = anomalous
+
+Frame numbers are contiguous and sorted as numbers, since zero padding differs between folders.
+Sidecars, which IPAD lacks and the rendered machines (`factory`) carry:
+
+    <scene>/scene.json                            {"fps", "kinds", "cycle_frames", ...}
+    <scene>/{training,testing}/annotations/<NN>.npz   phase float32, cycle int32, kind int8 [n]
+    <scene>/testing/masks/<NN>/<frame>.png        0/255, only for frames with a visible fault
+
+Layout of IPAD: paper section 3; file names from several published loaders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+IGNORED_FILES = ("thumbs.db", "desktop.ini")  # and every hidden file
+FAR_SHORTER = (
+    0.5  # of the scene's median: such a folder cannot hold a whole cycle (S05/training/19)
+)
+SPLIT_FOLDERS = {"train": "training", "test": "testing"}
+
+Cycle = float | Literal["folder"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One frame before it is loaded; `load` returns [h, w, 3] uint8 BGR and may run in a thread."""
+
+    load: Callable[[], np.ndarray]
+    label: int = -1
+    phase: float = float("nan")
+    kind: int = -1
+    cycle: int = -1
+    load_mask: Callable[[], np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with one file or folder, said so that a person can mend it."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class DataError(ValueError):
+    """The data cannot be used; `problems` names every file."""
+
+    def __init__(self, problems: Sequence[Problem], shown: int = 20):
+        self.problems = tuple(problems)
+        lines = [f"  {problem}" for problem in self.problems[:shown]]
+        if len(self.problems) > shown:
+            lines.append(f"  ... and {len(self.problems) - shown} more")
+        super().__init__("The data cannot be used:\n" + "\n".join(lines))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FolderVideo:
+    """One folder of frames; every array has one entry a frame.
+
+    label int8 (-1 unknown), phase float32 in [0, 1) (NaN unknown), kind int8 (0 normal, -1
+    unknown), cycle int32 (-1 unknown); `num_labels` is None where no label file was found.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    fps: float
+    label: np.ndarray
+    phase: np.ndarray
+    kind: np.ndarray
+    cycle: np.ndarray
+    masks: dict[int, Path]
+    cycle_frames: float | None = None
+    num_labels: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def mislabelled(self) -> bool:
+        return self.num_labels is not None and self.num_labels != len(self.paths)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames in order, images not loaded yet."""
+        for i, path in enumerate(self.paths):
+            mask = self.masks.get(i)
+            yield Frame(
+                load=partial(read_image, path),
+                load_mask=None if mask is None else partial(read_image, mask),
+                label=int(self.label[i]),
+                phase=float(self.phase[i]),
+                kind=int(self.kind[i]),
+                cycle=int(self.cycle[i]),
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """A scene read from disk; `description` is scene.json as it stands ({} without one)."""
+
+    path: Path
+    kinds: tuple[str, ...]
+    train: tuple[FolderVideo, ...]
+    test: tuple[FolderVideo, ...]
+    description: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def mislabelled(self) -> tuple[str, ...]:
+        """Names of test folders whose label count disagrees with their frames."""
+        return tuple(video.name for video in self.test if video.mislabelled)
+
+
+def read_scene(
+    path: Path, *, fps: float | None = None, cycle: Cycle = None, require_labels: bool = False
+) -> Scene:
+    """Reads one scene folder, raising on everything that would build a wrong dataset.
+
+    Args: as `scan_scene`.
+    Returns: the scene, at least one split not empty.
+    Raises: DataError naming every file that is wrong; label counts that disagree are no error
+        (IPAD has eleven such folders), see `Scene.mislabelled`.
+    """
+    scene, problems = scan_scene(path, fps=fps, cycle=cycle, require_labels=require_labels)
+    if problems:
+        raise DataError(problems)
+    return scene
+
+
+def scan_scene(
+    path: Path, *, fps: float | None = None, cycle: Cycle = None, require_labels: bool = False
+) -> tuple[Scene, list[Problem]]:
+    """Reads one scene folder without opening an image, collecting every problem.
+
+    Args:
+        path: folder that holds training/ and testing/ (one of them may be absent).
+        fps: frames a second; scene.json's where None.
+        cycle: "folder" where a training folder is exactly one cycle; seconds where every folder
+            starts at a cycle's start; None where sidecars say it or nothing is known.
+        require_labels: whether a test folder without labels is a problem.
+    Returns: the scene as far as it could be read, and the problems.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    if not path.is_dir():
+        scene = Scene(path, ("normal",), (), ())
+        return scene, [Problem(path, "no such folder; expected training/ and testing/ in it")]
+    description = _read_description(path, problems)
+    kinds = tuple(description.get("kinds", ("normal",)))
+    fps = fps or description.get("fps")
+    if fps is None or not np.isfinite(fps) or fps <= 0:
+        problems.append(
+            Problem(path, f"fps is {fps}; frame folders need a positive rate, give one (--fps)")
+        )
+        fps = 1.0
+    videos: dict[str, list[FolderVideo]] = {}
+    for split, folder in SPLIT_FOLDERS.items():
+        videos[split] = [
+            _read_folder(path, split, entry, float(fps), len(kinds), problems)
+            for entry in _frame_folders(path / folder / "frames", problems)
+        ]
+    if not videos["train"] and not videos["test"]:
+        problems.append(
+            Problem(
+                path, "holds no frames; expected training/frames/NN/<n>.jpg or testing/frames/..."
+            )
+        )
+    _check_labels(path, videos["test"], require_labels, problems)
+    train, test = _with_cycles(videos["train"], videos["test"], cycle, description)
+    return Scene(path, kinds, tuple(train), tuple(test), description), problems
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Reads an image file whole, or says what is wrong with it.
+
+    Returns: [h, w, 3] uint8 BGR; grey and 16-bit files are converted.
+    Raises: ValueError on a zero-byte, truncated or non-image file (OpenCV alone returns a
+        truncated JPEG with a grey rest and no error).
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    if not data:
+        raise ValueError(f"{path}: is empty (0 bytes); copy the file again")
+    # The end marker must follow the last scan's start; an embedded thumbnail has its own marker.
+    jpeg = data.startswith(b"\xff\xd8")
+    if jpeg and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ValueError(f"{path}: truncated JPEG ({len(data)} bytes); copy the file again")
+    if data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]:
+        raise ValueError(f"{path}: truncated PNG ({len(data)} bytes); copy the file again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(
+            f"{path}: not an image ({len(data)} bytes beginning {data[:4]!r}); "
+            f"expected one of {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return image
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Reads 0/1 labels.
+
+    Returns: int8 [n] of 0 and 1.
+    Raises: ValueError where it is no such array; objects are never unpickled.
+    """
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"not a plain array of numbers ({error}); expected a 1-D .npy of 0 and 1, "
+            "files holding Python objects are never opened"
+        ) from error
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"holds {getattr(labels, 'dtype', type(labels))}; expected numbers 0 and 1"
+        )
+    labels = np.squeeze(labels)
+    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+        found = np.unique(labels)[:5].tolist()
+        raise ValueError(f"shape {labels.shape}, values {found}; expected 1-D, only 0 and 1")
+    return labels.astype(np.int8)
+
+
+def _frame_folders(root: Path, problems: list[Problem]) -> list[Path]:
+    """Folders of one split in numeric order, else by name."""
+    if not root.is_dir():
+        if root.parent.is_dir():
+            problems.append(Problem(root, "no such folder; expected one folder of frames a video"))
+        return []
+    folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if not folders:
+        problems.append(Problem(root, "is empty; expected one folder of frames a video"))
+    folders.sort(key=lambda p: (int(p.name) if p.name.isdigit() else -1, p.name))
+    return folders
+
+
+def _numbered(folder: Path, problems: list[Problem]) -> list[tuple[int, Path]]:
+    """Frame files with their numbers, in numeric order; reports gaps, strangers and twins."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.lower() in IGNORED_FILES:
+            continue
+        match = re.search(r"(\d+)$", path.stem)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not match:
+            problems.append(Problem(path, "is no numbered image (such as 0012.jpg); take it away"))
+            continue
+        number = int(match[1])
+        if number in found:
+            problems.append(
+                Problem(path, f"has the same frame number as {found[number].name}; keep one")
+            )
+            continue
+        if path.stat().st_size == 0:
+            problems.append(Problem(path, "is empty (0 bytes); copy the file again"))
+        found[number] = path
+    return sorted(found.items())
+
+
+def _read_folder(
+    scene: Path, split: str, folder: Path, fps: float, num_kinds: int, problems: list[Problem]
+) -> FolderVideo:
+    """One folder with its labels and sidecars."""
+    files = _numbered(folder, problems)
+    numbers = [number for number, _ in files]
+    n = len(files)
+    if not files:
+        problems.append(Problem(folder, "holds no frames; expected 0.jpg, 1.jpg, ..."))
+    elif numbers[-1] - numbers[0] + 1 != n:
+        missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
+        problems.append(
+            Problem(
+                folder,
+                f"gap in frame numbers: {numbers[0]}..{numbers[-1]} but {n} files, missing "
+                f"{_ranges(missing)}; restore them or split the folder in two",
+            )
+        )
+    known = 0 if split == "train" else -1
+    label = np.full(n, known, np.int8)
+    kind = np.full(n, known, np.int8)
+    num_labels = None
+    if split == "test" and (label_file := _label_file(scene, folder.name)):
+        try:
+            found = read_labels(label_file)
+        except ValueError as error:
+            problems.append(Problem(label_file, str(error)))
+        else:
+            num_labels = len(found)
+            label[:num_labels] = found[:n]  # label i belongs to frame i; surplus dropped
+            kind[label == 0] = 0
+    phase = np.full(n, np.nan, np.float32)
+    cycle = np.full(n, -1, np.int32)
+    sidecar = scene / SPLIT_FOLDERS[split] / "annotations" / f"{folder.name}.npz"
+    if sidecar.is_file():
+        try:
+            phase, cycle, kind = _read_annotations(sidecar, n, num_kinds)
+        except ValueError as error:
+            problems.append(Problem(sidecar, str(error)))
+    masks = {}
+    mask_folder = scene / SPLIT_FOLDERS[split] / "masks" / folder.name
+    if mask_folder.is_dir():
+        index = {number: i for i, number in enumerate(numbers)}
+        for number, path in _numbered(mask_folder, problems):
+            if number not in index:
+                problems.append(Problem(path, "is a mask of a frame that does not exist"))
+            else:
+                masks[index[number]] = path
+    return FolderVideo(
+        name=folder.name,
+        paths=tuple(path for _, path in files),
+        fps=fps,
+        label=label,
+        phase=phase,
+        kind=kind,
+        cycle=cycle,
+        masks=masks,
+        num_labels=num_labels,
+    )
+
+
+def _label_file(scene: Path, name: str) -> Path | None:
+    """test_label/<NNN>.npy of folder <NN>, whatever the padding."""
+    folder = scene / "test_label"
+    if not folder.is_dir():
+        return None
+    for path in sorted(folder.glob("*.npy")):
+        if path.stem == name or (
+            path.stem.isdigit() and name.isdigit() and int(path.stem) == int(name)
+        ):
+            return path
+    return None
+
+
+def _check_labels(
+    scene: Path, test: Sequence[FolderVideo], require: bool, problems: list[Problem]
+) -> None:
+    """Labels without a folder always, folders without labels where required."""
+    folder = scene / "test_label"
+    matched = set()
+    unlabelled = []
+    for video in test:
+        path = _label_file(scene, video.name)
+        if path is None:
+            unlabelled.append(video.name)
+        else:
+            matched.add(path.name)
+    if folder.is_dir():
+        for path in sorted(folder.glob("*.npy")):
+            if path.name not in matched:
+                problems.append(
+                    Problem(path, "labels a test folder that is missing from testing/frames/")
+                )
+    if require and unlabelled:
+        problems.append(
+            Problem(
+                folder,
+                f"no labels for test folder {', '.join(unlabelled)}; expected "
+                f"{int(unlabelled[0]):03d}.npy and so on"
+                if unlabelled[0].isdigit()
+                else f"no labels for test folder {', '.join(unlabelled)}",
+            )
+        )
+
+
+def _read_description(scene: Path, problems: list[Problem]) -> dict[str, Any]:
+    """scene.json, {} where there is none."""
+    path = scene / "scene.json"
+    if not path.is_file():
+        return {}
+    try:
+        description = json.loads(path.read_text())
+    except ValueError as error:
+        problems.append(Problem(path, f"is no JSON ({error}); repair or remove it"))
+        return {}
+    if not isinstance(description, dict) or description.get("kinds", ["normal"])[:1] != ["normal"]:
+        problems.append(Problem(path, 'expected an object whose "kinds" begin with "normal"'))
+        return {}
+    return description
+
+
+def _read_annotations(
+    path: Path, n: int, num_kinds: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """phase, cycle, kind of one folder."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            phase = np.asarray(arrays["phase"], np.float32)
+            cycle = np.asarray(arrays["cycle"], np.int32)
+            kind = np.asarray(arrays["kind"], np.int8)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"cannot be read ({error}); expected phase, cycle, kind") from error
+    for name, array in (("phase", phase), ("cycle", cycle), ("kind", kind)):
+        if array.shape != (n,):
+            raise ValueError(f"{name} has shape {array.shape}; expected ({n},), one a frame")
+    if not (np.isnan(phase) | ((phase >= 0) & (phase < 1))).all():
+        raise ValueError("phase leaves [0, 1)")
+    if n and (kind.min() < -1 or kind.max() >= num_kinds):
+        raise ValueError(f"kind {kind.min()}..{kind.max()}; scene.json names {num_kinds} kinds")
+    return phase, cycle, kind
+
+
+def _with_cycles(
+    train: list[FolderVideo],
+    test: list[FolderVideo],
+    cycle: Cycle,
+    description: dict[str, Any],
+) -> tuple[list[FolderVideo], list[FolderVideo]]:
+    """Fills in cycle_frames, and phase and cycle where no sidecar gave them."""
+    replace = dataclasses.replace
+    if cycle == "folder":
+        lengths = [len(video) for video in train if len(video)]
+        median = float(np.median(lengths)) if lengths else None
+        out = []
+        for video in train:
+            n = len(video)
+            if median is None or n < FAR_SHORTER * median:
+                out.append(video)
+                continue
+            phase = np.arange(n, dtype=np.float32) / np.float32(n)
+            out.append(
+                replace(video, phase=phase, cycle=np.zeros(n, np.int32), cycle_frames=float(n))
+            )
+        return out, [replace(video, cycle_frames=median) for video in test]
+    if cycle is not None:
+        return _at_cycle(train, cycle), _at_cycle(test, cycle)
+    length = description.get("cycle_frames")
+    length = None if length is None else float(length)
+    return (
+        [replace(video, cycle_frames=length) for video in train],
+        [replace(video, cycle_frames=length) for video in test],
+    )
+
+
+def _at_cycle(videos: list[FolderVideo], cycle_s: float) -> list[FolderVideo]:
+    """Phase and cycle of folders that all start at a cycle's start."""
+    out = []
+    for video in videos:
+        phase, cycle = phase_of(0, len(video), video.fps, cycle_s)
+        out.append(
+            dataclasses.replace(video, phase=phase, cycle=cycle, cycle_frames=video.fps * cycle_s)
+        )
+    return out
+
+
+def phase_of(
+    start: int, num_frames: int, fps: float, cycle_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Phase float32 [n] in [0, 1) and cycle int32 [n] of frames start, start + 1, ... of footage
+    whose frame 0 has phase 0: phase = (t mod cycle) / cycle."""
+    # Rounded: 3 * (1 / 3) cycles must be phase 0 of the next cycle, not 0.9999 of this one.
+    position = np.round(np.arange(start, start + num_frames) / (fps * cycle_s), 9)
+    cycle = np.floor(position)
+    phase = np.minimum((position - cycle).astype(np.float32), np.nextafter(np.float32(1), 0))
+    return phase, cycle.astype(np.int32)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """[3, 4, 5, 9] -> '3-5, 9', at most five parts."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in parts[:5]]
+    return ", ".join(shown) + (", ..." if len(parts) > 5 else "")
