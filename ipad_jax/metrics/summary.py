@@ -1,0 +1,121 @@
+"""metrics.json: one dict with stable names (DESIGN.md), the same for every method and protocol."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ipad_jax.metrics import ranking
+from ipad_jax.metrics.events import EventMetrics, event_metrics
+from ipad_jax.metrics.intervals import auc_interval
+
+
+def summarise(
+    score: np.ndarray,
+    label: np.ndarray,
+    video: np.ndarray,
+    frame: np.ndarray,
+    fps: Sequence[float],
+    *,
+    protocol: str,
+    kind: np.ndarray | None = None,
+    kinds: tuple[str, ...] = ("normal",),
+    scene_of_video: Sequence[str] | None = None,
+    threshold: float | None = None,
+    false_positive_bound: float | None = None,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    left_out: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """All numbers of one evaluation.
+
+    Args:
+      score: float [n], higher is more anomalous; no NaN.
+      label: int [n], 0 or 1; frames of unknown label are left out before.
+      video, frame: int [n] where each row belongs.
+      fps: frames a second of each video, indexed by `video`.
+      protocol: "paper" or "strict".
+      kind, kinds: index into the names of the fault kinds, -1 unknown; None = no kinds known.
+      scene_of_video: name of each video's scene, indexed by `video`; None = one scene.
+      threshold: alarm above it; None (uncalibrated) leaves the event metrics empty.
+      false_positive_bound: from the calibration.
+      seed, num_resamples: of the bootstrap over videos.
+      left_out: counts of what was not judged, copied.
+      extra: further entries such as config_hash, checkpoint_step; must not hide one of ours.
+
+    Returns:
+      A dict ready for `to_json`; what cannot be computed is NaN there and null in the file.
+    """
+    score, label = np.asarray(score, np.float64), np.asarray(label)
+    video, frame = np.asarray(video), np.asarray(frame)
+    macro = ranking.auc_macro(score, label, video)
+    interval = auc_interval(score, label, video, seed=seed, num_resamples=num_resamples)
+    micro = ranking.auc_micro(score, label)
+    kinds_table = (
+        {} if kind is None else ranking.by_kind(score, label, np.asarray(kind), video, kinds)
+    )
+    events: dict[str, Any] = dict.fromkeys(EventMetrics.__dataclass_fields__, math.nan)
+    if threshold is not None and math.isfinite(threshold):
+        events = asdict(event_metrics(score, label, video, frame, np.asarray(fps), threshold))
+    summary: dict[str, Any] = {
+        "protocol": protocol,
+        "auc_micro": micro,
+        "auc_macro": macro.mean,
+        "auc_macro_videos": macro.num_videos,
+        "auc_macro_skipped": macro.num_skipped,
+        "auc_scene_mean": scene_mean(score, label, video, scene_of_video),
+        "auc_interval": [interval.low, interval.high],
+        "eer": ranking.eer(score, label),
+        "fpr_at_95_recall": ranking.fpr_at_recall(score, label, 0.95),
+        "false_positive_bound": math.nan if false_positive_bound is None else false_positive_bound,
+        "average_precision": ranking.average_precision(score, label),
+        "num_videos": len(np.unique(video)),
+        "num_frames": len(score),
+        "num_anomalous": int((label == 1).sum()),
+        "by_kind": kinds_table,
+        "threshold": math.nan if threshold is None else threshold,
+        **events,
+        "left_out": dict(left_out or {}),
+        "seed": seed,
+    }
+    clash = sorted(set(extra or {}) & set(summary) - {"seed"})
+    if clash:
+        raise ValueError(f"extra entries {clash} would hide metrics of the same name.")
+    return summary | dict(extra or {})
+
+
+def scene_mean(
+    score: np.ndarray,
+    label: np.ndarray,
+    video: np.ndarray,
+    scene_of_video: Sequence[str] | None,
+) -> float:
+    """The paper's Avg.: mean of the scenes' micro AUCs; scenes with one class are skipped."""
+    if scene_of_video is None:
+        return ranking.auc_micro(score, label)
+    names, index = np.unique(np.asarray(scene_of_video), return_inverse=True)
+    scene = index[video]
+    aucs = [ranking.auc_micro(score[scene == i], label[scene == i]) for i in range(len(names))]
+    aucs = [auc for auc in aucs if math.isfinite(auc)]
+    return float(np.mean(aucs)) if aucs else math.nan
+
+
+def to_json(metrics: Mapping[str, Any]) -> str:
+    """Strict JSON: NaN and infinities, which JSON lacks, become null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple, np.ndarray)):
+            return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value
+
+    return json.dumps(plain(metrics), indent=2, allow_nan=False) + "\n"
