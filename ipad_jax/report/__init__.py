@@ -1,1 +1,1 @@
-"""The report: plots, heat maps, side-by-side videos and one self-contained page, from plain arrays."""
+"""The report: plots, heat maps, videos and one self-contained page, from plain arrays."""
