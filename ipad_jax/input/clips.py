@@ -135,7 +135,7 @@ def _iterate(batches: "_TrainBatches", first_step: int, num_workers: int) -> Ite
 
 
 class _TrainBatches:
-    """Random access: item s - 1 is this process's rows of the global batch of step s."""
+    """Random access: index s - 1 is this process's rows of the global batch of step s."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _TrainBatches:
         process_count: int,
     ):
         self.source = source
-        self.index = index
+        self.clips = index
         self.clip_len = clip_len
         self.batch_size = batch_size
         self.rows = batch_size // process_count
@@ -160,10 +160,10 @@ class _TrainBatches:
     def __len__(self) -> int:
         return _NUM_STEPS
 
-    def __getitem__(self, item: int) -> Batch:
-        first = item * self.batch_size + self.offset
-        chosen = [self.order[first + row] for row in range(self.rows)]
-        return read_clips(self.source, self.index[chosen], self.clip_len)
+    def __getitem__(self, index: int) -> Batch:
+        first = index * self.batch_size + self.offset
+        chosen = np.array([self.order[first + row] for row in range(self.rows)], np.int64)
+        return read_clips(self.source, self.clips[chosen], self.clip_len)
 
 
 def read_clips(source: FrameSource, rows: np.ndarray, clip_len: int) -> Batch:

@@ -22,6 +22,7 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 DATASET_VERSION = "1.0.0"
 SPLITS = ("train", "test")
 COLUMNS = {"label": np.int8, "phase": np.float32, "kind": np.int8, "cycle": np.int32}
+_parse: Any = vars(tf_example)["Example"].FromString  # made at run time, unseen by type checkers
 _CHUNK = 256  # records a thread reads and parses at once when a whole split is scanned
 
 
@@ -75,7 +76,7 @@ class FrameSource:
         self.mislabelled = tuple(metadata.get("mislabelled", ()))
         self.metadata = metadata
         self.cache_note = "no frames are kept decoded in memory"
-        self._records = ArrayRecordDataSource(list(files)) if files else []
+        self._records: Any = ArrayRecordDataSource(list(files)) if files else []
         self._columns: dict[str, list[np.ndarray]] = {}
         self._cache: np.ndarray | None = None
         if len(self._records) != self.num_frames:
@@ -203,7 +204,7 @@ class FrameSource:
     def _read(self, records: np.ndarray) -> list[Any]:
         """The parsed features of some records."""
         raw = self._records.__getitems__(records.tolist()) if len(records) else []
-        return [tf_example.Example.FromString(record).features for record in raw]
+        return [_parse(record).features for record in raw]
 
     def _decode(self, example: Any, record: int) -> np.ndarray:
         """JPEG bytes to [h, w, 3] uint8 RGB."""
@@ -251,7 +252,7 @@ def dataset_dir(
     scene: str,
     size: int | tuple[int, int],
     quality: int = 95,
-) -> Path:
+) -> epath.Path:
     """Folder of a prepared dataset, in tfds's layout.
 
     Args:
@@ -297,7 +298,8 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
         length = int(entry["length"])
         videos.append(Video(entry["name"], first_record, length, float(entry["fps"]), cycle))
         first_record += length
-    height, width, _ = info.features["image"].shape
+    features: Any = info.features
+    height, width, _ = features["image"].shape
     files = [str(f) for f in info.splits[split].filepaths] if split in info.splits else []
     if split in info.splits and info.splits[split].num_examples == 0:
         files = []
