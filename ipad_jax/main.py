@@ -1,4 +1,4 @@
-"""The command line: `ipad-jax COMMAND ...`. Thin: each command is one module's `main(argv) -> exit status`."""
+"""The command line: `ipad-jax COMMAND ...`; each command is one module's `main(argv) -> status`."""
 
 import importlib
 import os

@@ -1,0 +1,360 @@
+"""`ipad-jax evaluate`: restore, predict over the test split, score by a protocol, measure, report."""
+
+import argparse
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from ipad_jax import calibrate as calibration_of_run
+from ipad_jax.calibrate import calibrate, open_split
+from ipad_jax.checkpoints import latest_step, restore_for_inference
+from ipad_jax.config import config_hash, read_config
+from ipad_jax.files import write_atomic
+from ipad_jax.input.source import FrameSource
+from ipad_jax.input.split import whole_videos
+from ipad_jax.metrics import ranking
+from ipad_jax.metrics.summary import summarise, to_json
+from ipad_jax.predict import Predictor, predict_segments
+from ipad_jax.progress import frame_progress
+from ipad_jax.video.calibration import Calibration, fuse, standardise
+from ipad_jax.video.frame_scores import FrameScores
+from ipad_jax.video.scoring import Judged, judge
+
+# The table's rows beside the fused score: what each component says alone. Orientation: higher is worse.
+COMPONENT_ROWS = {
+    "psnr_mean": "reconstruction, frame mean (PSNR)",
+    "psnr_centre": "reconstruction, frame mean, centre frame only",
+    "pooled_mean": "reconstruction, locally pooled",
+    "pooled_centre": "reconstruction, locally pooled, centre frame only",
+    "period_error": "period error",
+    "diff_mean": "no training: frame difference, frame mean",
+    "diff_pooled": "no training: frame difference, locally pooled",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison: frame AUC over all frames and by fault kind (NaN where undefined)."""
+
+    name: str
+    text: str
+    auc: float
+    by_kind: Mapping[str, float]
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found; `metrics` is what metrics.json holds."""
+
+    folder: epath.Path
+    judged: Judged
+    calibration: Calibration | None
+    rows: tuple[Row, ...]
+    metrics: dict[str, Any]
+
+
+def rows_of(
+    judged: Judged, calibration: Calibration | None, weights: Mapping[str, float]
+) -> list[Row]:
+    """The fused score, the fused score without the period error, and each component alone.
+
+    All rows are judged on the same frames. A component that lacks some of them (centre-frame rows at
+    stride > 1, the first frame of a difference) is judged on those it has, and the row says how many.
+    """
+    scores = judged.scores
+    columns: dict[str, tuple[str, np.ndarray]] = {
+        "score": (f"score ({judged.protocol})", judged.score)
+    }
+    if calibration is not None and judged.protocol == "strict":
+        kept = {
+            name: weight
+            for name, weight in weights.items()
+            if weight and name != "period_error" and name in calibration.components
+        }
+        if kept and len(kept) < sum(1 for w in weights.values() if w):
+            columns["score_without_period"] = (
+                "score without the period error",
+                fuse(scores, calibration, kept),
+            )
+    for name, text in COMPONENT_ROWS.items():
+        if name not in scores.components:
+            continue
+        if calibration is not None and name in calibration.components:
+            values = standardise(name, scores, calibration)
+        else:
+            sign = -1.0 if name.startswith("psnr") else 1.0
+            values = sign * scores.components[name].astype(np.float64)
+        columns[name] = (text, values)
+    return [_row(name, text, values, scores) for name, (text, values) in columns.items()]
+
+
+def _row(name: str, text: str, values: np.ndarray, scores: FrameScores) -> Row:
+    known = np.isfinite(values)
+    part = scores.select(known)
+    if not known.any():
+        return Row(name, text, math.nan, {}, 0)
+    kinds = ranking.by_kind(values[known], part.label, part.kind, part.video, part.kinds)
+    auc = ranking.auc_micro(values[known], part.label)
+    return Row(name, text, auc, {k: v["auc"] for k, v in kinds.items()}, int(known.sum()))
+
+
+def measure(
+    folder: epath.Path,
+    config: ConfigDict,
+    scores: FrameScores,
+    calibration: Calibration | None,
+    mislabelled: tuple[str, ...],
+    step: int,
+) -> Evaluation:
+    """Scores by protocol and measures; a pure function of the table, but for the two files it writes.
+
+    Args:
+      folder: eval/<name>/ of the run; gets metrics.json.
+      config: of the run with the `eval` section in force.
+      scores: the whole test split.
+      calibration: of the run, None if it held out nothing.
+      mislabelled: test folders whose label count disagrees with their frames.
+      step: checkpoint that made the scores.
+    """
+    weights = config.eval.components.to_dict()
+    judged = judge(
+        scores,
+        config.eval.protocol,
+        calibration=calibration,
+        period_weight=config.eval.paper_period_weight,
+        mislabelled=mislabelled,
+    )
+    calibrated = calibration if judged.protocol == "strict" else None
+    kept = judged.scores
+    metrics = summarise(
+        judged.score,
+        kept.label,
+        kept.video,
+        kept.frame,
+        kept.fps,
+        protocol=judged.protocol,
+        kind=kept.kind if len(kept.kinds) > 1 else None,
+        kinds=kept.kinds,
+        threshold=calibrated.threshold if calibrated else None,
+        false_positive_bound=calibrated.false_positive_bound if calibrated else None,
+        seed=config.seed,
+        left_out=judged.left_out,
+        extra={"config_hash": config_hash(config), "checkpoint_step": step},
+    )
+    rows = tuple(rows_of(judged, calibrated, weights))
+    metrics["rows"] = {
+        row.name: {"auc_micro": row.auc, "num_frames": row.num_frames, "by_kind": dict(row.by_kind)}
+        for row in rows
+    }
+    write_atomic(folder / "metrics.json", to_json(metrics).encode())
+    return Evaluation(folder, judged, calibration, rows, metrics)
+
+
+def summary_text(evaluation: Evaluation) -> str:
+    """The numbers as a person reads them."""
+    metrics, rows = evaluation.metrics, evaluation.rows
+    kinds = [k for k in evaluation.judged.scores.kinds if any(k in row.by_kind for row in rows)]
+    low, high = metrics["auc_interval"]
+    lines = [
+        f"protocol {metrics['protocol']}, checkpoint {metrics['checkpoint_step']}: "
+        f"{metrics['num_videos']} videos, {metrics['num_frames']:,} frames, "
+        f"{metrics['num_anomalous']:,} anomalous",
+        f"frame AUC {_percent(metrics['auc_micro'])} micro (all frames; 95 % interval over videos "
+        f"{_percent(low)} to {_percent(high)}), {_percent(metrics['auc_macro'])} macro "
+        f"({metrics['auc_macro_videos']} videos with both classes, "
+        f"{metrics['auc_macro_skipped']} without skipped), "
+        f"average precision {_percent(metrics['average_precision'])}",
+    ]
+    if math.isfinite(metrics["threshold"]):
+        lines.append(
+            f"at the threshold: {metrics['false_alarms_per_hour']:.1f} false alarms per hour of normal "
+            f"time, {_percent(metrics['event_recall'])} % of faults found, "
+            f"{metrics['detection_delay_s']:.2f} s after their onset on average"
+        )
+        if evaluation.calibration:
+            lines.append(evaluation.calibration.statement())
+    else:
+        lines.append("uncalibrated: no threshold, so no alarms are counted")
+    out = metrics["left_out"]
+    left = [f"{out[k]:,} {k.replace('_', ' ')}" for k in ("unlabelled", "unscored") if out[k]]
+    if out["mislabelled_videos"]:
+        names = ", ".join(out["mislabelled_videos"])
+        left.append(f"{out['mislabelled_frames']:,} in mislabelled folders {names}")
+    if left:
+        lines.append(f"frames left out: {'; '.join(left)}")
+    width = max(len(row.text) for row in rows)
+    lines += ["", f"{'frame AUC (micro)':<{width}}     all" + "".join(f"{k:>12}" for k in kinds)]
+    for row in rows:
+        if row.num_frames == 0:
+            continue
+        cells = "".join(f"{_percent(row.by_kind.get(k, math.nan)):>12}" for k in kinds)
+        note = ""
+        if row.num_frames < metrics["num_frames"]:
+            note = f"   ({row.num_frames:,} frames)"
+        lines.append(f"{row.text:<{width}}{_percent(row.auc):>8}{cells}{note}")
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+
+
+def evaluate(
+    workdir: str | os.PathLike[str],
+    *,
+    name: str = "test",
+    step: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    report: bool = True,
+) -> Evaluation:
+    """Evaluates a run on its test split.
+
+    Args:
+      workdir: run folder.
+      name: results go to eval/<name>/ in it.
+      step: checkpoint; the newest by default.
+      overrides: leaves of the `eval` section to change, such as {"stride": 8}.
+      report: also write report.html and side-by-side videos.
+
+    Returns:
+      The evaluation; scores.npz, metrics.json and the report lie in its folder.
+
+    Raises:
+      FileNotFoundError: no run, checkpoint or dataset there.
+      ValueError: the dataset has no labelled test split, or a leaf is unknown.
+    """
+    config, task, model, step = restore_for_inference(workdir, step)
+    config = override_eval(config, overrides or {})
+    source = open_split(config, "test")
+    if not source.videos:
+        raise ValueError(
+            f"{source.path} has no test videos: nothing to evaluate. `ipad-jax detect` marks videos "
+            "without labels."
+        )
+    folder = epath.Path(workdir) / "eval" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    predictor = Predictor(task, model)
+    with frame_progress("calibrating") as progress:
+        calibration = calibrate(workdir, config, predictor, step, progress)
+    if calibration is None and config.eval.protocol == "strict":
+        print("uncalibrated: the run held out no normal footage, so the protocol is `paper`")
+        config = override_eval(config, {"protocol": "paper"})
+    with frame_progress("scoring") as progress:
+        scores = predict_segments(predictor, config, source, whole_videos(source.videos), progress)
+    scores.save(folder / "scores.npz")
+    if not (scores.label >= 0).any():
+        raise ValueError(
+            f"{source.path}: no test frame has a label, so nothing can be measured. The scores are in "
+            f"{folder / 'scores.npz'}; `ipad-jax detect` marks videos without labels."
+        )
+    evaluation = measure(folder, config, scores, calibration, source.mislabelled, step)
+    if report:
+        write_report(evaluation, config, predictor, source)
+    return evaluation
+
+
+def rescore(
+    workdir: str | os.PathLike[str],
+    scores_path: str | os.PathLike[str],
+    *,
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Scores and measures a saved table again, without the model.
+
+    Args:
+      workdir: run folder; its calibration scores give the calibration anew.
+      scores_path: scores.npz of an earlier evaluation.
+      name: results go to eval/<name>/.
+      overrides: leaves of the `eval` section to change: components, alpha, protocol.
+    """
+    config = override_eval(read_config(workdir), overrides or {})
+    scores = FrameScores.load(scores_path)
+    normal = epath.Path(workdir) / "calibration_scores.npz"
+    calibration = None
+    if normal.exists():
+        calibration = calibration_of_run.fit(config, FrameScores.load(normal))
+    source = open_split(config, "test")
+    folder = epath.Path(workdir) / "eval" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return measure(folder, config, scores, calibration, source.mislabelled, latest_step(workdir))
+
+
+def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a run's config with other leaves in its `eval` section.
+
+    Raises:
+      ValueError: there is no such leaf; names those there are.
+    """
+    config = ConfigDict(config.to_dict())
+    for leaf, value in overrides.items():
+        if leaf not in config.eval:
+            raise ValueError(f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}.")
+        config.eval[leaf] = value
+    return config
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Own arguments, and the leaves of `eval` that `--config.eval.x=V` changes."""
+    parser = argparse.ArgumentParser(
+        "ipad-jax evaluate",
+        description="Score a run's test split. Any leaf of the config's eval section can be changed "
+        "with --config.eval.LEAF=VALUE, such as --config.eval.stride=1.",
+    )
+    parser.add_argument("--workdir", required=True, help="run folder made by `ipad-jax train`")
+    parser.add_argument("--name", help="results go to WORKDIR/eval/NAME (default: the protocol)")
+    parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
+    parser.add_argument("--protocol", choices=("strict", "paper"), help="default: the config's")
+    parser.add_argument("--scores", help="score this scores.npz again, without the model")
+    parser.add_argument("--no-report", action="store_true", help="numbers only, no page, no videos")
+    args, rest = parser.parse_known_args(argv)
+    config = read_config(args.workdir)
+    flag_values = flags.FlagValues()
+    section = config.eval.to_dict()
+    config_flags.DEFINE_config_dict(
+        "config", ConfigDict({"eval": section}), flag_values=flag_values
+    )
+    try:
+        unknown = flag_values(["evaluate", *rest])[1:]
+    except (flags.Error, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"{error}; only leaves of eval can be changed: {sorted(section)}"
+        ) from error
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    changed = {k: v for k, v in flag_values.config.eval.to_dict().items() if v != section[k]}
+    if args.protocol:
+        changed["protocol"] = args.protocol
+        if args.protocol == "paper" and "stride" not in changed:
+            changed["stride"] = 1  # the protocol's own
+    return args, changed
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax evaluate --help`."""
+    args, overrides = parse(argv)
+    name = args.name or overrides.get("protocol") or read_config(args.workdir).eval.protocol
+    if args.scores:
+        overrides.pop("stride", None)
+        evaluation = rescore(args.workdir, args.scores, name=name, overrides=overrides)
+    else:
+        evaluation = evaluate(
+            args.workdir, name=name, step=args.step, overrides=overrides, report=not args.no_report
+        )
+    print(summary_text(evaluation))
+    print(f"\nwritten to {evaluation.folder}")
+    return 0
+
+
+def write_report(
+    evaluation: Evaluation, config: ConfigDict, predictor: Any, source: FrameSource
+) -> None:
+    raise NotImplementedError

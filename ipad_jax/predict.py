@@ -1,0 +1,180 @@
+"""From a restored model to scores: the one way that calibration, evaluation and detection share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ipad_jax.input.clips import Batch, eval_batches
+from ipad_jax.input.source import FrameSource
+from ipad_jax.input.split import Segment
+from ipad_jax.task import Task
+from ipad_jax.video.aggregate import FrameAggregator, FrameRows
+from ipad_jax.video.frame_difference import frame_difference
+from ipad_jax.video.frame_scores import FrameScores
+
+Progress = Callable[[int, int], None]  # frames done, frames in all
+_CHUNK = 512  # frames decoded at once for the untrained rows
+
+
+class Predictor:
+    """A model ready to score batches of clips; compiles once for each batch size."""
+
+    def __init__(self, task: Task, model: nnx.Module):
+        """Takes the inference view of a model, as `restore_for_inference` gives it."""
+        graphdef, self._state = nnx.split(model)
+
+        def scores(state: nnx.State, clip: jax.Array) -> dict[str, jax.Array]:
+            return task.predict_fn(nnx.merge(graphdef, state), {"clip": clip})
+
+        def pictures(state: nnx.State, clip: jax.Array) -> dict[str, jax.Array]:
+            return task.reconstruct_fn(nnx.merge(graphdef, state), {"clip": clip})
+
+        self._scores = jax.jit(scores)
+        self._pictures = jax.jit(pictures)
+        # One program: the compiler shares the forward pass that both need.
+        self._both = jax.jit(lambda state, clip: scores(state, clip) | pictures(state, clip))
+
+    def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]:
+        """`Task.predict_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
+        return jax.device_get(self._scores(self._state, clip))
+
+    def pictures(self, clip: np.ndarray) -> dict[str, np.ndarray]:
+        """`Task.reconstruct_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
+        return jax.device_get(self._pictures(self._state, clip))
+
+    def both(self, clip: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores and pictures from one forward pass."""
+        return jax.device_get(self._both(self._state, clip))
+
+    def stream(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+        """Scores of many batches: the device works on one while the host reads the next."""
+        pending: tuple[Batch, Any] | None = None
+        for batch in batches:
+            running = (batch, self._scores(self._state, batch["clip"]))
+            if pending:
+                yield pending[0], jax.device_get(pending[1])
+            pending = running
+        if pending:
+            yield pending[0], jax.device_get(pending[1])
+
+
+def scene_cycle(source: FrameSource) -> float | None:
+    """Frames of a normal cycle: the median over the training videos; None where there is no cycle."""
+    train = source.metadata.get("videos", {}).get("train", ())
+    lengths = [float(v["cycle_frames"]) for v in train if v.get("cycle_frames")]
+    return float(np.median(lengths)) if lengths else None
+
+
+def make_aggregator(
+    config: ConfigDict, cycle_frames: float | None, start: int = 0
+) -> FrameAggregator:
+    """The aggregator that a config asks for; `start` is the segment's first frame."""
+    return FrameAggregator(
+        clip_len=config.data.clip_len,
+        stride=config.eval.stride,
+        cycle_frames=cycle_frames,
+        window=config.eval.window,
+        spacing=config.eval.spacing,
+        start=start,
+    )
+
+
+def predict_segments(
+    predictor: Predictor,
+    config: ConfigDict,
+    source: FrameSource,
+    segments: Sequence[Segment],
+    progress: Progress | None = None,
+) -> FrameScores:
+    """Scores every frame of some segments, with the rows that need no training beside.
+
+    Args:
+      predictor: the model.
+      config: of the run; `data.clip_len` and the `eval` section count.
+      source: the split's frames.
+      segments: what to score; frames of one shorter than a clip come out unscored.
+      progress: told how many frames are done.
+
+    Returns:
+      One row a frame, segments in order; two segments of a video stay one video.
+    """
+    cycle_frames = scene_cycle(source)
+    clip_len, stride = config.data.clip_len, config.eval.stride
+    columns = {name: source.column(name) for name in ("label", "kind", "cycle")}
+    total = sum(segment.length for segment in segments)
+    done, parts = 0, []
+    scored = [s for s in segments if s.length >= clip_len]
+    batches = eval_batches(
+        source, scored, clip_len=clip_len, stride=stride, batch_size=config.eval.batch_size
+    )
+    clips = _clips(predictor.stream(batches))
+    waiting = next(clips, None)
+    for segment in segments:
+        aggregator = make_aggregator(config, cycle_frames, segment.start)
+        rows: list[FrameRows] = []
+        end = segment.start
+        while (
+            segment.length >= clip_len
+            and waiting is not None
+            and waiting[0] == segment.video
+            and segment.start <= waiting[1] < segment.stop
+        ):
+            _, first_frame, mse, pooled, phase = waiting
+            rows.append(aggregator.add(first_frame, mse, pooled, phase))
+            if progress:
+                progress(done + first_frame + clip_len - segment.start, total)
+            end = first_frame + clip_len
+            waiting = next(clips, None)
+            if end == segment.stop:
+                break
+        rows.append(aggregator.close(segment.stop))
+        done += segment.length
+        video = source.videos[segment.video]
+        parts.append(
+            FrameScores.from_rows(
+                FrameRows.concat(rows),
+                name=video.name,
+                fps=video.fps,
+                label=columns["label"][segment.video],
+                kind=columns["kind"][segment.video],
+                cycle=columns["cycle"][segment.video],
+                extra=_differences(source, segment, config.eval.pool_px),
+                kinds=source.kinds,
+                stride=stride,
+            )
+        )
+    return FrameScores.concat(parts)
+
+
+def _clips(
+    stream: Iterator[tuple[Batch, dict[str, np.ndarray]]],
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, float]]:
+    """(video, first frame, mse [t], pooled [t], phase) of each clip that is no padding."""
+    for batch, predicted in stream:
+        for row in np.flatnonzero(batch["valid"]):
+            yield (
+                int(batch["video"][row]),
+                int(batch["first_frame"][row]),
+                predicted["mse"][row],
+                predicted["pooled"][row],
+                float(predicted["phase"][row]),
+            )
+
+
+def _differences(source: FrameSource, segment: Segment, pool_px: int) -> dict[str, np.ndarray]:
+    """Frame differences as columns of the whole video, NaN outside the segment."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for start in range(segment.start, segment.stop, _CHUNK):
+            yield from source.frames(segment.video, range(start, min(start + _CHUNK, segment.stop)))
+
+    columns = {}
+    for name, values in frame_difference(frames(), pool_px).items():
+        column = np.full(source.videos[segment.video].length, np.nan, np.float32)
+        column[segment.start : segment.stop] = values
+        columns[name] = column
+    return columns
