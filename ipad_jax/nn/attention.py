@@ -1,4 +1,4 @@
-"""Attention inside 3-D windows, plain and shifted (Video Swin Transformer, arXiv 2106.13230, sec. 3.2).
+"""Attention inside 3-D windows, plain and shifted (Video Swin, arXiv 2106.13230, sec. 3.2).
 
 Follows torchvision `models/video/swin_transformer.py` and the published
 `mmaction/models/backbones/swin_transformer.py`, which agree on everything in this file: windows
@@ -6,7 +6,7 @@ are clipped where the video is not larger than the window and are not shifted th
 use the top-left corner of the full index table, and padding tokens are attended to like others.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def window_merge(windows: jax.Array, window: Size3, size: Size3) -> jax.Array:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def relative_position_index(window: Size3) -> np.ndarray:
     """Row of the bias table for each pair of tokens of a full window: int32 [n, n].
 
@@ -73,7 +73,7 @@ def relative_position_index(window: Size3) -> np.ndarray:
     return index.astype(np.int32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def shift_mask(size: Size3, window: Size3, shift: Size3) -> np.ndarray:
     """Keep tokens apart that the cyclic shift brought into one window: float32 [nw, n, n].
 

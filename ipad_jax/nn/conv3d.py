@@ -3,9 +3,9 @@
     out[o] = bias + sum_k x[i] @ kernel[k]   over all i, k with o = stride * i + k - 1, an axis each
 
 with output padding 1 on axes of stride 2, so that a side of n becomes stride * n. The same numbers
-are computed in two ways. Accelerators get the library's own convolution with a dilated input. XLA on
-the CPU takes 25 times as long for that as for matrix products over the output's phases (even and odd
-positions), so it gets those. `default_method` is the one place that chooses.
+are computed in two ways. Accelerators get the library's own convolution with a dilated input. On
+the CPU XLA takes 25 times as long for that as for matrix products over the output's phases (even
+and odd positions), so it gets those. `default_method` is the one place that chooses.
 """
 
 import itertools
@@ -78,7 +78,7 @@ def _taps(stride: int, phase: int) -> list[tuple[int, int]]:
 
 def _phases(x: jax.Array, kernel: jax.Array, strides: Strides) -> jax.Array:
     """One matrix product a phase over the stacked taps, then interleave."""
-    b, t, h, w, cin = x.shape
+    b, t, h, w, _ = x.shape
     cout = kernel.shape[-1]
     padded = jnp.pad(x, [(0, 0), *((1 if s == 1 else 0, 1) for s in strides), (0, 0)])
     first = [1 if s == 1 else 0 for s in strides]

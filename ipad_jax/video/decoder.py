@@ -1,7 +1,8 @@
 """The decoder: transposed 3-D convolutions from features back to pixels (IPAD paper, sec. 4.1).
 
-The layers are those of IPAD's code, model/reconstruction_model.py, VST3DDecoder: kernel 3, padding 1,
-output padding 1 on strided axes, BatchNorm and LeakyReLU 0.2 after each but the last, tanh at the end.
+The layers are those of IPAD's code, model/reconstruction_model.py, VST3DDecoder: kernel 3,
+padding 1, output padding 1 on strided axes, BatchNorm and LeakyReLU 0.2 after each but the last,
+tanh at the end.
 """
 
 import dataclasses

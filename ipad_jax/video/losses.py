@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from ipad_jax.video.model import VideoOutput
+from ipad_jax.video.period_head import circular_mean, phase_probabilities
+
 ENTROPY_WEIGHT = 0.0002  # train.py of IPAD's code
 PERIOD_WEIGHT = 0.02
 
@@ -19,7 +22,7 @@ def attention_entropy(attention: jax.Array) -> jax.Array:
 
 
 def phase_class(phase: jax.Array, num_classes: int) -> jax.Array:
-    """Class floor(num_classes * phase) of a phase in [0, 1): float [b] -> int32 [b]; NaN gives 0."""
+    """Class floor(num_classes * phase): float [b] in [0, 1) -> int32 [b]; NaN gives 0."""
     classes = jnp.floor(jnp.nan_to_num(phase) * num_classes).astype(jnp.int32)
     return jnp.clip(classes, 0, num_classes - 1)
 
@@ -49,3 +52,36 @@ def phase_error(predicted: jax.Array, phase: jax.Array) -> jax.Array:
     """Mean circular distance in cycles, over known phases: two float32 [b] -> [], at most 0.5."""
     gap = jnp.abs(predicted - jnp.nan_to_num(phase))
     return known_mean(jnp.minimum(gap, 1.0 - gap), jnp.isfinite(phase))
+
+
+def video_loss(
+    output: VideoOutput,
+    clip: jax.Array,
+    phase: jax.Array,
+    *,
+    entropy_weight: float = ENTROPY_WEIGHT,
+    period_weight: float = PERIOD_WEIGHT,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The whole loss; terms of parts that the model lacks are left out.
+
+    Args:
+        output: of the model, for `clip` [b, t, h, w, 3] in [-1, 1].
+        phase: float32 [b] in [0, 1) of each clip's first frame, NaN where unknown.
+        entropy_weight: of the attention's entropy.
+        period_weight: of the phase's cross-entropy.
+
+    Returns:
+        The loss, float32 [], and its parts unweighted: `loss`, `mse`, and where they exist
+        `entropy`, `period` and `phase_error` (in cycles; not part of the loss).
+    """
+    mse = reconstruction_loss(output.reconstruction, clip)
+    loss, metrics = mse, {"mse": mse}
+    if output.attention is not None:
+        metrics["entropy"] = attention_entropy(output.attention)
+        loss = loss + entropy_weight * metrics["entropy"]
+    if output.phase_logits is not None:
+        metrics["period"] = period_loss(output.phase_logits, phase)
+        loss = loss + period_weight * metrics["period"]
+        predicted = circular_mean(phase_probabilities(output.phase_logits))
+        metrics["phase_error"] = jax.lax.stop_gradient(phase_error(predicted, phase))
+    return loss, {"loss": loss, **metrics}

@@ -1,4 +1,4 @@
-"""Periodic memory: features are replaced by mixtures of stored ones (IPAD paper, sec. 4.2, eq. 1-6).
+"""Periodic memory: features are replaced by mixtures of stored ones (IPAD, sec. 4.2, eq. 1-6).
 
 One function an equation, in the paper's symbols:
 
@@ -11,8 +11,8 @@ One function an equation, in the paper's symbols:
 
 Where the paper and its published code (IPAD, model/memory_module.py) disagree, or where what they
 write does not do what they mean, `MemoryConfig` has a switch; the defaults are ours. Gradient: t_p
-and the slot are integers and pass none; the probability P passes gradient from the reconstruction to
-the period head through eq. 4.
+and the slot are integers and pass none; the probability P passes gradient from the reconstruction
+to the period head through eq. 4.
 """
 
 import dataclasses

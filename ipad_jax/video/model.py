@@ -37,8 +37,8 @@ class VideoModel(nnx.Module):
         cfg: sizes and switches.
         method: how transposed convolutions are computed, see nn/conv3d.py; None by backend.
 
-    Call: clip [b, clip_len, h, w, 3] float in [-1, 1] -> VideoOutput. `rngs` with a `dropout` stream
-    while training (stochastic depth). Views: nnx.view(model, deterministic=..,
+    Call: clip [b, clip_len, h, w, 3] float in [-1, 1] -> VideoOutput. `rngs` with a `dropout`
+    stream while training (stochastic depth). Views: nnx.view(model, deterministic=..,
     use_running_average=..).
 
     Raises:

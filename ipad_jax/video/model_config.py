@@ -1,4 +1,4 @@
-"""Configuration of the IPAD model: sizes, switches, and the named ones (IPAD paper, sec. 4 and 5.2)."""
+"""Configuration of the IPAD model: sizes, switches, named ones (paper, sec. 4 and 5.2)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -143,7 +143,7 @@ class VideoModelConfig:
         return getattr(cls, name)()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dict of all leaves, for config files and JSON: `make_model_config` inverts it."""
+        """Plain nested dict of all leaves; `make_model_config` is its inverse."""
         tree = dataclasses.asdict(self)
         del tree["encoder"]["dtype"]  # `dtype` of the model holds for all parts
         return tree

@@ -47,7 +47,7 @@ def circular_mean(probabilities: jax.Array) -> jax.Array:
 
 
 def _pool_edges(size: int, parts: int) -> list[tuple[int, int]]:
-    """Borders of adaptive average pooling, as PyTorch's: part i is [floor(i s/p), ceil((i+1) s/p))."""
+    """Borders of adaptive pooling: part i is [floor(i s / p), ceil((i + 1) s / p))."""
     return [(i * size // parts, -((-(i + 1) * size) // parts)) for i in range(parts)]
 
 

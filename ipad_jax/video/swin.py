@@ -1,10 +1,11 @@
 """Video Swin Transformer, the encoder of the IPAD model (arXiv 2106.13230; IPAD paper, sec. 4.1).
 
-Semantics follow torchvision `models/video/swin_transformer.py` (swin3d) and, where that leaves a
-choice, the published `mmaction/models/backbones/swin_transformer.py`. The two differ in names and in:
-torchvision always normalises after the patch embedding, the published code only with `patch_norm`
-(off in IPAD's code, on in the Kinetics weights); stochastic depth is 0.1 in torchvision and 0.2 in
-IPAD's code; there is no classification head here. Channels are last: video [b, t, h, w, c].
+Semantics follow torchvision `models/video/swin_transformer.py` (swin3d) and the published
+`mmaction/models/backbones/swin_transformer.py`, which give the same numbers. They differ in names
+(we have torchvision's; `convert/swin.py` reads both) and in two settings: torchvision always
+normalises after the patch embedding, the published code only with `patch_norm` (off in IPAD's code,
+on in the Kinetics weights); stochastic depth is 0.1 in torchvision and 0.2 in IPAD's code. No
+classification head here. Channels are last: video [b, t, h, w, c].
 """
 
 import dataclasses
@@ -176,7 +177,8 @@ class SwinBlock(nnx.Module):
     ):
         dtype = jnp.dtype(cfg.dtype)
         self.window_size = cfg.window_size
-        self.shift_size = tuple(w // 2 if shifted else 0 for w in cfg.window_size)
+        wt, wh, ww = cfg.window_size
+        self.shift_size: Size3 = (wt // 2, wh // 2, ww // 2) if shifted else (0, 0, 0)
         self.norm1 = _layer_norm(dim, dtype, rngs)
         self.attn = WindowAttention(dim, cfg.window_size, num_heads, dtype=dtype, rngs=rngs)
         self.norm2 = _layer_norm(dim, dtype, rngs)
