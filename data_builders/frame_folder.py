@@ -117,8 +117,8 @@ class Scene:
 
     path: Path
     kinds: tuple[str, ...]
-    train: tuple[FolderVideo, ...]
-    test: tuple[FolderVideo, ...]
+    train: tuple[Any, ...]  # FolderVideo, or video_files.FileVideo
+    test: tuple[Any, ...]
     description: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -128,7 +128,12 @@ class Scene:
 
 
 def read_scene(
-    path: Path, *, fps: float | None = None, cycle: Cycle = None, require_labels: bool = False
+    path: Path,
+    *,
+    fps: float | None = None,
+    cycle: Cycle = None,
+    require_labels: bool = False,
+    first_numbers: Sequence[int] | None = None,
 ) -> Scene:
     """Reads one scene folder, raising on everything that would build a wrong dataset.
 
@@ -137,14 +142,21 @@ def read_scene(
     Raises: DataError naming every file that is wrong; label counts that disagree are no error
         (IPAD has eleven such folders), see `Scene.mislabelled`.
     """
-    scene, problems = scan_scene(path, fps=fps, cycle=cycle, require_labels=require_labels)
+    scene, problems = scan_scene(
+        path, fps=fps, cycle=cycle, require_labels=require_labels, first_numbers=first_numbers
+    )
     if problems:
         raise DataError(problems)
     return scene
 
 
 def scan_scene(
-    path: Path, *, fps: float | None = None, cycle: Cycle = None, require_labels: bool = False
+    path: Path,
+    *,
+    fps: float | None = None,
+    cycle: Cycle = None,
+    require_labels: bool = False,
+    first_numbers: Sequence[int] | None = None,
 ) -> tuple[Scene, list[Problem]]:
     """Reads one scene folder without opening an image, collecting every problem.
 
@@ -154,6 +166,7 @@ def scan_scene(
         cycle: "folder" where a training folder is exactly one cycle; seconds where every folder
             starts at a cycle's start; None where sidecars say it or nothing is known.
         require_labels: whether a test folder without labels is a problem.
+        first_numbers: numbers a folder's first frame may have; None allows any.
     Returns: the scene as far as it could be read, and the problems.
     """
     path = Path(path)
@@ -175,6 +188,12 @@ def scan_scene(
             _read_folder(path, split, entry, float(fps), len(kinds), problems)
             for entry in _frame_folders(path / folder / "frames", problems)
         ]
+    for video in (*videos["train"], *videos["test"]):
+        first = _number(video.paths[0]) if video.paths else None
+        if first_numbers is not None and first is not None and first not in first_numbers:
+            folder, allowed = video.paths[0].parent, " or ".join(map(str, first_numbers))
+            message = f"begins with frame {first}; expected {allowed}, earlier frames are missing"
+            problems.append(Problem(folder, message))
     if not videos["train"] and not videos["test"]:
         problems.append(
             Problem(
@@ -186,10 +205,11 @@ def scan_scene(
     return Scene(path, kinds, tuple(train), tuple(test), description), problems
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Reads an image file whole, or says what is wrong with it.
 
-    Returns: [h, w, 3] uint8 BGR; grey and 16-bit files are converted.
+    Args: flags of OpenCV; by default grey, transparent and 16-bit files become plain colour.
+    Returns: [h, w, 3] uint8 BGR, or what the flags ask for.
     Raises: ValueError on a zero-byte, truncated or non-image file (OpenCV alone returns a
         truncated JPEG with a grey rest and no error).
     """
@@ -205,7 +225,7 @@ def read_image(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: truncated JPEG ({len(data)} bytes); copy the file again")
     if data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]:
         raise ValueError(f"{path}: truncated PNG ({len(data)} bytes); copy the file again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(
             f"{path}: not an image ({len(data)} bytes beginning {data[:4]!r}); "
@@ -251,17 +271,22 @@ def _frame_folders(root: Path, problems: list[Problem]) -> list[Path]:
     return folders
 
 
+def _number(path: Path) -> int | None:
+    """Frame number of an image file: the digits its name ends with."""
+    match = re.search(r"(\d+)$", path.stem)
+    return int(match[1]) if match and path.suffix.lower() in IMAGE_SUFFIXES else None
+
+
 def _numbered(folder: Path, problems: list[Problem]) -> list[tuple[int, Path]]:
     """Frame files with their numbers, in numeric order; reports gaps, strangers and twins."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower() in IGNORED_FILES:
             continue
-        match = re.search(r"(\d+)$", path.stem)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not match:
+        number = _number(path)
+        if number is None:
             problems.append(Problem(path, "is no numbered image (such as 0012.jpg); take it away"))
             continue
-        number = int(match[1])
         if number in found:
             problems.append(
                 Problem(path, f"has the same frame number as {found[number].name}; keep one")

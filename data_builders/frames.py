@@ -10,9 +10,10 @@ import collections
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,10 @@ DEFAULT_QUALITY = 95  # JPEG
 # TFDS sorts records through 1,000 buckets of its 128-bit key range, each read whole into memory
 # once a dataset exceeds 1 GB. Keys this far apart put 4,096 frames in a bucket, not all in one.
 KEY_STRIDE = 2**128 // (1000 * 4096)
+NUM_THREADS = os.cpu_count() or 1
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Video(Protocol):
@@ -96,7 +101,7 @@ def generate(
     entries: list[dict[str, Any]],
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Loads, resizes and encodes frames, several at a time, a few dozen in memory.
+    """Loads, resizes and encodes frames in threads, a few dozen in memory at a time.
 
     Args:
         videos: in the order their index shall have.
@@ -106,25 +111,13 @@ def generate(
     Yields: increasing integer key and record, in video then frame order.
     Raises: ValueError from a frame that cannot be loaded, naming the file.
     """
-    workers = os.cpu_count() or 1
     key = 0
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
         for index, video in enumerate(videos):
             length, labelled = 0, False
-            pending: collections.deque = collections.deque()
-            source = video.frames()
-            exhausted = False
-            while pending or not exhausted:
-                while not exhausted and len(pending) < 4 * workers:
-                    frame = next(source, None)
-                    if frame is None:
-                        exhausted = True
-                    else:
-                        pending.append((frame, pool.submit(_encode, frame, config)))
-                if not pending:
-                    break
-                frame, future = pending.popleft()
-                image, mask = future.result()
+            for frame, (image, mask) in encode_ahead(
+                pool, partial(_encode, config=config), video.frames()
+            ):
                 yield (
                     key * KEY_STRIDE,
                     {
@@ -155,19 +148,44 @@ def generate(
             )
 
 
+def encode_ahead(
+    pool: ThreadPoolExecutor, encode_fn: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, R]]:
+    """Yields (item, encode_fn(item)) in order, a few ahead in threads; OpenCV frees the GIL."""
+    pending: collections.deque[tuple[T, Future[R]]] = collections.deque()
+    for item in items:
+        pending.append((item, pool.submit(encode_fn, item)))
+        if len(pending) > 4 * NUM_THREADS:
+            first, future = pending.popleft()
+            yield first, future.result()
+    while pending:
+        first, future = pending.popleft()
+        yield first, future.result()
+
+
 def _encode(frame: Frame, config: FrameConfig) -> tuple[bytes, bytes]:
     """JPEG of the resized image and PNG of the resized mask (b"" without one)."""
     size = (config.width, config.height)
-    image = cv2.resize(frame.load(), size, interpolation=cv2.INTER_AREA)
-    jpeg = encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.quality])
+    if frame.load_jpeg is not None:
+        jpeg = frame.load_jpeg()
+    else:
+        image = cv2.resize(frame.load(), size, interpolation=cv2.INTER_AREA)
+        jpeg = encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.quality])
     if frame.load_mask is None:
         return jpeg, b""
-    source = frame.load_mask()[..., 0]
-    cover = cv2.resize((source > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    mask = cover >= 0.5
-    if not mask.any():
-        mask = cover > 0  # a fault thinner than a pixel of the small picture stays a fault
-    return jpeg, encode(".png", mask.astype(np.uint8) * 255) if mask.any() else b""
+    mask = resize_mask(frame.load_mask()[..., 0], size)
+    return jpeg, encode(".png", mask) if mask.any() else b""
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a mask [h, w] uint8 (above 127 is set) to size (width, height), values 0 and 255.
+
+    A pixel is set where at least half of it is covered; where none is, every touched pixel is, so
+    that a fault thinner than a pixel of the small picture stays a fault.
+    """
+    cover = cv2.resize((mask > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    kept = cover >= 0.5
+    return (kept if kept.any() else cover > 0).astype(np.uint8) * 255
 
 
 def encode(suffix: str, image: np.ndarray, options: list[int] | None = None) -> bytes:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import io
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging as absl_logging
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -123,7 +125,12 @@ def make_configs(builder_class: Any, args: argparse.Namespace) -> list[Any]:
         raise ValueError(
             f"{args.builder} has no scene {', '.join(unknown)}; choose from {', '.join(known)}."
         )
-    return [dataclasses.replace(known[scene], **changes) for scene in scenes]
+    configs = [dataclasses.replace(known[scene], **changes) for scene in scenes]
+    # TFDS wants its own object for a predefined name.
+    predefined = {config.name: config for config in builder_class.BUILDER_CONFIGS}
+    if args.builder == "video_folder" and configs[0].name in predefined:
+        raise ValueError(f"--name {args.name} is taken by the builder itself; choose another.")
+    return [predefined.get(config.name, config) for config in configs]
 
 
 class BarProgress:
@@ -148,16 +155,22 @@ def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
     """
     import tensorflow_datasets as tfds
 
-    tfds.disable_progress_bar()
+    tfds.disable_progress_bar()  # and its prints: ours say the same and more
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
+        redirect_stdout=False,
     )
     try:
-        with bar, _terminate_as_interrupt(), tempfile.TemporaryDirectory() as downloads:
+        with (
+            bar,
+            contextlib.redirect_stdout(io.StringIO()),
+            _terminate_as_interrupt(),
+            tempfile.TemporaryDirectory() as downloads,
+        ):
             builder.progress = BarProgress(bar, builder.builder_config.name)
             builder.download_and_prepare(
                 download_dir=downloads,
@@ -234,7 +247,8 @@ def main(argv: Sequence[str]) -> int:
         args = make_parser().parse_args(list(argv))
     except SystemExit as exit_:  # argparse has printed why
         return int(exit_.code or 0)
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Console(file=sys.stdout), Console(stderr=True)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of any size that is not predefined
     manual_dir = getattr(args, "manual_dir", None)
     builder_class = load_builder_class(args.builder)
     try:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_builders import frame_folder
 from data_builders.frames import FrameBuilder, FrameConfig
 from data_builders.ipad.scenes import SCENES
 
 # Deviation: the paper gives no frame rate; 25 is assumed. Only times in seconds depend on it.
 FPS = 25.0
+# A training folder is one cycle; every test folder is labelled; frames begin at 0 (some tools: 1).
+READ_OPTIONS: dict[str, Any] = {
+    "fps": FPS,
+    "cycle": "folder",
+    "require_labels": True,
+    "first_numbers": (0, 1),
+}
 
 TREE = """
     DIR/IPAD_dataset/<scene>/training/frames/<NN>/<frame>.jpg
@@ -30,16 +39,12 @@ class Builder(FrameBuilder):
     BUILDER_CONFIGS = [FrameConfig(scene=scene) for scene in SCENES]  # noqa: RUF012 (TFDS's way)
 
     def read_videos(self, manual_dir: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        config = self.builder_config
-        scene = frame_folder.read_scene(
-            find_scene(Path(manual_dir()), config.scene),
-            fps=FPS,
-            cycle="folder",
-            require_labels=True,
-        )
+        folder = find_scene(Path(manual_dir()), self.builder_config.scene)
+        scene = frame_folder.read_scene(folder, **READ_OPTIONS)
         metadata = {
             "kinds": list(scene.kinds),
             "mislabelled": list(scene.mislabelled),
+            "no_phase": [video.name for video in scene.train if np.isnan(video.phase).all()],
             "source": "IPAD",
         }
         return {"train": list(scene.train), "test": list(scene.test)}, metadata

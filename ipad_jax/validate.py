@@ -1,0 +1,288 @@
+"""`ipad-jax validate NAME`: says whether a downloaded archive or a folder of footage is usable.
+
+IPAD is checked against what is known of the archive (data_builders/ipad/scenes.py): folders, frames
+where known exactly, and the paper's totals. Every image is opened unless `--quick`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from data_builders import frame_folder, video_files
+from data_builders.frame_folder import DataError, FolderVideo, Problem, Scene
+from data_builders.ipad import scenes as ipad
+from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
+
+
+@dataclasses.dataclass
+class Findings:
+    """What was found of one scene: problems make it unusable, notes do not."""
+
+    name: str
+    train_videos: int = 0
+    train_frames: int = 0
+    test_videos: int = 0
+    test_frames: int = 0
+    anomalous: float = float("nan")  # share of the labelled test frames
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    notes: list[Problem] = dataclasses.field(default_factory=list)
+
+
+def check_ipad_scene(manual_dir: Path, name: str, quick: bool, bar: Progress) -> Findings:
+    """Checks one scene of IPAD against what is known of it."""
+    try:
+        folder = find_scene(manual_dir, name)
+    except FileNotFoundError:
+        return Findings(name, problems=[Problem(manual_dir / "IPAD_dataset" / name, "is missing")])
+    scene, problems = frame_folder.scan_scene(folder, **READ_OPTIONS)
+    findings = _count(name, scene.train, scene.test)
+    findings.problems += problems
+    _compare(scene, ipad.EXPECTED[name], findings)
+    for video in scene.test:
+        if video.mislabelled:
+            counted = (len(video), video.num_labels)
+            known = ipad.KNOWN_MISLABELLED.get((name, video.name)) == counted
+            message = f"{counted[0]} frames, {counted[1]} labels" + (
+                " (as in the archive)" if known else "; the archive's own agree, copy both again"
+            )
+            note = Problem(folder / "testing" / "frames" / video.name, message)
+            (findings.notes if known else findings.problems).append(note)
+    if not quick:
+        findings.problems += _unreadable((*scene.train, *scene.test), name, bar)
+    return findings
+
+
+def check_footage(source: Path, fps: float | None, quick: bool, bar: Progress) -> Findings:
+    """Checks a person's own footage, in either layout of `prepare video_folder`."""
+    name = source.name
+    if video_files.is_layout(source):
+        try:
+            files = video_files.read_folder(source, fps=fps)
+        except DataError as error:
+            return Findings(name, problems=list(error.problems))
+        findings = _count(name, files.train, files.test)
+        if not quick:
+            findings.problems += _undecodable((*files.train, *files.test), bar)
+        labelled = [video for video in files.test if video.mislabelled]
+        findings.notes += [
+            Problem(video.path, f"{video.counted} frames, {video.num_labels} labels; kept")
+            for video in labelled
+        ]
+        return findings
+    # Timing is no matter of validity here, so a missing rate is no problem.
+    scene, problems = frame_folder.scan_scene(source, fps=fps or 1.0)
+    findings = _count(name, scene.train, scene.test)
+    findings.problems += problems
+    findings.notes += [
+        Problem(
+            video.paths[0].parent, f"{len(video)} frames, {video.num_labels} labels; kept, see docs"
+        )
+        for video in scene.test
+        if video.mislabelled
+    ]
+    unlabelled = [video.name for video in scene.test if video.num_labels is None]
+    if unlabelled:
+        message = f"no labels for test folder {', '.join(unlabelled)}: detection only"
+        findings.notes.append(Problem(source / "test_label", message))
+    if not quick:
+        findings.problems += _unreadable((*scene.train, *scene.test), name, bar)
+    return findings
+
+
+def _count(name: str, train: Sequence[Any], test: Sequence[Any]) -> Findings:
+    """Videos, frames and the anomalous share."""
+    findings = Findings(name, len(train), sum(map(len, train)), len(test), sum(map(len, test)))
+    labels = [_labels(video) for video in test]
+    known = np.concatenate([label[label >= 0] for label in labels]) if labels else np.zeros(0)
+    if len(known):
+        findings.anomalous = float(known.mean())
+    return findings
+
+
+def _labels(video: Any) -> np.ndarray:
+    """Labels of a test video, -1 unknown."""
+    if isinstance(video, FolderVideo):
+        return video.label
+    if video.labels is not None:
+        return video.labels
+    return np.full(len(video), min(video.kind, 1))
+
+
+def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> None:
+    """Folder counts, exact frame counts where known, usual lengths of training folders."""
+    for split, videos, folders, frames in (
+        ("training", scene.train, expected.train_folders, expected.train_frames),
+        ("testing", scene.test, expected.test_folders, expected.test_frames),
+    ):
+        root = scene.path / split / "frames"
+        if len(videos) != folders:
+            numbers = {int(video.name) for video in videos if video.name.isdigit()}
+            missing = [f"{n:02d}" for n in range(1, folders + 1) if n not in numbers]
+            message = f"{len(videos)} folders; the archive has {folders}"
+            message += f", missing {', '.join(missing)}" if missing else ""
+            findings.problems.append(Problem(root, message))
+        found = sum(map(len, videos))
+        if frames is not None and found != frames:
+            findings.problems.append(Problem(root, f"{found:,} frames; the archive has {frames:,}"))
+    lowest, highest = expected.typical_length
+    for video in scene.train:
+        known = ipad.KNOWN_SHORT.get((findings.name, video.name)) == len(video)
+        if known or not lowest <= len(video) <= highest:
+            usual = f"{lowest}" if lowest == highest else f"{lowest}..{highest}"
+            message = f"{len(video)} frames, usual {usual}" + (" (as in the archive)" * known)
+            folder = scene.path / "training" / "frames" / video.name
+            findings.notes.append(Problem(folder, message))
+
+
+def _unreadable(videos: Iterable[FolderVideo], name: str, bar: Progress) -> Iterator[Problem]:
+    """Opens every image, at an eighth of its size: the whole file is parsed, few pixels are made."""
+    paths = [p for video in videos for p in (*video.paths, *video.masks.values())]
+    task = bar.add_task(name, total=len(paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, message in zip(paths, pool.map(_open, paths, chunksize=1)):
+            bar.advance(task)
+            if message:
+                yield Problem(path, message)
+
+
+def _open(path: Path) -> str | None:
+    """What is wrong with an image, None where nothing is."""
+    try:
+        frame_folder.read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
+
+
+def _undecodable(videos: Iterable[Any], bar: Progress) -> Iterator[Problem]:
+    """Decodes every video file to its end."""
+    for video in videos:
+        task = bar.add_task(video.name, total=video.source_frames or None)
+        try:
+            for _ in video_files.decode(video.path, video.source_frames):
+                bar.advance(task)
+        except ValueError as error:
+            yield Problem(video.path, str(error).removeprefix(f"{video.path}: "))
+
+
+def totals_problem(findings: Sequence[Findings], root: Path) -> list[Problem]:
+    """The paper's totals, once every scene is there."""
+    found = [sum(getattr(f, name) for f in findings) for name in TOTALS]
+    if len(findings) != len(ipad.SCENES) or found == list(TOTALS.values()):
+        return []
+    pairs = [
+        f"{n:,} of {m:,} {name.replace('_', ' ')}" for n, (name, m) in zip(found, TOTALS.items())
+    ]
+    return [Problem(root, "totals differ from the paper's: " + ", ".join(pairs))]
+
+
+TOTALS = {
+    "train_videos": ipad.TOTAL_TRAIN_FOLDERS,
+    "test_videos": ipad.TOTAL_TEST_FOLDERS,
+    "train_frames": ipad.TOTAL_TRAIN_FRAMES,
+    "test_frames": ipad.TOTAL_TEST_FRAMES,
+}
+
+
+def print_findings(findings: Sequence[Findings], console: Console) -> None:
+    """A table of scenes, then every problem and note by file."""
+    table = Table()
+    table.add_column("scene")
+    for title in ("train", "frames", "test", "frames", "anomalous", "state"):
+        table.add_column(title, justify="right")
+    for f in findings:
+        share = "-" if np.isnan(f.anomalous) else f"{f.anomalous:.1%}"
+        state = f"{len(f.problems)} problems" if f.problems else "usable"
+        state = state[:-1] if len(f.problems) == 1 else state
+        table.add_row(
+            f.name,
+            f"{f.train_videos}",
+            f"{f.train_frames:,}",
+            f"{f.test_videos}",
+            f"{f.test_frames:,}",
+            share,
+            state,
+        )
+    if len(findings) > 1:
+        sums = [
+            sum(getattr(f, name) for f in findings)
+            for name in ("train_videos", "train_frames", "test_videos", "test_frames")
+        ]
+        table.add_section()
+        table.add_row("all", *(f"{n:,}" for n in sums), "", "")
+    console.print(table)
+    for title, attribute in (("problem", "problems"), ("note", "notes")):
+        for f in findings:
+            for problem in getattr(f, attribute):
+                console.print(f"{title}: {problem}", markup=False, soft_wrap=True, highlight=False)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax validate`."""
+    parser = argparse.ArgumentParser(prog="ipad-jax validate", description=__doc__)
+    commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
+    command = commands.add_parser("ipad", help="the IPAD archive, unpacked")
+    command.add_argument("--manual-dir", type=Path, required=True, metavar="DIR")
+    command.add_argument("--scene", nargs="+", help="only these scenes (default: all sixteen)")
+    command.add_argument("--quick", action="store_true", help="open no image")
+    command = commands.add_parser("video_folder", help="your own footage")
+    command.add_argument("--source", type=Path, required=True, metavar="DIR")
+    command.add_argument("--fps", type=float, help="as for prepare")
+    command.add_argument("--quick", action="store_true", help="open no image, decode no video")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; 0 usable, 1 not usable, 2 wrong arguments."""
+    try:
+        args = make_parser().parse_args(list(argv))
+    except SystemExit as exit_:  # argparse has printed why
+        return int(exit_.code or 0)
+    console = Console(file=sys.stdout)
+    root = args.manual_dir if args.builder == "ipad" else args.source
+    if not root.is_dir() or not any(root.iterdir()):
+        state = "is empty" if root.is_dir() else "no such folder"
+        print(f"{root}: {state}.", file=sys.stderr)
+        return 1
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        if args.builder == "ipad":
+            names = args.scene or list(ipad.SCENES)
+            unknown = [name for name in names if name not in ipad.SCENES]
+            if unknown:
+                choices = ", ".join(ipad.SCENES)
+                print(
+                    f"IPAD has no scene {', '.join(unknown)}; choose from {choices}.",
+                    file=sys.stderr,
+                )
+                return 2
+            findings = [check_ipad_scene(root, name, args.quick, bar) for name in names]
+        else:
+            findings = [check_footage(root, args.fps, args.quick, bar)]
+    print_findings(findings, console)
+    extra = totals_problem(findings, root) if args.builder == "ipad" else []
+    for problem in extra:
+        console.print(f"problem: {problem}", markup=False, soft_wrap=True, highlight=False)
+    good = [f.name for f in findings if not f.problems]
+    if extra or len(good) < len(findings):
+        console.print(f"not usable as a whole; without problems: {', '.join(good) or 'none'}")
+        return 1
+    console.print("usable")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
