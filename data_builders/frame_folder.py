@@ -39,7 +39,10 @@ Cycle = float | Literal["folder"] | None
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame before it is loaded; `load` returns [h, w, 3] uint8 BGR and may run in a thread."""
+    """One frame before it is loaded; `load` returns [h, w, 3] uint8 BGR and may run in a thread.
+
+    `load_jpeg`, where given, returns JPEG bytes of the wanted size and quality: stored as they are.
+    """
 
     load: Callable[[], np.ndarray]
     label: int = -1
@@ -47,6 +50,7 @@ class Frame:
     kind: int = -1
     cycle: int = -1
     load_mask: Callable[[], np.ndarray] | None = None
+    load_jpeg: Callable[[], bytes] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -43,14 +43,13 @@ class Video(Protocol):
     def cycle_frames(self) -> float | None: ...
     @property
     def num_labels(self) -> int | None: ...
-    def __len__(self) -> int: ...
     def frames(self) -> Iterator[Frame]: ...
 
 
 class Progress(Protocol):
     """What a builder tells of its progress; `ipad-jax prepare` shows it as a bar."""
 
-    def start(self, total: int) -> None: ...
+    def start(self, total: int | None) -> None: ...
     def advance(self, video: str) -> None: ...
 
 
@@ -226,7 +225,9 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.info.metadata["scene"] = self.builder_config.scene
         self.info.metadata["videos"] = {"train": [], "test": []}
         if self.progress:
-            self.progress.start(sum(len(video) for group in videos.values() for video in group))
+            every = [video for group in videos.values() for video in group]
+            known = all(isinstance(video, Sized) for video in every)
+            self.progress.start(sum(map(len, every)) if known else None)
         # A split without a video is absent: TFDS refuses an empty one.
         return {
             split: self._generate_examples(split, split_videos)

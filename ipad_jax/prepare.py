@@ -141,7 +141,7 @@ class BarProgress:
         self._task = progress.add_task(name, total=None)
         self._name = name
 
-    def start(self, total: int) -> None:
+    def start(self, total: int | None) -> None:
         self._progress.update(self._task, total=total)
 
     def advance(self, video: str) -> None:
