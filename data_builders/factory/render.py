@@ -1,0 +1,339 @@
+"""A small signed-distance-field ray marcher in JAX: parts, camera and light in, pictures out.
+
+A frame is a list of solid parts (`Parts`, arrays with a leading frame axis) and a `View` (camera,
+light). Floor and wall are planes met analytically; the parts are marched inside the box that holds
+them all, first by one thick ray for each block of 4x4 samples, then by every sample from where its
+thick ray stopped. Shading: a sun with soft shadow, a sky, ambient occlusion, a highlight; four
+samples a pixel. `jax.jit`, `vmap` over frames, in chunks of a fixed number of frames.
+
+Not physically based and not meant to be: 3-D geometry, occlusion and moving shadows are what makes
+footage of a machine hard for a detector.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_builders.factory import sdf
+from data_builders.factory.sdf import Point
+
+SUPERSAMPLE = 2  # samples along each side of a pixel
+BLOCK = 4  # samples along each side that share one thick ray
+COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 14, 12
+
+
+class Parts(NamedTuple):
+    """N solids over F frames; everything float32."""
+
+    centre: np.ndarray  # [F, N, 3]
+    rotation: np.ndarray  # [F, N, 3, 3], columns are the part's own axes; unused where not `turned`
+    half: np.ndarray  # [F, N, 3] half sizes (cylinder: radius, -, half height)
+    radius: np.ndarray  # [F, N] rounding of the edges
+    colour: np.ndarray  # [F, N, 3] linear, 0..1
+    stripe: np.ndarray  # [F, N, 3] (stripes per unit along own x, offset in stripes, depth 0..1)
+    gloss: np.ndarray  # [F, N] strength of the highlight
+    low: np.ndarray  # [F, 3] corner of the box that holds all visible parts
+    high: np.ndarray  # [F, 3]
+
+
+class View(NamedTuple):
+    """Camera, light and surroundings over F frames; everything float32."""
+
+    origin: np.ndarray  # [F, 3]
+    axes: np.ndarray  # [F, 3, 3], rows: right, up, forward
+    focal: np.ndarray  # [F] in half heights of the picture
+    sun: np.ndarray  # [F, 3] unit vector towards the light
+    sun_colour: np.ndarray  # [F, 3]
+    sky_colour: np.ndarray  # [F, 3]
+    floor_colour: np.ndarray  # [F, 3]
+    wall_colour: np.ndarray  # [F, 3]
+    wall_y: np.ndarray  # [F] the wall is the plane y = wall_y
+    grain: np.ndarray  # [F] depth of the surface texture, 0 = none
+
+
+class Form(NamedTuple):
+    """What of a part is fixed when the renderer is compiled."""
+
+    solid: str  # key of sdf.SOLIDS
+    turned: bool  # whether its rotation is used
+
+
+def _rows(array: jax.Array) -> tuple[jax.Array, ...]:
+    """The entries of the last axis as a tuple."""
+    return tuple(array[..., i] for i in range(array.shape[-1]))
+
+
+def local_point(p: Point, part: Parts, index: int, turned: bool) -> Point:
+    """`p` in the frame of part `index` (of one frame's parts)."""
+    x, y, z = (p[axis] - part.centre[index, axis] for axis in range(3))
+    if not turned:
+        return x, y, z
+    r = part.rotation[index]
+    return tuple(r[0, i] * x + r[1, i] * y + r[2, i] * z for i in range(3))  # type: ignore[return-value]
+
+
+def distances(p: Point, parts: Parts, forms: tuple[Form, ...]) -> Iterator[tuple[Point, jax.Array]]:
+    """For each part: `p` in its frame and the distance to it."""
+    for index, form in enumerate(forms):
+        local = local_point(p, parts, index, form.turned)
+        half = _rows(parts.half[index])
+        yield local, sdf.SOLIDS[form.solid](local, half, parts.radius[index])
+
+
+def machine_distance(p: Point, parts: Parts, forms: tuple[Form, ...]) -> jax.Array:
+    """Distance to the nearest part."""
+    nearest = None
+    for _, distance in distances(p, parts, forms):
+        nearest = distance if nearest is None else jnp.minimum(nearest, distance)
+    return nearest
+
+
+def march(
+    origin: Point, direction: Point, start, stop, cone, parts: Parts, forms, max_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Walk rays by the distance to the nearest part until it is below `cone` times the way gone.
+
+    Returns the way gone and whether the ray stopped at a part. Rays that are done stand still, so
+    that the number of turns of the loop (the slowest ray of the chunk decides it) changes nothing.
+    """
+
+    def is_walking(state) -> jax.Array:
+        step, _, walking, _ = state
+        return (step < max_steps) & walking.any()
+
+    def walk(state):
+        step, t, walking, _ = state
+        gap = machine_distance(sdf.along(origin, direction, t), parts, forms)
+        near = gap < cone * t
+        t = jnp.where(walking & ~near, t + gap, t)
+        return step + 1, t, walking & ~near & (t < stop), gap
+
+    walking = start < stop
+    state = (0, start, walking, jnp.full_like(start, 1e3))
+    _, t, _, gap = jax.lax.while_loop(is_walking, walk, state)
+    # a ray out of steps grazes an edge: near enough counts as met
+    return t, walking & (t < stop) & (gap < 4.0 * cone * t)
+
+
+def surface_normal(p: Point, step, parts: Parts, forms) -> Point:
+    """Gradient of the distance by four evaluations on a tetrahedron."""
+    total = [jnp.zeros_like(p[0])] * 3
+    for corner in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
+        gap = machine_distance(tuple(a + c * step for a, c in zip(p, corner)), parts, forms)  # type: ignore[arg-type]
+        total = [a + c * gap for a, c in zip(total, corner)]
+    return sdf.normalise(tuple(total))  # type: ignore[arg-type]
+
+
+def surface_colour(p: Point, blur, parts: Parts, forms) -> tuple[Point, jax.Array]:
+    """Colour and gloss of the nearest part; `blur` is the width of a sample, it softens stripes."""
+    best = jnp.full_like(p[0], 1e6)
+    colour = [jnp.zeros_like(best)] * 3
+    gloss = jnp.zeros_like(best)
+    for index, (local, gap) in enumerate(distances(p, parts, forms)):
+        rate, offset, depth = _rows(parts.stripe[index])
+        where = local[0] * rate + offset
+        saw = jnp.abs(where - jnp.floor(where) - 0.5) * 2.0  # 1 at a stripe's edge, 0 in its middle
+        soft = jnp.maximum(blur * rate * 2.0, 0.05)
+        shade = 1.0 - depth * jnp.clip((saw - 0.5) / soft + 0.5, 0.0, 1.0)
+        nearer = gap < best
+        best = jnp.where(nearer, gap, best)
+        colour = [jnp.where(nearer, parts.colour[index, c] * shade, colour[c]) for c in range(3)]
+        gloss = jnp.where(nearer, parts.gloss[index], gloss)
+    return tuple(colour), gloss  # type: ignore[return-value]
+
+
+def soft_shadow(p: Point, sun: Point, parts: Parts, forms) -> jax.Array:
+    """Share of the light that reaches `p`, 0..1, with a penumbra that widens with the way."""
+    enter, leave = sdf.slab(p, sun, parts.low, parts.high)
+
+    def walk(_, state):
+        t, light = state
+        gap = machine_distance(sdf.along(p, sun, t), parts, forms)
+        inside = t < leave
+        light = jnp.where(inside, jnp.minimum(light, 9.0 * gap / jnp.maximum(t, 0.02)), light)
+        return t + jnp.clip(gap, 0.03, 0.6), light
+
+    start = jnp.maximum(enter, 0.03)
+    _, light = jax.lax.fori_loop(0, SHADOW_STEPS, walk, (start, jnp.ones_like(start)))
+    light = jnp.clip(light, 0.0, 1.0)
+    return light * light * (3.0 - 2.0 * light)
+
+
+def occlusion(p: Point, normal: Point, parts: Parts, forms) -> jax.Array:
+    """Openness of the surroundings of `p`, 0..1, from the distance at three heights above it."""
+    hidden = jnp.zeros_like(p[0])
+    for height, weight in ((0.05, 3.0), (0.15, 1.5), (0.4, 0.6)):
+        above = sdf.along(p, normal, jnp.full_like(p[0], height))
+        gap = jnp.minimum(machine_distance(above, parts, forms), above[2])
+        hidden = hidden + weight * jnp.clip(height - gap, 0.0, height)
+    return 1.0 / (1.0 + 1.6 * hidden)
+
+
+def texture(noise: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
+    """Bilinear look-up in a periodic `noise` picture [k, k], k a power of 2; u, v in its pixels."""
+    mask = noise.shape[0] - 1
+    u0, v0 = jnp.floor(u), jnp.floor(v)
+    fu, fv = u - u0, v - v0
+    iu, iv = u0.astype(jnp.int32), v0.astype(jnp.int32)
+
+    def at(a, b) -> jax.Array:
+        return noise[a & mask, b & mask]
+
+    top = at(iu, iv) * (1.0 - fu) + at(iu + 1, iv) * fu
+    bottom = at(iu, iv + 1) * (1.0 - fu) + at(iu + 1, iv + 1) * fu
+    return top * (1.0 - fv) + bottom * fv
+
+
+def floor_shade(x: jax.Array, y: jax.Array, blur: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Darkening by the joints of the floor's slabs, and where its yellow line lies (both 0..1)."""
+
+    def joint(a) -> jax.Array:
+        away = jnp.abs(a * 0.8 - jnp.floor(a * 0.8 + 0.5)) / 0.8
+        return jnp.clip(1.0 - away / (0.015 + blur), 0.0, 1.0) * (0.03 / (0.03 + blur))
+
+    line = jnp.clip((0.07 - jnp.abs(y + 1.75)) / (blur + 0.01) + 0.5, 0.0, 1.0)
+    return 1.0 - 0.25 * jnp.maximum(joint(x), joint(y)), line
+
+
+def render_frame(
+    parts: Parts, view: View, noise, forms: tuple[Form, ...], size: tuple[int, int], textured: bool
+) -> jax.Array:
+    """One picture [height, width, 3] float32 in [0, 1]; `parts` and `view` without a frame axis."""
+    height, width = size
+    rows, columns = (
+        -(-side * SUPERSAMPLE // BLOCK) for side in size
+    )  # blocks, the last may overhang
+    pixel = 2.0 / (height * SUPERSAMPLE)  # width of a sample at distance 1, times the focal length
+
+    def rays(num_rows: int, num_columns: int, step: int) -> Point:
+        v = 1.0 - (jnp.arange(num_rows) + 0.5) * (step * pixel)
+        u = (jnp.arange(num_columns) + 0.5) * (step * pixel) - width / height
+        u, v = jnp.tile(u, num_rows), jnp.repeat(v, num_columns)
+        a = view.axes
+        return sdf.normalise(
+            tuple(u * a[0, i] + v * a[1, i] + view.focal * a[2, i] for i in range(3))  # type: ignore[arg-type]
+        )
+
+    def spread(values: jax.Array) -> jax.Array:
+        values = values.reshape(rows, 1, columns, 1)
+        return jnp.broadcast_to(values, (rows, BLOCK, columns, BLOCK)).reshape(-1)
+
+    eye = _rows(view.origin)
+    cone = pixel / view.focal
+    thick = rays(rows, columns, BLOCK)
+    # a thick ray is as wide as its block's diagonal: what it misses, no sample of the block meets
+    thick_cone = cone * BLOCK * 0.75
+    enter, leave = sdf.slab(eye, thick, parts.low - 0.05, parts.high + 0.05)
+    margin = 1.0 + thick_cone
+    start, _ = march(
+        eye, thick, enter / margin, leave * margin + 0.1, thick_cone, parts, forms, COARSE_STEPS
+    )
+
+    ray = rays(rows * BLOCK, columns * BLOCK, 1)
+    to_floor = jnp.where(ray[2] < -1e-4, -eye[2] / jnp.minimum(ray[2], -1e-4), 1e3)
+    to_wall = jnp.where(ray[1] > 1e-4, (view.wall_y - eye[1]) / jnp.maximum(ray[1], 1e-4), 1e3)
+    background = jnp.minimum(to_floor, to_wall)
+    enter, leave = sdf.slab(eye, ray, parts.low, parts.high)
+    stop = jnp.minimum(background, leave)
+    start = jnp.maximum(spread(start) * (1.0 - thick_cone), enter)
+    t, met = march(eye, ray, start, stop, 0.5 * cone, parts, forms, FINE_STEPS)
+
+    t = jnp.where(met, t, background)
+    p = sdf.along(eye, ray, t)
+    blur = cone * t
+    on_floor = to_floor < to_wall
+    normal = surface_normal(p, 0.5 * blur + 1e-3, parts, forms)
+    flat = (jnp.zeros_like(t), jnp.where(on_floor, 0.0, -1.0), jnp.where(on_floor, 1.0, 0.0))
+    normal = tuple(jnp.where(met, n, f) for n, f in zip(normal, flat))
+
+    colour, gloss = surface_colour(p, blur, parts, forms)
+    slabs, line = floor_shade(p[0], p[1], blur)
+    panel = jnp.where(p[2] < 0.9, 0.72, 1.0)  # the wall's lower part is painted darker
+    paint = (0.80, 0.55, 0.08)
+    ground = [
+        jnp.where(
+            on_floor,
+            view.floor_colour[c] * slabs * (1.0 - line) + 0.8 * paint[c] * line,
+            view.wall_colour[c] * panel,
+        )
+        for c in range(3)
+    ]
+    colour = [jnp.where(met, colour[c], ground[c]) for c in range(3)]
+    if textured:
+        side = jnp.where(on_floor & ~met, p[1], p[2])
+        coarse = texture(noise, p[0] * 9.0 + 31.0, (side + 0.6 * p[1]) * 9.0)
+        fine = texture(noise, p[0] * 41.0, (side + 0.6 * p[1]) * 41.0 + 17.0)
+        mottle = 1.0 + view.grain * (coarse + 0.6 * fine)
+        colour = [c * mottle for c in colour]
+
+    sun = _rows(view.sun)
+    facing = jnp.maximum(sdf.dot(normal, sun), 0.0)
+    lifted = sdf.along(p, normal, 2.0 * blur + 0.01)
+    shadow = soft_shadow(lifted, sun, parts, forms)
+    open_sky = occlusion(p, normal, parts, forms)
+    half_way = sdf.normalise(tuple(s - r for s, r in zip(sun, ray)))
+    shine = jnp.maximum(sdf.dot(normal, half_way), 0.0)
+    for _ in range(5):  # to the 32nd power
+        shine = shine * shine
+    shine = jnp.where(met, gloss, 0.05) * shine * shadow
+    up = 0.62 + 0.38 * normal[2]
+    edge = (p[0] * 0.0) + 1.0 - 0.012 * (t - 5.0) * (t > 5.0)  # a little haze
+    pictures = []
+    for c in range(3):
+        light = view.sun_colour[c] * facing * shadow + view.sky_colour[c] * up * open_sky
+        value = (colour[c] * light + view.sun_colour[c] * shine) * edge
+        pictures.append(jnp.sqrt(jnp.clip(value / (1.0 + 0.18 * value), 0.0, 1.0)))  # gamma 2
+    picture = jnp.stack(pictures, -1).reshape(rows * BLOCK, columns * BLOCK, 3)
+    picture = picture[: height * SUPERSAMPLE, : width * SUPERSAMPLE]
+    return picture.reshape(height, SUPERSAMPLE, width, SUPERSAMPLE, 3).mean((1, 3))
+
+
+@partial(jax.jit, static_argnames=("forms", "size", "textured"))
+def _render_chunk(parts, view, noise, forms, size, textured) -> jax.Array:
+    """uint8 [f, h, w, 3] of one chunk."""
+    frame = partial(render_frame, forms=forms, size=size, textured=textured)
+    pictures = jax.vmap(frame, in_axes=(0, 0, None))(parts, view, noise)
+    return jnp.round(pictures * 255.0).astype(jnp.uint8)
+
+
+def noise_picture(seed: int, side: int = 64) -> np.ndarray:
+    """Periodic random texture [side, side] float32 in [-1, 1] that depends on the seed alone."""
+    return np.random.default_rng([seed, 7]).uniform(-1, 1, (side, side)).astype(np.float32)
+
+
+def render(
+    parts: Parts,
+    view: View,
+    forms: tuple[Form, ...],
+    size: tuple[int, int],
+    *,
+    textured: bool = False,
+    seed: int = 0,
+    chunk: int = 16,
+) -> np.ndarray:
+    """Pictures of F frames without sensor noise.
+
+    Args:
+        parts, view: arrays with a leading axis of F frames.
+        forms: what each part is; a new combination, size or chunk compiles anew (a few seconds).
+        size: (height, width) in pixels.
+        textured: whether surfaces carry the noise texture (the `real` look).
+        seed: of that texture.
+        chunk: frames rendered at once; the pictures do not depend on it.
+
+    Returns:
+        uint8 [F, height, width, 3] RGB.
+    """
+    num_frames = len(parts.centre)
+    noise = jnp.asarray(noise_picture(seed))
+    pictures = []
+    for first in range(0, num_frames, chunk):
+        index = np.minimum(np.arange(first, first + chunk), num_frames - 1)  # pad: one shape only
+        piece = jax.tree.map(lambda a, index=index: np.asarray(a[index], np.float32), (parts, view))
+        done = _render_chunk(*piece, noise, forms=forms, size=tuple(size), textured=textured)
+        pictures.append(np.asarray(done)[: num_frames - first])
+    return np.concatenate(pictures) if pictures else np.zeros((0, *size, 3), np.uint8)
