@@ -1,0 +1,194 @@
+"""Config files: found by path or bare name, overridden on the command line, kept in the run folder."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from ipad_jax.files import write_atomic
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+# Leaves that may change between runs of one folder: they say how far, how often, where and how fast,
+# never what is learned. Every other difference is another experiment and needs its own folder.
+FREE_LEAVES = (
+    "log_every",
+    "checkpoint_every",
+    "eval_every",
+    "max_seconds",
+    "num_workers",
+    "num_devices",
+    "fsdp",
+    "fsdp_min_bytes",
+    "data.data_dir",
+)
+FREE_SECTIONS = ("checkpoint.", "eval.")
+
+
+def config_path(spec: str) -> str:
+    """`FILE[:arg]` with FILE found: as given, else in the clone's configs/ by bare name.
+
+    Raises:
+      FileNotFoundError: neither exists; names the configs there are.
+    """
+    name, colon, arg = spec.partition(":")
+    for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.py", CONFIGS.parent / name):
+        if path.is_file():
+            return f"{path.resolve()}{colon}{arg}"
+    known = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "__init__")
+    raise FileNotFoundError(
+        f"no config {name!r} here or in {CONFIGS}; there are: {', '.join(known)} (a file's path also works)."
+    )
+
+
+def define_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Defines `--config` and its overrides on `flag_values`.
+
+    Args:
+      flag_values: a fresh FlagValues, since a flag can be defined once in each.
+      argv: arguments of the command, without its name.
+
+    Returns:
+      argv with the config's file resolved, ready for `flag_values(["name", *argv])`.
+    """
+    resolved = []
+    previous = ""
+    for arg in argv:
+        if re.fullmatch(r"--?config", previous):
+            arg = config_path(arg)
+        elif match := re.match(r"(--?config=)(.*)", arg):
+            arg = match[1] + config_path(match[2])
+        resolved.append(arg)
+        previous = arg
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "config file FILE[:arg] (a path, or a bare name in configs/); --config.x.y=V sets a leaf",
+        flag_values=flag_values,
+        lock_config=True,
+        sys_argv=resolved,
+    )
+    return resolved
+
+
+def load_config(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:
+    """The locked config of `FILE[:arg]`, for use from Python.
+
+    Args:
+      spec: as after `--config`.
+      overrides: leaves to set, such as {"optim.lr": 1e-3}.
+
+    Raises:
+      FileNotFoundError: no such config.
+      ValueError: the file does not know the arg, or has no such leaf.
+    """
+    overrides = overrides or {}
+    flag_values = flags.FlagValues()
+    argv = define_config(flag_values, ["--config", spec])
+    flag_values(["config", *argv])
+    config = flag_values.config
+    with config.unlocked():
+        for name, value in overrides.items():
+            if name not in leaves(config):
+                raise ValueError(
+                    f"{spec} has no leaf {name!r}; it has {', '.join(leaves(config))}."
+                )
+            config.update_from_flattened_dict({name: value})
+    return config
+
+
+def leaves(config: ConfigDict) -> dict[str, Any]:
+    """A config's leaves by dotted name; lists and tuples are leaves and come out as lists."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            found |= {f"{key}.{name}": leaf for name, leaf in leaves(value).items()}
+        else:
+            found[key] = list(value) if isinstance(value, tuple | list) else value
+    return found
+
+
+def save_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Writes config.json into the run folder, whole or not at all."""
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=_plain) + "\n"
+    write_atomic(folder / "config.json", text.encode())
+
+
+def read_config(workdir: str | os.PathLike) -> ConfigDict:
+    """The config of a run folder.
+
+    Raises:
+      FileNotFoundError: the folder holds no run.
+      ValueError: config.json is not JSON.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: {workdir} is no run folder; `ipad-jax train --workdir {workdir}` makes one."
+        )
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); restore it from a copy.") from error
+
+
+def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Leaves that make `new` another experiment than `old`: name -> (old value, new value)."""
+    before, after = leaves(old), leaves(new)
+    free = set(FREE_LEAVES)
+    if after.get("optim.schedule", "constant") == "constant":  # else the rate depends on the length
+        free |= {"total_steps", "epochs"}
+    missing = "(none)"
+    return {
+        name: (before.get(name, missing), after.get(name, missing))
+        for name in sorted(before.keys() | after.keys())
+        if name not in free
+        and not name.startswith(FREE_SECTIONS)
+        and before.get(name, missing) != after.get(name, missing)
+    }
+
+
+def claim_workdir(workdir: str | os.PathLike, config: ConfigDict, write: bool = True) -> None:
+    """Makes the folder this config's own: writes config.json, or checks the one that is there.
+
+    Args:
+      workdir: the run folder.
+      config: what this run is.
+      write: False on processes other than the first, which only check.
+
+    Raises:
+      ValueError: the folder belongs to a run with another config; names the differing leaves.
+    """
+    if (epath.Path(workdir) / "config.json").exists():
+        if different := differing_leaves(read_config(workdir), config):
+            lines = [
+                f"  {name}: {was!r} there, {now!r} here" for name, (was, now) in different.items()
+            ]
+            raise ValueError(
+                f"{workdir} holds a run with another config:\n"
+                + "\n".join(lines)
+                + "\nTake another --workdir, or the same values."
+            )
+    if write:
+        save_config(workdir, config)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot hold as it is."""
+    raise ValueError(
+        f"config leaf of type {type(value).__name__} ({value!r}); take numbers, texts, lists or sections."
+    )
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Twelve hex digits that change when any leaf does, to tell results apart."""
+    text = json.dumps(leaves(config), sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

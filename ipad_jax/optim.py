@@ -1,0 +1,58 @@
+"""The optimizer a config asks for: Adam at a constant 1e-4 in the paper (section 5), clipping and schedules beside it."""
+
+import optax
+from ml_collections import ConfigDict
+
+SCHEDULES = ("constant", "cosine")
+
+
+def make_schedule(optim: ConfigDict, total_steps: int) -> optax.Schedule:
+    """Learning rate by step: linear warm-up over `warmup_steps`, then constant or cosine to `end_lr`.
+
+    Raises:
+      ValueError: unknown `optim.schedule`, a rate that is not positive, a warm-up longer than the run.
+    """
+    if optim.schedule not in SCHEDULES:
+        raise ValueError(f"optim.schedule={optim.schedule!r}; one of {', '.join(SCHEDULES)}.")
+    if not optim.lr > 0:
+        raise ValueError(f"optim.lr={optim.lr} must be positive.")
+    if optim.schedule == "cosine":
+        if not 0 <= optim.warmup_steps < total_steps:
+            raise ValueError(
+                f"optim.warmup_steps={optim.warmup_steps} must be below total_steps={total_steps}."
+            )
+        return optax.warmup_cosine_decay_schedule(
+            init_value=0.0 if optim.warmup_steps else optim.lr,
+            peak_value=optim.lr,
+            warmup_steps=optim.warmup_steps,
+            decay_steps=total_steps,
+            end_value=optim.end_lr,
+        )
+    if optim.warmup_steps:
+        return optax.linear_schedule(0.0, optim.lr, optim.warmup_steps)
+    return optax.constant_schedule(optim.lr)
+
+
+def make_optimizer(optim: ConfigDict, total_steps: int) -> optax.GradientTransformation:
+    """Adam with optional clipping of the gradient's global norm and decoupled weight decay.
+
+    Args:
+      optim: section `optim` of a config: lr, b1, b2, eps, schedule, warmup_steps, end_lr,
+        clip_norm (0 = off), weight_decay (0 = off, as the paper).
+      total_steps: steps of the run; only the cosine schedule reads it.
+
+    Raises:
+      ValueError: see `make_schedule`; also a negative clip_norm or weight_decay.
+    """
+    for name in ("clip_norm", "weight_decay"):
+        if optim[name] < 0:
+            raise ValueError(f"optim.{name}={optim[name]} must be 0 (off) or more.")
+    schedule = make_schedule(optim, total_steps)
+    parts = []
+    if optim.clip_norm:
+        parts.append(optax.clip_by_global_norm(optim.clip_norm))
+    parts.append(optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps))
+    if optim.weight_decay:
+        parts.append(optax.add_decayed_weights(optim.weight_decay))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    return optax.chain(*parts)

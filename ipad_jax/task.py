@@ -1,0 +1,74 @@
+"""What the trainer, evaluation and detection know of a model: the `Task` protocol, and which tasks there are."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+Batch = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+class Task(Protocol):
+    """One way of detecting anomalies: a model, its data and its loss. `train.py` knows nothing else."""
+
+    @property
+    def trainable(self) -> Any:
+        """The nnx filter that says which variables are trained; every other parameter stays as it is."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show every training example once."""
+        ...
+
+    def init_model(self, key: jax.Array) -> nnx.Module:
+        """The model at its start; called under `jax.jit`, so nothing is made on one device."""
+        ...
+
+    def train_data(
+        self, first_step: int, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """This process's rows of the global batches from `first_step` (1 is the first) on, without end."""
+        ...
+
+    def val_data(
+        self, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]] | None:
+        """This process's rows of a pass over held-out normal examples, whole batches; None: none are held out."""
+        ...
+
+    def loss_fn(self, model: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The loss and its terms, float32 scalars; `key` drives dropout and the like."""
+        ...
+
+    def predict_fn(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+        """What scoring needs of each example, from the inference view of the model."""
+        ...
+
+    def describe(self) -> str:
+        """Parameter counts by module and what the data holds, for `--describe`."""
+        ...
+
+
+def _video(config: ConfigDict) -> Task:
+    from ipad_jax.video.task import VideoTask
+
+    return VideoTask(config)
+
+
+TASKS: dict[str, Callable[[ConfigDict], Task]] = {"video": _video}
+
+
+def make_task(config: ConfigDict) -> Task:
+    """The task named by `config.task`.
+
+    Raises:
+      ValueError: there is none of that name.
+    """
+    if config.task not in TASKS:
+        raise ValueError(f"config.task={config.task!r}; one of {', '.join(sorted(TASKS))}.")
+    return TASKS[config.task](config)

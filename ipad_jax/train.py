@@ -1,0 +1,543 @@
+"""Training: `ipad-jax train --config FILE[:arg] [--config.x.y=V] --workdir DIR`. The same command resumes.
+
+One loop, read from top to bottom; it knows no model (task.py does). It ends after `total_steps`, after
+`max_seconds` in the loop (compiling not counted, resumed time counted), or on SIGTERM or Ctrl-C; each of them
+leaves a checkpoint of the last step. Exit status: 0 done; 143 after SIGTERM and 130 after Ctrl-C, so that a
+scheduler starts the command again; 1 when something is wrong.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from absl import flags
+from etils import epath
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ipad_jax.checkpoints import Checkpoints, drop_newer, remove_leftovers
+from ipad_jax.compile_cache import enable_compile_cache
+from ipad_jax.config import claim_workdir, define_config
+from ipad_jax.optim import make_optimizer, make_schedule
+from ipad_jax.pretrained import load_pretrained
+from ipad_jax.sharding import (
+    batch_sharding,
+    check_batch_size,
+    fsdp_sharding,
+    make_mesh,
+    replicated,
+    to_global,
+)
+from ipad_jax.task import Batch, Metrics, Task, make_task
+from ipad_jax.train_state import (
+    TrainState,
+    abstract_state,
+    create_state,
+    inference_graphdef,
+    model_arrays,
+    with_model_arrays,
+)
+from ipad_jax.writer import MetricsWriter, ProgressFn, ProgressLine
+
+PHASES = ("steps", "input", "saving", "evaluation", "compiling")
+
+
+@dataclass
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+      step: the last step done; total_steps: the step it was to reach.
+      reason: "finished", "max_seconds", "SIGTERM" or "SIGINT".
+      seconds: wall time by phase, and "other" (setting up), of this process.
+      train_seconds: time in the loop over all runs of the folder, compiling left out.
+      metrics: the figures of the last report.
+    """
+
+    step: int
+    total_steps: int
+    reason: str
+    seconds: dict[str, float]
+    train_seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        total = sum(self.seconds.values())
+        shares = ", ".join(
+            f"{name} {s:.1f} s ({s / total:.0%})" for name, s in self.seconds.items()
+        )
+        return f"{self.reason} at step {self.step} of {self.total_steps}; wall time {total:.1f} s: {shares}"
+
+
+def train(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    step: int | None = None,
+    progress: ProgressFn | None = None,
+) -> RunSummary:
+    """Trains a config in a run folder, going on where an earlier run of it stopped.
+
+    Args:
+      config: see configs/; every leaf is explained there.
+      workdir: the run folder.
+      step: go on from this checkpoint instead of the newest; newer ones are set aside, not deleted.
+      progress: called with the run's figures instead of printing (see `writer.ProgressFn`).
+
+    Returns:
+      How it ended.
+
+    Raises:
+      ValueError: a config that cannot be, or a folder that belongs to another config.
+      DamagedCheckpointError: the newest checkpoint's files were changed.
+      FloatingPointError: the loss or a gradient was not finite; names the first step and term.
+    """
+    clock = Stopwatch()
+    task = make_task(config)
+    total_steps = config.total_steps or max(1, round(config.epochs * task.steps_per_epoch))
+    tx = make_optimizer(config.optim, total_steps)
+    mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
+    check_batch_size(config.batch_size, mesh)
+    process = (jax.process_index(), jax.process_count())
+    claim_workdir(workdir, config, write=process[0] == 0)
+
+    key, init_key = jax.random.split(jax.random.key(config.seed))
+    key = jax.device_put(key, replicated(mesh))
+    graphdef, shapes = abstract_state(task, tx, init_key)  # 2 shapes first
+    shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
+
+    with Interrupt() as interrupt, Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        state, train_seconds, notes = restore_or_init(  # 3 resume > init_from > scratch
+            config, task, tx, init_key, shapes, shardings, checkpoints, step
+        )
+        first_step = int(jax.device_get(state.step)) + 1
+        line = ProgressLine(total_steps, first_step, progress)
+        for note in notes:
+            line.say(note)
+        if first_step > total_steps:
+            line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
+            return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
+
+        data = task.train_data(first_step, *process)  # 4 input: its place is the step alone
+        rows = batch_sharding(mesh)
+        with clock("input"):
+            batch = to_global(next(data), rows)
+        line.phase("compiling", first_step - 1)
+        with clock("compiling"):
+            step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
+        evaluate_fn = Evaluation(task, init_key, mesh, shardings, config, clock)
+
+        if config.eval_every and not evaluate_fn.available:
+            line.say("no held-out normal clips, so no loss on them (data.holdout_share is 0?)")
+        logs = Reports(config, workdir, first_step, total_steps, line, clock, checkpoints)
+        done, saved, reason = first_step - 1, first_step - 1, "finished"
+        start, compiled = time.perf_counter(), clock.seconds["compiling"]
+
+        def elapsed() -> float:
+            """Time in the loop over all runs, compiling (of the evaluation) left out."""
+            here = time.perf_counter() - start - (clock.seconds["compiling"] - compiled)
+            return train_seconds + here
+
+        def save() -> None:
+            with clock("saving"):
+                check_finite(metrics)  # a broken state is never saved
+                with jax.transfer_guard("allow"):  # Orbax copies to the host as it likes
+                    checkpoints.save(done, state, elapsed())
+
+        with logs, line, jax.set_mesh(mesh), jax.transfer_guard("disallow"):  # 5 the loop
+            line.phase("training", done)
+            previous = None
+            for current in range(first_step, total_steps + 1):
+                if reason := stop_reason(interrupt, current, elapsed(), config.max_seconds):
+                    break
+                if current > first_step:
+                    with clock("input"):
+                        batch = to_global(next(data), rows)
+                with clock("steps"):
+                    state, metrics = step_fn(state, batch, key)
+                    if previous is not None:  # one step ahead of the device, never more
+                        jax.block_until_ready(previous)
+                    previous = metrics["loss"]
+                logs.flush(elapsed())  # the step before, while this one runs
+                done = current
+                if is_time(done, config.log_every, total_steps):
+                    logs.pending = (done, metrics)
+                if is_time(done, config.eval_every, total_steps) and evaluate_fn.available:
+                    line.phase("evaluating", done)
+                    with clock("steps"):
+                        jax.block_until_ready(metrics)
+                    logs.held_out(done, evaluate_fn(state))
+                if config.checkpoint_every and done % config.checkpoint_every == 0:
+                    save()
+                    saved = done
+            with clock("steps"):
+                jax.block_until_ready(state.step)
+            logs.flush(elapsed())
+            if done > saved:
+                line.phase("saving", done)
+                save()
+        with clock("saving"):
+            checkpoints.wait()
+        summary = RunSummary(
+            done, total_steps, reason or "finished", clock.read(), elapsed(), logs.latest
+        )
+    line.say(str(summary))
+    return summary
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    task: Task,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, Metrics]:
+    """One step as a pure function; the key is folded with the step, so the same step draws the same.
+
+    Returns:
+      The next state, and float32 scalars: the task's terms, `loss`, `gradient_norm`; with them
+      `first_bad` (see `TrainState`).
+    """
+    key = jax.random.fold_in(key, state.step)
+
+    def loss_fn(trainable: nnx.State) -> tuple[jax.Array, tuple[Metrics, nnx.State]]:
+        # copy: BatchNorm writes into its variables, which must belong to this trace
+        model = nnx.merge(graphdef, trainable, state.frozen, state.variables, copy=True)
+        loss, terms = task.loss_fn(model, batch, key)
+        return loss, (terms, nnx.split(model, task.trainable, nnx.Param, ...)[3])
+
+    gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (terms, variables)), gradients = gradient_fn(state.trainable)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.trainable)
+    step = state.step + 1
+    metrics = {**terms, "loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+    bad = jnp.stack([~jnp.isfinite(metrics[name]) for name in term_names(metrics)])
+    # a term may be undefined without harm; the loss and the gradient may not
+    is_first = (state.first_bad[0] == 0) & (bad[-1] | bad[-2])
+    first_bad = jnp.where(is_first, jnp.stack([step, jnp.argmax(bad)]), state.first_bad)
+    new = state.replace(
+        step=step,
+        trainable=optax.apply_updates(state.trainable, updates),
+        variables=variables,
+        opt_state=opt_state,
+        first_bad=first_bad,
+    )
+    return new, {**metrics, "first_bad": first_bad}
+
+
+def term_names(metrics: Metrics) -> list[str]:
+    """Names in the order in which a culprit is looked for: the terms, then the loss, then the gradient."""
+    last = ["loss", "gradient_norm"]
+    return [name for name in sorted(metrics) if name not in (*last, "first_bad")] + last
+
+
+def check_finite(metrics: Metrics) -> None:
+    """Raises FloatingPointError, naming the first step and term that were not finite."""
+    step, term = jax.device_get(metrics["first_bad"]).tolist()
+    if step:
+        raise FloatingPointError(
+            f"step {step}: {term_names(metrics)[term]} is not finite, so the run stops; nothing from step {step} "
+            "on was saved. A lower optim.lr, optim.clip_norm=1.0 or float32 usually helps; the same command goes "
+            "on from the last checkpoint."
+        )
+
+
+def compile_step(
+    task: Task,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    shardings: TrainState,
+    state: Any,
+    batch: Any,
+    key: Any,
+) -> jax.stages.Compiled:
+    """Compiles the step for arrays or shapes; the state is donated, metrics come back replicated."""
+    step_fn = jax.jit(
+        partial(train_step, task=task, graphdef=graphdef, tx=tx),
+        donate_argnums=0,
+        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+    )
+    with jax.set_mesh(mesh):
+        return step_fn.lower(state, batch, key).compile()
+
+
+def restore_or_init(
+    config: ConfigDict,
+    task: Task,
+    tx: optax.GradientTransformation,
+    init_key: jax.Array,
+    shapes: TrainState,
+    shardings: TrainState,
+    checkpoints: Checkpoints,
+    step: int | None,
+) -> tuple[TrainState, float, list[str]]:
+    """The state to go on from: the folder's own checkpoint, else `init_from`, else a fresh one.
+
+    Returns:
+      (state, seconds trained so far, lines that say what was done).
+    """
+    notes = []
+    if jax.process_index() == 0:
+        if left := remove_leftovers(checkpoints.folder):
+            notes.append(f"removed what unfinished saves left: {', '.join(left)}")
+        if step is not None and (newer := drop_newer(checkpoints.folder, step)):
+            notes.append(f"set aside checkpoints {newer} (renamed to N.set_aside)")
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("checkpoint folder is tidy")
+    if restored := checkpoints.restore(shapes, shardings, step):
+        state, seconds = restored
+        notes.append(f"resuming from step {int(jax.device_get(state.step))}")
+        return state, seconds, notes
+    # made in shards at once: no device ever holds the whole state
+    state = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)(init_key)
+    if config.init_from:
+        model = model_arrays(state)
+        arrays, note = load_pretrained(config.init_from, task, model)
+        placed = {
+            name: jax.device_put(x.astype(model[name].dtype), model[name].sharding)
+            for name, x in arrays.items()
+        }
+        state = with_model_arrays(state, placed)
+        notes.append(note)
+    return state, 0.0, notes
+
+
+class Evaluation:
+    """The loss on held-out normal examples, from the inference view; compiled when first used."""
+
+    def __init__(
+        self,
+        task: Task,
+        key: jax.Array,
+        mesh: Mesh,
+        shardings: TrainState,
+        config: ConfigDict,
+        clock: "Stopwatch",
+    ):
+        self.task, self.mesh, self.shardings, self.clock = task, mesh, shardings, clock
+        self.process = (jax.process_index(), jax.process_count())
+        self.graphdef = inference_graphdef(task, key)
+        self.available = bool(config.eval_every) and task.val_data(*self.process) is not None
+        self.compiled: jax.stages.Compiled | None = None
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """Means over the held-out examples, by name."""
+        rows = batch_sharding(self.mesh)
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in self.task.val_data(*self.process) or ():
+            batch = to_global(batch, rows)
+            if self.compiled is None:
+                with self.clock("compiling"):
+                    self.compiled = self._compile(state, batch)
+            with self.clock("evaluation"):
+                found = jax.device_get(
+                    self.compiled(state.trainable, state.frozen, state.variables, batch)
+                )
+            sums = {name: sums.get(name, 0.0) + float(value) for name, value in found.items()}
+            count += 1
+        return {name: total / count for name, total in sums.items()}
+
+    def _compile(self, state: TrainState, batch: Any) -> jax.stages.Compiled:
+        """The forward pass and its losses for these shapes."""
+
+        def losses(trainable: Any, frozen: Any, variables: Any, batch: Batch) -> Metrics:
+            model = nnx.merge(self.graphdef, trainable, frozen, variables, copy=True)
+            loss, terms = self.task.loss_fn(model, batch, jax.random.key(0))
+            return {**terms, "loss": loss}
+
+        s = self.shardings
+        shardings = (s.trainable, s.frozen, s.variables, batch_sharding(self.mesh))
+        fn = jax.jit(losses, in_shardings=shardings, out_shardings=replicated(self.mesh))
+        return fn.lower(state.trainable, state.frozen, state.variables, batch).compile()
+
+
+class Reports:
+    """Fetches a step's figures one step late, checks them, writes them down (process 0 only)."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: str,
+        first_step: int,
+        total_steps: int,
+        line: ProgressLine,
+        clock: "Stopwatch",
+        checkpoints: Checkpoints,
+    ):
+        self.config, self.line, self.clock, self.checkpoints = config, line, clock, checkpoints
+        self.total_steps = total_steps
+        self.schedule = make_schedule(config.optim, total_steps)
+        self.writer = MetricsWriter(workdir, first_step) if jax.process_index() == 0 else None
+        self.latest: dict[str, float] = {}
+        self.pending: tuple[int, Metrics] | None = None
+        self._mark = (first_step - 1, self._busy())
+
+    def flush(self, elapsed: float) -> None:
+        """Reports the pending step, if any.
+
+        Raises:
+          FloatingPointError: a step up to it was not finite.
+        """
+        if self.pending is None:
+            return
+        step, on_device = self.pending
+        self.pending = None
+        check_finite(on_device)
+        values = {
+            name: value.item()
+            for name, value in jax.device_get(on_device).items()
+            if name != "first_bad"
+        }
+        steps, busy = step - self._mark[0], max(self._busy() - self._mark[1], 1e-9)
+        self._mark = (step, self._busy())
+        rate = steps * self.config.batch_size / busy
+        left = (self.total_steps - step) * busy / steps
+        if self.config.max_seconds:
+            left = min(left, max(self.config.max_seconds - elapsed, 0.0))
+        with jax.transfer_guard("allow"):  # the schedule is a few scalars
+            values["learning_rate"] = float(self.schedule(step - 1))
+        values |= {"clips_per_second": rate, "train_seconds": elapsed}
+        self.latest = values
+        if self.writer:
+            self.writer.write(step, values)
+        self.line.report(step, values["loss"], rate, left)
+
+    def held_out(self, step: int, values: dict[str, float]) -> None:
+        """Writes the loss on held-out examples down."""
+        values = {f"val/{name}": value for name, value in values.items()}
+        self.latest |= values
+        if self.writer:
+            self.writer.write(step, values)
+        self.line.say(f"step {step}  held-out loss {values['val/loss']:.5f}")
+
+    def _busy(self) -> float:
+        """Seconds so far in steps and in waiting for input."""
+        return self.clock.seconds["steps"] + self.clock.seconds["input"]
+
+    def __enter__(self) -> "Reports":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writer:
+            self.writer.close()
+
+
+class Stopwatch:
+    """Wall time by phase; what no phase claims is "other"."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - start
+
+    def read(self) -> dict[str, float]:
+        """Seconds by phase and the rest."""
+        rest = time.perf_counter() - self.start - sum(self.seconds.values())
+        return {**self.seconds, "other": max(rest, 0.0)}
+
+
+class Interrupt:
+    """Remembers SIGTERM and Ctrl-C until the loop asks; a second one ends the process as usual."""
+
+    def __init__(self) -> None:
+        self.received = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        # With several processes JAX's own preemption service has the handler: all must stop at one step.
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._restore()
+
+    def _remember(self, number: int, _) -> None:
+        self.received = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+
+def stop_reason(interrupt: Interrupt, step: int, elapsed: float, max_seconds: float) -> str:
+    """Why the loop must end before `step`, or ""; the same on every process."""
+    out_of_time = bool(max_seconds) and elapsed >= max_seconds
+    if jax.process_count() == 1:
+        return interrupt.received or ("max_seconds" if out_of_time else "")
+    if multihost_utils.reached_preemption_sync_point(step):
+        return "SIGTERM"
+    if max_seconds and multihost_utils.broadcast_one_to_all(out_of_time):
+        return "max_seconds"
+    return ""
+
+
+def is_time(step: int, every: int, total_steps: int) -> bool:
+    """True every so many steps and at the last one; `every` 0 is never."""
+    return bool(every) and (step % every == 0 or step == total_steps)
+
+
+def main(argv: list[str]) -> int:
+    """`ipad-jax train`: see the module's text for arguments and exit statuses."""
+    flag_values = flags.FlagValues()
+    argv = define_config(flag_values, argv)
+    flags.DEFINE_string(
+        "workdir", None, "run folder; the same one resumes", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "step",
+        None,
+        "go on from this checkpoint, setting newer ones aside",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "describe", False, "print parameter counts and data, then leave", flag_values=flag_values
+    )
+    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=flag_values)
+    try:
+        rest = flag_values(["ipad-jax train", *argv])[1:]
+        if flag_values.help:
+            print(f"{__doc__}\n{flag_values.get_help()}")
+            return 0
+        if rest:
+            raise flags.Error(f"unexpected argument {rest[0]!r}")
+        if flag_values.config is None:
+            raise flags.Error("--config FILE[:arg] is missing")
+        if not (flag_values.workdir or flag_values.describe):
+            raise flags.Error("--workdir DIR is missing")
+    except (flags.Error, AttributeError, KeyError) as error:
+        print(f"ipad-jax train: {error}", file=sys.stderr)
+        return 2
+    config = flag_values.config
+    if flag_values.describe:
+        print(make_task(config).describe())
+        return 0
+    cache = enable_compile_cache()
+    print(f"run folder {epath.Path(flag_values.workdir)}; compilation cache {cache or 'off'}")
+    summary = train(config, flag_values.workdir, step=flag_values.step)
+    return {"SIGTERM": 143, "SIGINT": 130}.get(summary.reason, 0)

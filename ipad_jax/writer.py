@@ -1,0 +1,132 @@
+"""What a run writes down as it goes: metrics.jsonl, TensorBoard events, a progress line."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Self
+
+from etils import epath
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ipad_jax.files import write_atomic
+
+# What a caller may pass to follow a run: called with {"step", "total_steps", "loss", "clips_per_second",
+# "seconds_left", "phase"}; `phase` is "compiling", "training", "evaluating" or "saving".
+ProgressFn = Callable[[dict[str, Any]], None]
+
+
+class MetricsWriter:
+    """metrics.jsonl (one object a line, with its step) and TensorBoard events. Only one process has one."""
+
+    def __init__(self, workdir: str | os.PathLike, first_step: int):
+        """Opens the files for a run whose first step is `first_step`; lines from that step on are dropped.
+
+        A run that was killed after its last checkpoint repeats steps; their lines must not stand twice.
+        """
+        from tensorboardX import SummaryWriter
+
+        folder = epath.Path(workdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.jsonl"
+        kept = [row for row in read_metrics(workdir) if row["step"] < first_step]
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = self.path.open("a")
+        self._events = SummaryWriter(str(folder), purge_step=first_step, flush_secs=30)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Adds one line, on the disk when this returns, and one point to each curve."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes both."""
+        self._file.close()
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that was cut short by a kill is left out."""
+    path = epath.Path(workdir) / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+class ProgressLine:
+    """One line that follows the run: a bar on a terminal, else a plain line at each report."""
+
+    def __init__(self, total_steps: int, first_step: int, callback: ProgressFn | None = None):
+        self.total = total_steps
+        self.callback = callback
+        self.bar = None
+        self.latest: dict[str, Any] = {"step": first_step - 1, "total_steps": total_steps}
+        if callback is None and sys.stdout.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=Console(),
+            )
+            self.task = self.bar.add_task(
+                "train", total=total_steps, completed=first_step - 1, note=""
+            )
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def phase(self, phase: str, step: int) -> None:
+        """Says what the run is doing now."""
+        self._tell(step=step, phase=phase)
+        if self.bar:
+            self.bar.update(self.task, description=phase, completed=step)
+
+    def report(self, step: int, loss: float, clips_per_second: float, seconds_left: float) -> None:
+        """Shows the newest figures."""
+        note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s"
+        if self.bar:
+            self.bar.update(self.task, description="training", completed=step, note=note)
+        elif self.callback is None:
+            left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d}"
+            print(f"step {step}/{self.total}  {note}  {left} left", flush=True)
+        self._tell(
+            step=step,
+            phase="training",
+            loss=loss,
+            clips_per_second=clips_per_second,
+            seconds_left=seconds_left,
+        )
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if self.bar:
+            self.bar.console.print(text)
+        elif self.callback is None:
+            print(text, flush=True)
+
+    def _tell(self, **values: Any) -> None:
+        """Hands the newest figures to the caller's callback."""
+        self.latest |= values
+        if self.callback:
+            self.callback(dict(self.latest))
