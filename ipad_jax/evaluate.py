@@ -16,18 +16,20 @@ from ipad_jax import calibrate as calibration_of_run
 from ipad_jax.calibrate import calibrate, open_split
 from ipad_jax.checkpoints import latest_step, restore_for_inference
 from ipad_jax.config import config_hash, read_config
+from ipad_jax.evaluation_report import write_report
 from ipad_jax.files import write_atomic
-from ipad_jax.input.source import FrameSource
 from ipad_jax.input.split import whole_videos
 from ipad_jax.metrics import ranking
 from ipad_jax.metrics.summary import summarise, to_json
 from ipad_jax.predict import Predictor, predict_segments
 from ipad_jax.progress import frame_progress
-from ipad_jax.video.calibration import Calibration, fuse, standardise
+from ipad_jax.report.data import Row
+from ipad_jax.video.calibration import SIGN, Calibration, fuse, standardise
 from ipad_jax.video.frame_scores import FrameScores
 from ipad_jax.video.scoring import Judged, judge
 
 # The table's rows beside the fused score: what each component says alone. Orientation: higher is worse.
+MAIN_ROW = {"strict": "the score: components fused", "paper": "the score: paper's protocol"}
 COMPONENT_ROWS = {
     "psnr_mean": "reconstruction, frame mean (PSNR)",
     "psnr_centre": "reconstruction, frame mean, centre frame only",
@@ -37,17 +39,6 @@ COMPONENT_ROWS = {
     "diff_mean": "no training: frame difference, frame mean",
     "diff_pooled": "no training: frame difference, locally pooled",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the comparison: frame AUC over all frames and by fault kind (NaN where undefined)."""
-
-    name: str
-    text: str
-    auc: float
-    by_kind: Mapping[str, float]
-    num_frames: int
 
 
 @dataclass(frozen=True)
@@ -64,46 +55,45 @@ class Evaluation:
 def rows_of(
     judged: Judged, calibration: Calibration | None, weights: Mapping[str, float]
 ) -> list[Row]:
-    """The fused score, the fused score without the period error, and each component alone.
+    """The score, the score without the period error, and each component alone, on the same frames.
 
-    All rows are judged on the same frames. A component that lacks some of them (centre-frame rows at
-    stride > 1, the first frame of a difference) is judged on those it has, and the row says how many.
+    A component that lacks some of them (centre-frame rows at stride > 1, the first frame of a
+    difference) is judged on those it has, and its row says how many.
     """
     scores = judged.scores
     columns: dict[str, tuple[str, np.ndarray]] = {
-        "score": (f"score ({judged.protocol})", judged.score)
+        "score": (MAIN_ROW[judged.protocol], judged.score)
     }
-    if calibration is not None and judged.protocol == "strict":
-        kept = {
-            name: weight
-            for name, weight in weights.items()
-            if weight and name != "period_error" and name in calibration.components
-        }
-        if kept and len(kept) < sum(1 for w in weights.values() if w):
-            columns["score_without_period"] = (
-                "score without the period error",
-                fuse(scores, calibration, kept),
-            )
+    kept = {k: w for k, w in weights.items() if w and k != "period_error"}
+    if calibration and kept and len(kept) < sum(w != 0 for w in weights.values()):
+        values = fuse(scores, calibration, kept)
+        columns["score_without_period"] = ("the same without the period error", values)
     for name, text in COMPONENT_ROWS.items():
         if name not in scores.components:
             continue
-        if calibration is not None and name in calibration.components:
+        if calibration and name in calibration.components:
             values = standardise(name, scores, calibration)
         else:
-            sign = -1.0 if name.startswith("psnr") else 1.0
-            values = sign * scores.components[name].astype(np.float64)
+            values = SIGN.get(name, 1.0) * scores.components[name].astype(np.float64)
         columns[name] = (text, values)
-    return [_row(name, text, values, scores) for name, (text, values) in columns.items()]
+    return [
+        _row(name, text, values, scores)
+        for name, (text, values) in columns.items()
+        if np.isfinite(values).any()
+    ]
 
 
 def _row(name: str, text: str, values: np.ndarray, scores: FrameScores) -> Row:
     known = np.isfinite(values)
-    part = scores.select(known)
-    if not known.any():
-        return Row(name, text, math.nan, {}, 0)
-    kinds = ranking.by_kind(values[known], part.label, part.kind, part.video, part.kinds)
-    auc = ranking.auc_micro(values[known], part.label)
-    return Row(name, text, auc, {k: v["auc"] for k, v in kinds.items()}, int(known.sum()))
+    part, values = scores.select(known), values[known]
+    metrics = {
+        "auc_micro": ranking.auc_micro(values, part.label),
+        "auc_macro": ranking.auc_macro(values, part.label, part.video).mean,
+        "average_precision": ranking.average_precision(values, part.label),
+        "by_kind": ranking.by_kind(values, part.label, part.kind, part.video, part.kinds),
+        "num_frames": len(values),
+    }
+    return Row(text, metrics, is_main=name == "score", is_untrained=name.startswith("diff"))
 
 
 def measure(
@@ -150,10 +140,8 @@ def measure(
         extra={"config_hash": config_hash(config), "checkpoint_step": step},
     )
     rows = tuple(rows_of(judged, calibrated, weights))
-    metrics["rows"] = {
-        row.name: {"auc_micro": row.auc, "num_frames": row.num_frames, "by_kind": dict(row.by_kind)}
-        for row in rows
-    }
+    rows[0].metrics["auc_interval"] = metrics["auc_interval"]
+    metrics["rows"] = {row.name: dict(row.metrics) for row in rows}
     write_atomic(folder / "metrics.json", to_json(metrics).encode())
     return Evaluation(folder, judged, calibration, rows, metrics)
 
@@ -161,7 +149,7 @@ def measure(
 def summary_text(evaluation: Evaluation) -> str:
     """The numbers as a person reads them."""
     metrics, rows = evaluation.metrics, evaluation.rows
-    kinds = [k for k in evaluation.judged.scores.kinds if any(k in row.by_kind for row in rows)]
+    kinds = sorted({kind for row in rows for kind in row.metrics["by_kind"]})
     low, high = metrics["auc_interval"]
     lines = [
         f"protocol {metrics['protocol']}, checkpoint {metrics['checkpoint_step']}: "
@@ -177,7 +165,7 @@ def summary_text(evaluation: Evaluation) -> str:
         lines.append(
             f"at the threshold: {metrics['false_alarms_per_hour']:.1f} false alarms per hour of normal "
             f"time, {_percent(metrics['event_recall'])} % of faults found, "
-            f"{metrics['detection_delay_s']:.2f} s after their onset on average"
+            f"half of them within {metrics['detection_delay_s']:.2f} s of their onset"
         )
         if evaluation.calibration:
             lines.append(evaluation.calibration.statement())
@@ -190,16 +178,15 @@ def summary_text(evaluation: Evaluation) -> str:
         left.append(f"{out['mislabelled_frames']:,} in mislabelled folders {names}")
     if left:
         lines.append(f"frames left out: {'; '.join(left)}")
-    width = max(len(row.text) for row in rows)
+    width = max(len(row.name) for row in rows)
     lines += ["", f"{'frame AUC (micro)':<{width}}     all" + "".join(f"{k:>12}" for k in kinds)]
     for row in rows:
-        if row.num_frames == 0:
-            continue
-        cells = "".join(f"{_percent(row.by_kind.get(k, math.nan)):>12}" for k in kinds)
-        note = ""
-        if row.num_frames < metrics["num_frames"]:
-            note = f"   ({row.num_frames:,} frames)"
-        lines.append(f"{row.text:<{width}}{_percent(row.auc):>8}{cells}{note}")
+        aucs = [row.metrics["by_kind"].get(kind, {}).get("auc") for kind in kinds]
+        line = f"{row.name:<{width}}{_percent(row.metrics['auc_micro']):>8}"
+        line += "".join(f"{_percent(auc):>12}" for auc in aucs)
+        if row.metrics["num_frames"] < metrics["num_frames"]:
+            line += f"   ({row.metrics['num_frames']:,} frames)"
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -257,7 +244,16 @@ def evaluate(
         )
     evaluation = measure(folder, config, scores, calibration, source.mislabelled, step)
     if report:
-        write_report(evaluation, config, predictor, source)
+        write_report(
+            folder,
+            config,
+            evaluation.judged,
+            calibration if evaluation.judged.protocol == "strict" else None,
+            evaluation.metrics,
+            evaluation.rows,
+            predictor,
+            source,
+        )
     return evaluation
 
 
@@ -352,9 +348,3 @@ def main(argv: list[str]) -> int:
     print(summary_text(evaluation))
     print(f"\nwritten to {evaluation.folder}")
     return 0
-
-
-def write_report(
-    evaluation: Evaluation, config: ConfigDict, predictor: Any, source: FrameSource
-) -> None:
-    raise NotImplementedError

@@ -1,0 +1,321 @@
+"""The report of an evaluation: which moments and videos to show, and the pictures of them.
+
+What is shown is chosen by rule, never by taste: the true faults that scored lowest, the normal moments
+that scored highest, and the first test video of every kind.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.input.clips import clip_starts
+from ipad_jax.input.source import FrameSource
+from ipad_jax.metrics import ranking
+from ipad_jax.metrics.events import find_events, true_intervals
+from ipad_jax.predict import Predictor
+from ipad_jax.report.data import Clip, Curve, ReportData, Row, Strip
+from ipad_jax.report.heatmap import heat_range
+from ipad_jax.report.page import write_page
+from ipad_jax.report.side_by_side import SideBySideWriter
+from ipad_jax.video.calibration import Calibration
+from ipad_jax.video.frame_scores import FrameScores
+from ipad_jax.video.scoring import Judged
+
+NUM_MISSES, NUM_FALSE_ALARMS = 4, 4
+STRIP_FRAMES = 5
+APART_S = 1.0  # seconds between two normal moments that count as different
+MAX_VIDEO_FRAMES = 300  # of a side-by-side video in the report; `detect` writes whole ones
+PANEL_PX = 192
+
+
+def write_report(
+    folder: epath.Path,
+    config: ConfigDict,
+    judged: Judged,
+    calibration: Calibration | None,
+    metrics: dict[str, Any],
+    rows: Sequence[Row],
+    predictor: Predictor,
+    source: FrameSource,
+) -> epath.Path:
+    """Writes report.html and the side-by-side videos beside it.
+
+    Args:
+      folder: eval/<name>/ of the run.
+      config: with the `eval` section in force.
+      judged: the frames that count and their scores.
+      calibration: where the threshold comes from; None = uncalibrated.
+      metrics: as in metrics.json.
+      rows: table of methods, the main score first.
+      predictor: the model, for reconstructions.
+      source: the test split.
+
+    Returns:
+      Path of the page.
+    """
+    pictures = Pictures(predictor, config, source)
+    threshold = calibration.threshold if calibration else None
+    heat = _heat_range(calibration, judged.scores)
+    data = ReportData(
+        title=f"{config.data.scene}, {config.data.builder}",
+        subtitle=f"checkpoint {metrics['checkpoint_step']}, protocol {judged.protocol}, "
+        f"every {config.eval.stride}. clip",
+        metrics=metrics,
+        rows=rows,
+        curves=curves(judged, source, threshold),
+        roc=roc_curves(judged),
+        threshold=threshold,
+        calibration=calibration.statement() if calibration else "",
+        heat_range=heat,
+        misses=missed_strips(judged, pictures, threshold),
+        false_alarms=false_alarm_strips(judged, pictures, threshold),
+        clips=side_by_side_clips(folder, judged, pictures, heat, threshold),
+        facts={
+            "config": metrics["config_hash"],
+            "seed": config.seed,
+            "checkpoint": metrics["checkpoint_step"],
+            "frames": metrics["num_frames"],
+        },
+        warnings=warnings_of(calibration, metrics),
+    )
+    path = folder / "report.html"
+    write_page(data, path)
+    return path
+
+
+def warnings_of(calibration: Calibration | None, metrics: dict[str, Any]) -> list[str]:
+    """What a reader must know before trusting a number."""
+    found = []
+    if calibration is None:
+        found.append("Uncalibrated: no threshold, so no alarms are counted.")
+    elif calibration.num_units < 20:
+        found.append(
+            f"The threshold rests on only {calibration.num_units} normal {calibration.unit}s; more "
+            "held-out footage supports a tighter promise."
+        )
+    if calibration and calibration.dropped:
+        found.append(
+            f"Without {', '.join(calibration.dropped)}: normal footage has no values of it."
+        )
+    if metrics["num_videos"] < 30:
+        found.append(f"{metrics['num_videos']} test videos: mind the interval beside the AUC.")
+    return found
+
+
+class Pictures:
+    """Reconstruction and error map of single frames, each from the clip it stands nearest the middle of."""
+
+    def __init__(self, predictor: Predictor, config: ConfigDict, source: FrameSource):
+        self.predictor, self.source = predictor, source
+        self.clip_len, self.batch_size = config.data.clip_len, config.eval.batch_size
+
+    def of(self, video: int, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Frames uint8 [k, h, w, 3], reconstructions the same, error maps float32 [k, h, w]."""
+        length, half = self.source.videos[video].length, self.clip_len // 2
+        starts = [min(max(f - half, 0), length - self.clip_len) for f in frames]
+        return self._run(video, list(zip(starts, [f - s for f, s in zip(frames, starts)])))
+
+    def first_frames(self, video: int, num_frames: int):
+        """The same for a video's first frames, from clips side by side: one clip serves all its frames."""
+        num_frames = min(num_frames, self.source.videos[video].length)
+        where: dict[int, tuple[int, int]] = {}
+        for start in clip_starts(num_frames, self.clip_len, self.clip_len).tolist():
+            for place in range(self.clip_len):
+                where.setdefault(start + place, (start, place))
+        return self._run(video, [where[f] for f in range(num_frames)])
+
+    def _run(self, video: int, places: list[tuple[int, int]]):
+        """Pictures at (first frame of the clip, place in it)."""
+        starts = sorted({start for start, _ in places})
+        frames, reconstructions, errors = {}, {}, {}
+        for i in range(0, len(starts), self.batch_size):
+            chunk = starts[i : i + self.batch_size]
+            padded = chunk + chunk[-1:] * (self.batch_size - len(chunk))  # one shape, one compile
+            clips = np.stack([self.source.clip(video, s, self.clip_len)[0] for s in padded])
+            made = self.predictor.pictures(clips)
+            for row, start in enumerate(chunk):
+                frames[start] = clips[row]
+                reconstructions[start] = made["reconstruction"][row]
+                errors[start] = made["error"][row]
+        stack = [np.stack([d[s][p] for s, p in places]) for d in (frames, reconstructions, errors)]
+        return stack[0], stack[1], stack[2]
+
+
+def curves(judged: Judged, source: FrameSource, threshold: float | None) -> list[Curve]:
+    """One a test video."""
+    scores, made = judged.scores, []
+    true_phase = source.column("phase")
+    for video in np.unique(scores.video):
+        at = scores.video == video
+        name, fps = scores.video_names[video], scores.fps[video]
+        index = _source_video(source, name)
+        events = [] if threshold is None else _events(judged, video, threshold)
+        made.append(
+            Curve(
+                name=name,
+                time_s=scores.time_s[at],
+                score=judged.score[at],
+                label=scores.label[at],
+                phase=scores.components["phase"][at],
+                true_phase=true_phase[index][scores.frame[at]],
+                events=[(e.start / fps, e.stop / fps) for e in events],
+                note=", ".join(_kinds_of(scores, at)),
+            )
+        )
+    return made
+
+
+def roc_curves(judged: Judged) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The score, and the row that needs no training."""
+    found = {"score": ranking.roc(judged.score, judged.scores.label)}
+    untrained = judged.scores.components.get("diff_pooled")
+    if untrained is not None:
+        known = np.isfinite(untrained)
+        found["frame difference, no training"] = ranking.roc(
+            untrained[known], judged.scores.label[known]
+        )
+    return found
+
+
+def missed_strips(judged: Judged, pictures: Pictures, threshold: float | None) -> list[Strip]:
+    """The true faults whose highest score is lowest."""
+    scores, found = judged.scores, []
+    for video in np.unique(scores.video):
+        at = np.flatnonzero(scores.video == video)
+        for start, stop in true_intervals(scores.label[at], scores.frame[at]):
+            inside = at[(scores.frame[at] >= start) & (scores.frame[at] < stop)]
+            found.append((float(judged.score[inside].max()), int(video), start, stop, inside))
+    strips = []
+    for peak, video, start, stop, inside in sorted(found, key=lambda f: f[0])[:NUM_MISSES]:
+        kind = ", ".join(k for k in _kinds_of(scores, inside) if k != "normal") or "fault"
+        missed = threshold is not None and peak <= threshold
+        caption = f"{kind}; highest score {peak:.1f}" + (
+            "" if threshold is None else f", {'below' if missed else 'above'} {threshold:.1f}"
+        )
+        frames = np.linspace(start, stop - 1, STRIP_FRAMES).round().astype(int).tolist()
+        strips.append(_strip(scores, pictures, video, frames, caption))
+    return strips
+
+
+def false_alarm_strips(judged: Judged, pictures: Pictures, threshold: float | None) -> list[Strip]:
+    """The normal moments that score highest, at least `APART_S` apart."""
+    scores = judged.scores
+    normal = np.flatnonzero(scores.label == 0)
+    strips: list[Strip] = []
+    taken: list[tuple[int, float]] = []
+    for i in normal[np.argsort(-judged.score[normal], kind="stable")]:
+        video, time = int(scores.video[i]), float(scores.time_s[i])
+        if any(v == video and abs(t - time) < APART_S for v, t in taken):
+            continue
+        taken.append((video, time))
+        score = judged.score[i]
+        alarm = threshold is not None and score > threshold
+        caption = f"normal, score {score:.1f}" + (
+            "" if threshold is None else ": a false alarm" if alarm else ": no alarm"
+        )
+        last = pictures.source.videos[
+            _source_video(pictures.source, scores.video_names[video])
+        ].length
+        frames = [min(max(int(scores.frame[i]) + d, 0), last - 1) for d in (-8, -4, 0, 4, 8)]
+        strips.append(_strip(scores, pictures, video, frames, caption))
+        if len(strips) == NUM_FALSE_ALARMS:
+            break
+    return strips
+
+
+def side_by_side_clips(
+    folder: epath.Path,
+    judged: Judged,
+    pictures: Pictures,
+    heat: tuple[float, float],
+    threshold: float | None,
+) -> list[Clip]:
+    """Videos of the first test video of each fault kind, and of the first without a fault."""
+    scores, source = judged.scores, pictures.source
+    chosen: dict[str, int] = {}
+    for video in np.unique(scores.video):
+        at = scores.video == video
+        kinds = [k for k in _kinds_of(scores, at) if k != "normal"]
+        faulty = (scores.label[at] == 1).any()
+        chosen.setdefault((kinds[0] if kinds else "fault") if faulty else "normal", int(video))
+    finite = judged.score[np.isfinite(judged.score)]
+    low, high = np.quantile(finite, [0.01, 0.99])
+    clips = []
+    for kind, video in sorted(chosen.items(), key=lambda item: item[1]):
+        name, fps = scores.video_names[video], scores.fps[video]
+        index = _source_video(source, name)
+        frames, reconstructions, errors = pictures.first_frames(index, MAX_VIDEO_FRAMES)
+        rows = {int(scores.frame[i]): i for i in np.flatnonzero(scores.video == video)}
+        path = folder / f"{name}.webm"
+        height, width = frames.shape[1:3]
+        events = [] if threshold is None else _events(judged, video, threshold)
+        with SideBySideWriter(
+            path,
+            (height, width),
+            fps,
+            heat,
+            threshold=threshold,
+            score_range=(float(low), float(high) + 1e-6),
+            panel_px=PANEL_PX,
+            title=f"{name} ({kind})",
+        ) as writer:
+            for f in range(len(frames)):
+                row = rows.get(f)
+                writer.write(
+                    frames[f],
+                    reconstructions[f],
+                    errors[f],
+                    time_s=f / fps,
+                    score=float("nan") if row is None else float(judged.score[row]),
+                    label=-1 if row is None else int(scores.label[row]),
+                    alarm=any(e.start <= f < e.stop for e in events),
+                )
+        length = source.videos[index].length
+        cut = "" if length <= len(frames) else f", its first {len(frames)} of {length} frames"
+        clips.append(Clip(title=f"{name}: {kind}", path=path, caption=f"Test video {name}{cut}."))
+    return clips
+
+
+def _strip(
+    scores: FrameScores, pictures: Pictures, video: int, frames: list[int], caption: str
+) -> Strip:
+    name, fps = scores.video_names[video], scores.fps[video]
+    images, reconstructions, errors = pictures.of(_source_video(pictures.source, name), frames)
+    return Strip(
+        title=f"video {name}, {frames[0] / fps:.1f} to {frames[-1] / fps:.1f} s",
+        caption=caption,
+        frames=images,
+        reconstructions=reconstructions,
+        errors=errors,
+        times=[f"{f / fps:.2f} s" for f in frames],
+    )
+
+
+def _events(judged: Judged, video: int, threshold: float):
+    at = judged.scores.video == video
+    return find_events(
+        judged.score[at], judged.scores.frame[at], threshold, judged.scores.fps[video]
+    )
+
+
+def _kinds_of(scores: FrameScores, at: np.ndarray) -> list[str]:
+    """Names of the fault kinds in some rows, the normal one left out."""
+    return [scores.kinds[k] for k in np.unique(scores.kind[at]) if k > 0]
+
+
+def _source_video(source: FrameSource, name: str) -> int:
+    return next(i for i, video in enumerate(source.videos) if video.name == name)
+
+
+def _heat_range(calibration: Calibration | None, scores: FrameScores) -> tuple[float, float]:
+    """Colours begin where a normal frame's maximum lies; one scale for every picture."""
+    if calibration and "pooled_mean" in calibration.components:
+        statistics = calibration.components["pooled_mean"]
+        return heat_range(statistics.location, statistics.scale)
+    values = scores.components["pooled_mean"]
+    values = values[np.isfinite(values)]
+    location = float(np.median(values))
+    return heat_range(location, 1.4826 * float(np.median(np.abs(values - location))))
