@@ -7,6 +7,7 @@ match its digest raises, since Orbax itself loads flipped bytes without a word. 
 `ocp.save_checkpointables_async` is used, not Orbax's `Checkpointer`, whose policy may skip a save.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -158,7 +159,8 @@ class Checkpoints:
             "training": {"step": target.step, **_slots(target)},
         }
         loaded, metadata = _load(self.folder, step, wanted)
-        restored = with_model_arrays(target, loaded["model"]).replace(
+        restored = dataclasses.replace(
+            with_model_arrays(target, loaded["model"]),
             step=loaded["training"]["step"],
             opt_state=replace_leaves(
                 target.opt_state,
@@ -191,6 +193,19 @@ def choose_step(folder: epath.Path, step: int | None) -> int | None:
         if other not in complete:
             print(f"passing over {folder / str(other)}: no {DIGESTS}, its save was not finished")
     return complete[-1] if complete else None
+
+
+def latest_step(workdir: str | os.PathLike) -> int:
+    """Step of a run's newest complete checkpoint.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    folder = epath.Path(workdir).resolve() / "checkpoints"
+    step = choose_step(folder, None)
+    if step is None:
+        raise FileNotFoundError(f"{folder} holds no complete checkpoint; train first.")
+    return step
 
 
 def write_digests(path: epath.Path) -> None:
@@ -330,7 +345,8 @@ def _load(folder: epath.Path, step: int, wanted: dict[str, dict[str, Any]]):
     metadata = ocp.checkpointables_metadata(path)
     for part, leaves in wanted.items():
         check_same(leaves, metadata.metadata[part], f"{path}/{part}")
-    return ocp.load_checkpointables(path, wanted), metadata.custom_metadata or {}
+    own: Any = metadata.custom_metadata or {}
+    return ocp.load_checkpointables(path, wanted), own
 
 
 def _slots(state: TrainState) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def config_path(spec: str) -> str:
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.py", CONFIGS.parent / name):
         if path.is_file():
             return f"{path.resolve()}{colon}{arg}"
-    known = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "__init__")
+    known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
     raise FileNotFoundError(
         f"no config {name!r} here or in {CONFIGS}; there are: {', '.join(known)} (a file's path also works)."
     )
@@ -110,8 +110,15 @@ def leaves(config: ConfigDict) -> dict[str, Any]:
         if isinstance(value, ConfigDict):
             found |= {f"{key}.{name}": leaf for name, leaf in leaves(value).items()}
         else:
-            found[key] = list(value) if isinstance(value, tuple | list) else value
+            found[key] = _lists(value)
     return found
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Twelve hexadecimal digits of what makes an experiment: all but places, devices and intervals."""
+    kept = {name: value for name, value in leaves(config).items() if name not in FREE_LEAVES}
+    text = json.dumps(kept, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def save_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
@@ -132,7 +139,8 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} does not exist: {workdir} is no run folder; `ipad-jax train --workdir {workdir}` makes one."
+            f"{path} does not exist: {workdir} is no run folder; "
+            f"`ipad-jax train --config ... --workdir {workdir}` makes one."
         )
     try:
         return ConfigDict(json.loads(path.read_text()))
@@ -167,18 +175,21 @@ def claim_workdir(workdir: str | os.PathLike, config: ConfigDict, write: bool = 
     Raises:
       ValueError: the folder belongs to a run with another config; names the differing leaves.
     """
-    if (epath.Path(workdir) / "config.json").exists():
-        if different := differing_leaves(read_config(workdir), config):
-            lines = [
-                f"  {name}: {was!r} there, {now!r} here" for name, (was, now) in different.items()
-            ]
-            raise ValueError(
-                f"{workdir} holds a run with another config:\n"
-                + "\n".join(lines)
-                + "\nTake another --workdir, or the same values."
-            )
+    claimed = (epath.Path(workdir) / "config.json").exists()
+    if claimed and (different := differing_leaves(read_config(workdir), config)):
+        lines = [f"  {name}: {was!r} there, {now!r} here" for name, (was, now) in different.items()]
+        raise ValueError(
+            f"{workdir} holds a run with another config:\n"
+            + "\n".join(lines)
+            + "\nTake another --workdir, or the same values."
+        )
     if write:
         save_config(workdir, config)
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, all the way down, as JSON gives them back."""
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> Any:
@@ -186,9 +197,3 @@ def _plain(value: Any) -> Any:
     raise ValueError(
         f"config leaf of type {type(value).__name__} ({value!r}); take numbers, texts, lists or sections."
     )
-
-
-def config_hash(config: ConfigDict) -> str:
-    """Twelve hex digits that change when any leaf does, to tell results apart."""
-    text = json.dumps(leaves(config), sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The optimizer a config asks for: Adam at a constant 1e-4 in the paper (section 5), clipping and schedules beside it."""
+"""The optimizer a config asks for: Adam at a constant 1e-4 (paper, sec. 5), or what we add to it."""
 
 import optax
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Mesh and shardings: every local device, axes (`data`, `fsdp`), arrays split by one rule (DESIGN.md, Scale)."""
+"""Mesh and shardings: every device, axes (`data`, `fsdp`), arrays split by one rule."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the trainer, evaluation and detection know of a model: the `Task` protocol, and which tasks there are."""
+"""What the trainer, evaluation and detection know of a model: the `Task` protocol."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -21,8 +21,8 @@ class Task(Protocol):
         ...
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps that show every training example once."""
+    def num_examples(self) -> int:
+        """Training examples; an epoch shows each of them once."""
         ...
 
     def init_model(self, key: jax.Array) -> nnx.Module:
@@ -38,7 +38,7 @@ class Task(Protocol):
     def val_data(
         self, process_index: int, process_count: int
     ) -> Iterator[dict[str, np.ndarray]] | None:
-        """This process's rows of a pass over held-out normal examples, whole batches; None: none are held out."""
+        """This process's rows of a pass over held-out normal examples, in whole batches; None if none are."""
         ...
 
     def loss_fn(self, model: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -47,6 +47,10 @@ class Task(Protocol):
 
     def predict_fn(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
         """What scoring needs of each example, from the inference view of the model."""
+        ...
+
+    def reconstruct_fn(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+        """Pictures for a report: what the model made of each example, and where it is off."""
         ...
 
     def describe(self) -> str:

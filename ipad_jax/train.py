@@ -1,18 +1,15 @@
 """Training: `ipad-jax train --config FILE[:arg] [--config.x.y=V] --workdir DIR`. The same command resumes.
 
-One loop, read from top to bottom; it knows no model (task.py does). It ends after `total_steps`, after
-`max_seconds` in the loop (compiling not counted, resumed time counted), or on SIGTERM or Ctrl-C; each of them
-leaves a checkpoint of the last step. Exit status: 0 done; 143 after SIGTERM and 130 after Ctrl-C, so that a
-scheduler starts the command again; 1 when something is wrong.
+One loop, read from top to bottom; it knows no model (task.py does). It ends after `total_steps`,
+after `max_seconds` in the loop (compiling not counted, time before a resume counted), or on SIGTERM
+or Ctrl-C; each of them leaves a checkpoint of the last step. Exit status: 0 done; 143 after SIGTERM
+and 130 after Ctrl-C, so that a scheduler starts the command again; 1 when something is wrong.
 """
 
-import signal
+import dataclasses
+import math
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,7 +26,9 @@ from ml_collections import ConfigDict
 from ipad_jax.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.config import claim_workdir, define_config
-from ipad_jax.optim import make_optimizer, make_schedule
+from ipad_jax.goodput import RunSummary, Stopwatch
+from ipad_jax.interrupt import Interrupt, stop_reason
+from ipad_jax.optim import make_optimizer
 from ipad_jax.pretrained import load_pretrained
 from ipad_jax.sharding import (
     batch_sharding,
@@ -43,41 +42,14 @@ from ipad_jax.task import Batch, Metrics, Task, make_task
 from ipad_jax.train_state import (
     TrainState,
     abstract_state,
+    check_finite,
     create_state,
     inference_graphdef,
     model_arrays,
+    term_names,
     with_model_arrays,
 )
-from ipad_jax.writer import MetricsWriter, ProgressFn, ProgressLine
-
-PHASES = ("steps", "input", "saving", "evaluation", "compiling")
-
-
-@dataclass
-class RunSummary:
-    """How a run ended.
-
-    Attributes:
-      step: the last step done; total_steps: the step it was to reach.
-      reason: "finished", "max_seconds", "SIGTERM" or "SIGINT".
-      seconds: wall time by phase, and "other" (setting up), of this process.
-      train_seconds: time in the loop over all runs of the folder, compiling left out.
-      metrics: the figures of the last report.
-    """
-
-    step: int
-    total_steps: int
-    reason: str
-    seconds: dict[str, float]
-    train_seconds: float
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        total = sum(self.seconds.values())
-        shares = ", ".join(
-            f"{name} {s:.1f} s ({s / total:.0%})" for name, s in self.seconds.items()
-        )
-        return f"{self.reason} at step {self.step} of {self.total_steps}; wall time {total:.1f} s: {shares}"
+from ipad_jax.writer import ProgressFn, ProgressLine, Reports
 
 
 def train(
@@ -105,7 +77,7 @@ def train(
     """
     clock = Stopwatch()
     task = make_task(config)
-    total_steps = config.total_steps or max(1, round(config.epochs * task.steps_per_epoch))
+    total_steps = config.total_steps or steps_of(config.epochs, task, config.batch_size)
     tx = make_optimizer(config.optim, total_steps)
     mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
     check_batch_size(config.batch_size, mesh)
@@ -140,7 +112,7 @@ def train(
 
         if config.eval_every and not evaluate_fn.available:
             line.say("no held-out normal clips, so no loss on them (data.holdout_share is 0?)")
-        logs = Reports(config, workdir, first_step, total_steps, line, clock, checkpoints)
+        logs = Reports(config, workdir, first_step, total_steps, line, clock)
         done, saved, reason = first_step - 1, first_step - 1, "finished"
         start, compiled = time.perf_counter(), clock.seconds["compiling"]
 
@@ -213,11 +185,12 @@ def train_step(
     """
     key = jax.random.fold_in(key, state.step)
 
-    def loss_fn(trainable: nnx.State) -> tuple[jax.Array, tuple[Metrics, nnx.State]]:
+    def loss_fn(trainable: nnx.State) -> tuple[jax.Array, tuple[Metrics, Any]]:
         # copy: BatchNorm writes into its variables, which must belong to this trace
         model = nnx.merge(graphdef, trainable, state.frozen, state.variables, copy=True)
         loss, terms = task.loss_fn(model, batch, key)
-        return loss, (terms, nnx.split(model, task.trainable, nnx.Param, ...)[3])
+        *_, variables = nnx.split(model, task.trainable, nnx.Param, ...)
+        return loss, (terms, variables)
 
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (terms, variables)), gradients = gradient_fn(state.trainable)
@@ -228,7 +201,8 @@ def train_step(
     # a term may be undefined without harm; the loss and the gradient may not
     is_first = (state.first_bad[0] == 0) & (bad[-1] | bad[-2])
     first_bad = jnp.where(is_first, jnp.stack([step, jnp.argmax(bad)]), state.first_bad)
-    new = state.replace(
+    new = dataclasses.replace(
+        state,
         step=step,
         trainable=optax.apply_updates(state.trainable, updates),
         variables=variables,
@@ -236,23 +210,6 @@ def train_step(
         first_bad=first_bad,
     )
     return new, {**metrics, "first_bad": first_bad}
-
-
-def term_names(metrics: Metrics) -> list[str]:
-    """Names in the order in which a culprit is looked for: the terms, then the loss, then the gradient."""
-    last = ["loss", "gradient_norm"]
-    return [name for name in sorted(metrics) if name not in (*last, "first_bad")] + last
-
-
-def check_finite(metrics: Metrics) -> None:
-    """Raises FloatingPointError, naming the first step and term that were not finite."""
-    step, term = jax.device_get(metrics["first_bad"]).tolist()
-    if step:
-        raise FloatingPointError(
-            f"step {step}: {term_names(metrics)[term]} is not finite, so the run stops; nothing from step {step} "
-            "on was saved. A lower optim.lr, optim.clip_norm=1.0 or float32 usually helps; the same command goes "
-            "on from the last checkpoint."
-        )
 
 
 def compile_step(
@@ -327,7 +284,7 @@ class Evaluation:
         mesh: Mesh,
         shardings: TrainState,
         config: ConfigDict,
-        clock: "Stopwatch",
+        clock: Stopwatch,
     ):
         self.task, self.mesh, self.shardings, self.clock = task, mesh, shardings, clock
         self.process = (jax.process_index(), jax.process_count())
@@ -367,134 +324,15 @@ class Evaluation:
         return fn.lower(state.trainable, state.frozen, state.variables, batch).compile()
 
 
-class Reports:
-    """Fetches a step's figures one step late, checks them, writes them down (process 0 only)."""
+def steps_of(epochs: float, task: Task, batch_size: int) -> int:
+    """Steps that show every training example `epochs` times.
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        workdir: str,
-        first_step: int,
-        total_steps: int,
-        line: ProgressLine,
-        clock: "Stopwatch",
-        checkpoints: Checkpoints,
-    ):
-        self.config, self.line, self.clock, self.checkpoints = config, line, clock, checkpoints
-        self.total_steps = total_steps
-        self.schedule = make_schedule(config.optim, total_steps)
-        self.writer = MetricsWriter(workdir, first_step) if jax.process_index() == 0 else None
-        self.latest: dict[str, float] = {}
-        self.pending: tuple[int, Metrics] | None = None
-        self._mark = (first_step - 1, self._busy())
-
-    def flush(self, elapsed: float) -> None:
-        """Reports the pending step, if any.
-
-        Raises:
-          FloatingPointError: a step up to it was not finite.
-        """
-        if self.pending is None:
-            return
-        step, on_device = self.pending
-        self.pending = None
-        check_finite(on_device)
-        values = {
-            name: value.item()
-            for name, value in jax.device_get(on_device).items()
-            if name != "first_bad"
-        }
-        steps, busy = step - self._mark[0], max(self._busy() - self._mark[1], 1e-9)
-        self._mark = (step, self._busy())
-        rate = steps * self.config.batch_size / busy
-        left = (self.total_steps - step) * busy / steps
-        if self.config.max_seconds:
-            left = min(left, max(self.config.max_seconds - elapsed, 0.0))
-        with jax.transfer_guard("allow"):  # the schedule is a few scalars
-            values["learning_rate"] = float(self.schedule(step - 1))
-        values |= {"clips_per_second": rate, "train_seconds": elapsed}
-        self.latest = values
-        if self.writer:
-            self.writer.write(step, values)
-        self.line.report(step, values["loss"], rate, left)
-
-    def held_out(self, step: int, values: dict[str, float]) -> None:
-        """Writes the loss on held-out examples down."""
-        values = {f"val/{name}": value for name, value in values.items()}
-        self.latest |= values
-        if self.writer:
-            self.writer.write(step, values)
-        self.line.say(f"step {step}  held-out loss {values['val/loss']:.5f}")
-
-    def _busy(self) -> float:
-        """Seconds so far in steps and in waiting for input."""
-        return self.clock.seconds["steps"] + self.clock.seconds["input"]
-
-    def __enter__(self) -> "Reports":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.writer:
-            self.writer.close()
-
-
-class Stopwatch:
-    """Wall time by phase; what no phase claims is "other"."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-        self.seconds = dict.fromkeys(PHASES, 0.0)
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] += time.perf_counter() - start
-
-    def read(self) -> dict[str, float]:
-        """Seconds by phase and the rest."""
-        rest = time.perf_counter() - self.start - sum(self.seconds.values())
-        return {**self.seconds, "other": max(rest, 0.0)}
-
-
-class Interrupt:
-    """Remembers SIGTERM and Ctrl-C until the loop asks; a second one ends the process as usual."""
-
-    def __init__(self) -> None:
-        self.received = ""
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interrupt":
-        # With several processes JAX's own preemption service has the handler: all must stop at one step.
-        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _remember(self, number: int, _) -> None:
-        self.received = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
-
-
-def stop_reason(interrupt: Interrupt, step: int, elapsed: float, max_seconds: float) -> str:
-    """Why the loop must end before `step`, or ""; the same on every process."""
-    out_of_time = bool(max_seconds) and elapsed >= max_seconds
-    if jax.process_count() == 1:
-        return interrupt.received or ("max_seconds" if out_of_time else "")
-    if multihost_utils.reached_preemption_sync_point(step):
-        return "SIGTERM"
-    if max_seconds and multihost_utils.broadcast_one_to_all(out_of_time):
-        return "max_seconds"
-    return ""
+    Raises:
+      ValueError: neither steps nor epochs are given.
+    """
+    if epochs <= 0:
+        raise ValueError(f"total_steps=0 and epochs={epochs}: give one of them.")
+    return math.ceil(epochs * task.num_examples / batch_size)
 
 
 def is_time(step: int, every: int, total_steps: int) -> bool:

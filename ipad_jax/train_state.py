@@ -1,5 +1,6 @@
 """What a training step carries from one step to the next, made in shards from the start."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from ipad_jax.task import Task
+from ipad_jax.task import Metrics, Task
 
 
 @struct.dataclass
@@ -102,11 +103,29 @@ def model_arrays(state: TrainState) -> dict[str, Any]:
 
 def with_model_arrays(state: TrainState, values: dict[str, Any]) -> TrainState:
     """The state with arrays of the model exchanged by name; names it does not have are not looked at."""
-    return state.replace(
+    return dataclasses.replace(
+        state,
         trainable=replace_leaves(state.trainable, values),
         frozen=replace_leaves(state.frozen, values),
         variables=replace_leaves(state.variables, values),
     )
+
+
+def term_names(metrics: Metrics) -> list[str]:
+    """Names in the order in which a culprit is looked for: the terms, then the loss, then the gradient."""
+    last = ["loss", "gradient_norm"]
+    return [name for name in sorted(metrics) if name not in (*last, "first_bad")] + last
+
+
+def check_finite(metrics: Metrics) -> None:
+    """Raises FloatingPointError, naming the first step and term that were not finite."""
+    step, term = jax.device_get(metrics["first_bad"]).tolist()
+    if step:
+        raise FloatingPointError(
+            f"step {step}: {term_names(metrics)[term]} is not finite, so the run stops; nothing from "
+            f"step {step} on was saved. A lower optim.lr, optim.clip_norm=1.0 or float32 usually "
+            "helps; the same command goes on from the last checkpoint."
+        )
 
 
 def _name(path: tuple[Any, ...]) -> str:

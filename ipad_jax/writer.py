@@ -6,11 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self
 
+import jax
+import jax.numpy as jnp
 from etils import epath
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ipad_jax.files import write_atomic
+from ipad_jax.goodput import Stopwatch
+from ipad_jax.optim import make_schedule
+from ipad_jax.task import Metrics
+from ipad_jax.train_state import check_finite
 
 # What a caller may pass to follow a run: called with {"step", "total_steps", "loss", "clips_per_second",
 # "seconds_left", "phase"}; `phase` is "compiling", "training", "evaluating" or "saving".
@@ -130,3 +137,73 @@ class ProgressLine:
         self.latest |= values
         if self.callback:
             self.callback(dict(self.latest))
+
+
+class Reports:
+    """Fetches a step's figures one step late, checks them, writes them down (process 0 only)."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: str,
+        first_step: int,
+        total_steps: int,
+        line: ProgressLine,
+        clock: Stopwatch,
+    ):
+        self.config, self.line, self.clock = config, line, clock
+        self.total_steps = total_steps
+        self.schedule = make_schedule(config.optim, total_steps)
+        self.writer = MetricsWriter(workdir, first_step) if jax.process_index() == 0 else None
+        self.latest: dict[str, float] = {}
+        self.pending: tuple[int, Metrics] | None = None
+        self._mark = (first_step - 1, self._busy())
+
+    def flush(self, elapsed: float) -> None:
+        """Reports the pending step, if any.
+
+        Raises:
+          FloatingPointError: a step up to it was not finite.
+        """
+        if self.pending is None:
+            return
+        step, on_device = self.pending
+        self.pending = None
+        check_finite(on_device)
+        values = {
+            name: value.item()
+            for name, value in jax.device_get(on_device).items()
+            if name != "first_bad"
+        }
+        steps, busy = step - self._mark[0], max(self._busy() - self._mark[1], 1e-9)
+        self._mark = (step, self._busy())
+        rate = steps * self.config.batch_size / busy
+        left = (self.total_steps - step) * busy / steps
+        if self.config.max_seconds:
+            left = min(left, max(self.config.max_seconds - elapsed, 0.0))
+        with jax.transfer_guard("allow"):  # the schedule is a few scalars
+            values["learning_rate"] = float(jnp.asarray(self.schedule(step - 1)))
+        values |= {"clips_per_second": rate, "train_seconds": elapsed}
+        self.latest = values
+        if self.writer:
+            self.writer.write(step, values)
+        self.line.report(step, values["loss"], rate, left)
+
+    def held_out(self, step: int, values: dict[str, float]) -> None:
+        """Writes the loss on held-out examples down."""
+        values = {f"val/{name}": value for name, value in values.items()}
+        self.latest |= values
+        if self.writer:
+            self.writer.write(step, values)
+        self.line.say(f"step {step}  held-out loss {values['val/loss']:.5f}")
+
+    def _busy(self) -> float:
+        """Seconds so far in steps and in waiting for input."""
+        return self.clock.seconds["steps"] + self.clock.seconds["input"]
+
+    def __enter__(self) -> "Reports":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writer:
+            self.writer.close()

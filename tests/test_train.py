@@ -159,7 +159,7 @@ def test_restored_model_is_the_trained_one_without_chance(tmp_path):
 def test_init_from_a_run_takes_the_whole_model_or_a_part(tmp_path, capsys):
     train(toy_config(), tmp_path / "first")
     first, _ = load_model_arrays(tmp_path / "first")
-    start = dict(total_steps=1, seed=7)
+    start = {"total_steps": 1, "seed": 7}
     for part, names in {"": set(first), ":encoder": {"encoder.kernel", "encoder.bias"}}.items():
         workdir = tmp_path / f"second{len(part)}"
         train(

@@ -28,7 +28,7 @@ class ToyTask:
     def __init__(self, config: ConfigDict):
         self.config = config
         self.seen: list[int] = []  # steps whose batch was asked for
-        self.steps_per_epoch = 4
+        self.num_examples = 16
 
     @staticmethod
     def trainable(path, value) -> bool:
@@ -73,15 +73,35 @@ class ToyTask:
 def toy_config(**overrides) -> ConfigDict:
     """A config of the toy: 4 steps, one device, every step reported."""
     config = ConfigDict(
-        dict(
-            task="toy", seed=0, batch_size=4, total_steps=4, epochs=0.0, max_seconds=0.0,
-            log_every=1, checkpoint_every=2, eval_every=0, fsdp=1, fsdp_min_bytes=0, num_devices=1,
-            num_workers=0, init_from="",
-            data=dict(memorise=False, nan_step=0, holdout=True, data_dir=""),
-            optim=dict(lr=1e-2, b1=0.9, b2=0.999, eps=1e-8, schedule="constant", warmup_steps=0,
-                       end_lr=0.0, clip_norm=0.0, weight_decay=0.0),
-            checkpoint=dict(keep=2),
-        )
-    )  # fmt: skip
+        {
+            "task": "toy",
+            "seed": 0,
+            "batch_size": 4,
+            "total_steps": 4,
+            "epochs": 0.0,
+            "max_seconds": 0.0,
+            "log_every": 1,
+            "checkpoint_every": 2,
+            "eval_every": 0,
+            "fsdp": 1,
+            "fsdp_min_bytes": 0,
+            "num_devices": 1,
+            "num_workers": 0,
+            "init_from": "",
+            "data": {"memorise": False, "nan_step": 0, "holdout": True, "data_dir": ""},
+            "optim": {
+                "lr": 1e-2,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "schedule": "constant",
+                "warmup_steps": 0,
+                "end_lr": 0.0,
+                "clip_norm": 0.0,
+                "weight_decay": 0.0,
+            },
+            "checkpoint": {"keep": 2},
+        }
+    )
     config.update_from_flattened_dict(overrides)
     return config
