@@ -45,6 +45,7 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["interval"] = interval
     environment.filters |= {"number": number, "share": share}
     limits = plots.score_limits(data.curves, data.threshold)
     curves = [(c, draw_curve(c, data.threshold, limits, i)) for i, c in enumerate(data.curves)]
@@ -73,9 +74,9 @@ def render(data: ReportData) -> str:
 
 def number(value: Any, digits: int = 3) -> str:
     """A number for a table; an en dash where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+    return "–" if value is None else f"{value}"
 
 
 def share(value: Any, digits: int = 0) -> str:
@@ -85,24 +86,28 @@ def share(value: Any, digits: int = 0) -> str:
     return f"{100 * value:.{digits}f}\u202f%"
 
 
+def interval(ends: Sequence[float | None] | None) -> str:
+    """Both ends of an interval, or an en dash."""
+    if not ends or any(end is None or not math.isfinite(end) for end in ends):
+        return "–"
+    return " – ".join(f"{end:.2f}" for end in ends)
+
+
 def cards(metrics: Mapping[str, Any]) -> list[Card]:
     """Headline numbers with what they mean to somebody who has never heard of an ROC curve."""
 
     def get(name: str) -> float | None:
         value = metrics.get(name)
-        known = isinstance(value, (int, float)) and math.isfinite(value)
-        return float(value) if known else None
+        return None if value is None or not math.isfinite(value) else float(value)
 
-    low, high = metrics.get("auc_interval") or (None, None)
-    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    interval = f"95 % interval {low:.2f} to {high:.2f}" if known else ""
+    ends = interval(metrics.get("auc_interval"))
     found = [
         Card(
             number(get("auc_micro")),
             "frame AUC",
             "The chance that a faulty frame scores higher than a normal one. 0.5 is guessing, "
             "1 is perfect.",
-            interval,
+            "" if ends == "–" else f"95 % interval {ends}",
         ),
         Card(
             number(get("auc_macro")),
@@ -122,7 +127,7 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
             number(get("false_alarms_per_hour"), 1),
             "false alarms an hour",
             "Alarms that touch no fault, for each hour of normal running.",
-            f"{number(metrics.get('num_false_alarms'))} alarms in "
+            f"{number(metrics.get('num_false_alarms'))} in "
             f"{number((get('normal_hours') or 0) * 60, 1)} minutes",
         ),
         Card(
