@@ -224,8 +224,8 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     if not data:
         raise ValueError(f"{path}: is empty (0 bytes); copy the file again")
     # The end marker must follow the last scan's start; an embedded thumbnail has its own marker.
-    jpeg = data.startswith(b"\xff\xd8")
-    if jpeg and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    scan = data.rfind(b"\xff\xda")
+    if data.startswith(b"\xff\xd8") and (scan < 0 or data.rfind(b"\xff\xd9") < scan):
         raise ValueError(f"{path}: truncated JPEG ({len(data)} bytes); copy the file again")
     if data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]:
         raise ValueError(f"{path}: truncated PNG ({len(data)} bytes); copy the file again")

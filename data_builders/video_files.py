@@ -11,6 +11,7 @@ A file may hold many cycles of the machine.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,11 +67,11 @@ class FileVideo:
         return round(self.source_frames * self.fps / self.source_fps)
 
     def frames(self) -> Iterator[Frame]:
-        """Decodes in order; a frame is taken for each tick of `fps`, the nearest one recorded."""
+        """Decodes in order; for each tick of `fps` the nearest frame, the earlier of two as near."""
         ratio = self.source_fps / self.fps
         taken = 0
         for index, image in enumerate(decode(self.path, self.source_frames)):
-            while round(taken * ratio) == index:
+            while math.ceil(taken * ratio - 0.5 - 1e-9) == index:
                 label, kind = self._label(index)
                 phase, cycle = float("nan"), -1
                 if self.cycle_s is not None:

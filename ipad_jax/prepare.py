@@ -34,6 +34,17 @@ def parse_size(text: str) -> tuple[int, int]:
     return numbers[0], numbers[-1]
 
 
+def parse_rate(text: str) -> float:
+    """'25' -> 25.0 frames a second."""
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps <= 1000:
+        raise argparse.ArgumentTypeError(f"rate {text!r}: give frames a second, above 0")
+    return fps
+
+
 def parse_cycle(text: str) -> float | str:
     """'12.5' -> 12.5 seconds; 'folder' stays."""
     if text == "folder":
@@ -66,7 +77,9 @@ def make_parser() -> argparse.ArgumentParser:
             command.add_argument("--name", required=True, help="name of the dataset, your choice")
             command.add_argument("--source", type=Path, required=True, metavar="DIR")
             command.add_argument(
-                "--fps", type=float, help="rate of frame folders; video files are resampled to it"
+                "--fps",
+                type=parse_rate,
+                help="rate of frame folders; video files are resampled to it",
             )
             command.add_argument(
                 "--cycle",

@@ -25,6 +25,7 @@ from data_builders import frame_folder, video_files
 from data_builders.frame_folder import DataError, FolderVideo, Problem, Scene
 from data_builders.ipad import scenes as ipad
 from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
+from ipad_jax.prepare import parse_rate
 
 
 @dataclasses.dataclass
@@ -240,7 +241,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help="open no image")
     command = commands.add_parser("video_folder", help="your own footage")
     command.add_argument("--source", type=Path, required=True, metavar="DIR")
-    command.add_argument("--fps", type=float, help="as for prepare")
+    command.add_argument("--fps", type=parse_rate, help="as for prepare")
     command.add_argument("--quick", action="store_true", help="open no image, decode no video")
     return parser
 

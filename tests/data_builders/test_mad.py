@@ -1,0 +1,190 @@
+"""The `mad` builder: poses, focal length, masks and transparent pictures."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from footage import metadata, read_split
+
+from data_builders.frame_folder import DataError
+from data_builders.mad.mad_dataset_builder import (
+    REAL_CLASSES,
+    SIM_CLASSES,
+    Builder,
+    FrameConfig,
+    find_class,
+    focal,
+    read_class,
+    read_over_white,
+)
+
+ANGLE = 0.6911
+
+
+def pose(number: int) -> np.ndarray:
+    """A camera at distance 3.5, turned about the vertical axis."""
+    angle = 0.3 * number
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [np.cos(angle), 0, np.sin(angle)],
+        [0, 1, 0],
+        [-np.sin(angle), 0, np.cos(angle)],
+    ]
+    matrix[:3, 3] = 3.5 * matrix[:3, 2]
+    return matrix
+
+
+def write_class(folder, train=12, size=40, real=False):
+    """A toy: a coloured square on transparent ground; the defect is a hole with its mask."""
+    image = np.zeros((size, size, 4), np.uint8)
+    image[10:30, 10:30] = (30, 60, 200, 255)
+    (folder / "train" / "good").mkdir(parents=True)
+    for n in range(train):
+        cv2.imwrite(str(folder / "train" / "good" / f"{n}.png"), image)
+    for defect in ("good", "Stains", "Burrs"):
+        (folder / "test" / defect).mkdir(parents=True)
+        for n in (0, 2, 10):
+            cv2.imwrite(str(folder / "test" / defect / f"{n}.png"), image)
+    if real:
+        return folder
+    for defect in ("Stains", "Burrs"):
+        (folder / "ground_truth" / defect).mkdir(parents=True)
+        for n in (0, 2, 10):
+            mask = np.zeros((size, size), np.uint8)
+            mask[10:20, 10 : 20 + n] = 255
+            cv2.imwrite(str(folder / "ground_truth" / defect / f"{n}_mask.png"), mask)
+    frames = [
+        {"file_path": f"./train/good/{n}.png", "transform_matrix": pose(n).tolist()}
+        for n in range(train)
+    ]
+    content = {"camera_angle_x": ANGLE, "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder
+
+
+def build(tmp_path, scene, size=(20, 20)):
+    config = FrameConfig(scene=scene, width=size[0], height=size[1])
+    builder = Builder(config=config, data_dir=tmp_path / "data")
+    builder.download_and_prepare(
+        download_dir=tmp_path / "downloads",
+        download_config=tfds.download.DownloadConfig(manual_dir=str(tmp_path / "manual")),
+        file_format="array_record",
+    )
+    return tmp_path / "data" / "mad" / config.name / "1.0.0"
+
+
+def test_every_field_reads_back(tmp_path):
+    write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    folder = build(tmp_path, "07Owl")
+    train, test = read_split(folder, "train"), read_split(folder, "test")
+    assert [r["name"].decode() for r in train] == [f"train/good/{n}.png" for n in range(12)]
+    for n, record in enumerate(train):
+        np.testing.assert_allclose(record["world_from_camera"], pose(n), atol=1e-6)
+        # A point half the picture's width off the axis is seen at half the angle of view.
+        assert np.arctan(10 / record["focal_px"]) == pytest.approx(ANGLE / 2, rel=1e-6)
+        assert record["label"] == record["defect"] == 0
+        # White where it was transparent, in a JPEG block that holds nothing else.
+        assert record["image"][18, 18].min() >= 252
+        assert np.abs(record["image"][10, 10].astype(int) - [200, 60, 30]).max() <= 4
+    assert metadata(folder)["defects"] == ["good", "Burrs", "Stains"]
+    names = [f"test/{d}/{n}.png" for d in ("Burrs", "Stains", "good") for n in (0, 2, 10)]
+    assert [r["name"].decode() for r in test] == names
+    assert [int(r["defect"]) for r in test] == [1] * 3 + [2] * 3 + [0] * 3
+    assert [int(r["label"]) for r in test] == [1] * 6 + [0] * 3
+    assert all(np.isnan(r["world_from_camera"]).all() for r in test)
+    assert all(np.isnan(r["focal_px"]) for r in test)
+    masks = [cv2.imdecode(np.frombuffer(r["mask"], np.uint8), -1) for r in test]
+    # Half of 10x10, 10x12 and 10x20 pixels on each side.
+    assert [int((mask == 255).sum()) for mask in masks] == [25, 30, 50, 25, 30, 50, 0, 0, 0]
+    assert all(mask.shape == (20, 20) for mask in masks)
+
+
+def test_real_class_has_neither_masks_nor_poses(tmp_path):
+    for name in ("Bear", "Ant", "Cat"):
+        write_class(tmp_path / "manual" / "MAD-Real" / name, train=2, real=True)
+    folder = build(tmp_path, "real02")
+    assert metadata(folder)["source"] == "MAD-Real/Bear"
+    assert len(metadata(folder)["without_mask"]) == 6
+    train, test = read_split(folder, "train"), read_split(folder, "test")
+    assert all(np.isnan(r["world_from_camera"]).all() for r in train)
+    assert [r["mask"] == b"" for r in test] == [r["label"] == 1 for r in test]
+    with pytest.raises(FileNotFoundError, match="real04 is folder 4 of MAD-Real, but 3"):
+        find_class(tmp_path / "manual", "real04")
+
+
+def test_translucent_pixels_mix_with_white(tmp_path):
+    image = np.full((8, 8, 4), (0, 0, 200, 51), np.uint8)  # a fifth of red
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    assert read_over_white(tmp_path / "a.png")[0, 0].tolist() == [204, 204, 244]
+
+
+def test_unknown_class_says_the_choices(tmp_path):
+    with pytest.raises(ValueError, match=r"choose one of 01Gorilla, .*, real10"):
+        find_class(tmp_path, "21Dodo")
+    with pytest.raises(FileNotFoundError, match=r"looked for .*MAD-Sim/07Owl"):
+        find_class(tmp_path, "07Owl")
+
+
+def test_thirty_classes():
+    assert len(SIM_CLASSES) == 20
+    assert len(REAL_CLASSES) == 10
+    assert [int(name[:2]) for name in SIM_CLASSES] == list(range(1, 21))
+    assert Builder.name == "mad"
+    assert "@" in Builder.get_metadata().citation
+
+
+def test_what_is_missing_is_named(tmp_path):
+    folder = write_class(tmp_path / "07Owl")
+    (folder / "train" / "good" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"3\.png: is named in transforms.json but missing"):
+        read_class(folder, require_poses=True)
+    cv2.imwrite(str(folder / "train" / "good" / "3.png"), np.zeros((4, 4, 3), np.uint8))
+    cv2.imwrite(str(folder / "train" / "good" / "99.png"), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"99\.png: has no pose"):
+        read_class(folder, require_poses=True)
+    (folder / "transforms.json").unlink()
+    with pytest.raises(DataError, match=r"transforms\.json: is missing"):
+        read_class(folder, require_poses=True)
+    with pytest.raises(DataError, match=r"good: holds no images.*(?s:.*)test: holds no images"):
+        read_class(tmp_path / "empty", require_poses=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"camera_angle_x": 9, "frames": []}', '{"camera_angle_x": 0.5, "frames": [{}]}'],
+)
+def test_poses_that_cannot_be_read(tmp_path, content):
+    folder = write_class(tmp_path / "07Owl")
+    (folder / "transforms.json").write_text(content)
+    with pytest.raises(DataError, match=r"transforms\.json: cannot be read"):
+        read_class(folder, require_poses=True)
+
+
+def test_a_posed_picture_is_never_stretched(tmp_path):
+    write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    with pytest.raises(ValueError, match="would stretch"):
+        build(tmp_path, "07Owl", size=(40, 20))
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    folder = write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    path = folder / "ground_truth" / "Burrs" / "2_mask.png"
+    cv2.imwrite(str(path), np.zeros((8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"2_mask\.png: is \(8, 8\); its image is 40x40"):
+        build(tmp_path, "07Owl")
+
+
+@pytest.mark.real_data
+def test_real_poses_lie_on_the_spheres(real_data, tmp_path):
+    for name, radii in (("07Owl", {3.0, 3.5, 4.0}), ("10Sheep", {3.0, 3.5, 4.0})):
+        content = json.loads((real_data / "mad_cameras" / name / "transforms.json").read_text())
+        assert len(content["frames"]) == 210
+        for frame in content["frames"]:
+            matrix = np.asarray(frame["transform_matrix"])
+            assert round(float(np.linalg.norm(matrix[:3, 3])), 2) in radii
+            # Looks at the origin along -z.
+            direction = matrix[:3, 3] / np.linalg.norm(matrix[:3, 3])
+            np.testing.assert_allclose(matrix[:3, 2], direction, atol=1e-3)
+    assert focal(400, content["camera_angle_x"]) == pytest.approx(555.56, abs=0.1)

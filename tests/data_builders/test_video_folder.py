@@ -1,0 +1,164 @@
+"""The `video_folder` builder: both layouts, resampling, cycles, kinds, and files that are broken."""
+
+import numpy as np
+import pytest
+from footage import metadata, picture, read_split, write_scene, write_video
+
+from data_builders import video_files
+from data_builders.frame_folder import DataError
+from data_builders.video_folder.video_folder_dataset_builder import (
+    Builder,
+    VideoFolderConfig,
+    read_source,
+)
+
+
+def build(tmp_path, **options):
+    config = VideoFolderConfig(
+        scene="mine", width=32, height=24, source=str(tmp_path / "source"), **options
+    )
+    builder = Builder(config=config, data_dir=tmp_path / "data")
+    builder.download_and_prepare(download_dir=tmp_path / "downloads", file_format="array_record")
+    return tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0"
+
+
+def frame_numbers(records, seed, length) -> list[int]:
+    """Which drawn picture each record shows."""
+    colours = np.array([picture(seed + i, (1, 1))[0, 0, ::-1] for i in range(length)], int)
+    out = []
+    for record in records:
+        distance = np.abs(colours - record["image"][12, 16].astype(int)).sum(1)
+        out.append(int(distance.argmin()))
+    return out
+
+
+def test_video_files(tmp_path):
+    source = tmp_path / "source"
+    write_video(source / "train" / "normal" / "b2.avi", 12, seed=1)
+    write_video(source / "train" / "normal" / "b10.mp4", 9, seed=30)
+    write_video(source / "test" / "normal" / "a.mkv", 5, seed=60)
+    write_video(source / "test" / "stuck" / "a.mp4", 6, seed=70)
+    write_video(source / "test" / "broken tool" / "c.mov", 6, seed=80)
+    np.save(source / "test" / "broken tool" / "c.npy", [0, 0, 1, 1])
+    folder = build(tmp_path, cycle=0.2)  # 5 frames at 25 fps
+    train, test = read_split(folder, "train"), read_split(folder, "test")
+    found = metadata(folder)
+    assert found["kinds"] == ["normal", "broken tool", "stuck"]
+    assert [(v["name"], v["length"]) for v in found["videos"]["train"]] == [
+        ("normal-b2", 12),
+        ("normal-b10", 9),
+    ]
+    assert [v["name"] for v in found["videos"]["test"]] == ["broken tool-c", "normal-a", "stuck-a"]
+    assert found["mislabelled"] == ["broken tool-c"]
+    assert all(v["cycle_frames"] == 5 for v in found["videos"]["train"])
+    assert all(v["fps"] == 25 for v in found["videos"]["test"])
+    assert [int(r["label"]) for r in test] == [0, 0, 1, 1, -1, -1, *[0] * 5, *[1] * 6]
+    assert [int(r["kind"]) for r in test] == [0, 0, 1, 1, -1, -1, *[0] * 5, *[2] * 6]
+    assert all(r["label"] == 0 and r["kind"] == 0 for r in train)
+    turns = np.arange(12) / 5
+    np.testing.assert_allclose([r["phase"] for r in train[:12]], turns % 1, atol=1e-6)
+    assert [int(r["cycle"]) for r in train[:12]] == list(turns.astype(int))
+    assert frame_numbers(train[:12], 1, 12) == list(range(12))
+    assert frame_numbers(train[12:], 30, 9) == list(range(9))
+
+
+def test_resampling_takes_the_nearest_frames(tmp_path):
+    write_video(tmp_path / "source" / "train" / "v.avi", 30, fps=30.0)
+    folder = build(tmp_path, fps=10.0)
+    assert frame_numbers(read_split(folder, "train"), 0, 30) == list(range(0, 30, 3))
+    assert metadata(folder)["videos"]["train"][0]["fps"] == 10
+
+
+def test_resampling_to_a_higher_rate_repeats(tmp_path):
+    write_video(tmp_path / "source" / "train" / "v.avi", 6, fps=10.0)
+    folder = build(tmp_path, fps=20.0)
+    numbers = frame_numbers(read_split(folder, "train"), 0, 6)
+    assert len(numbers) == 12
+    assert np.abs(np.array(numbers) - np.arange(12) / 2).max() <= 0.5
+
+
+def test_files_of_different_rates_are_refused(tmp_path):
+    write_video(tmp_path / "source" / "train" / "a.avi", 6, fps=25.0)
+    write_video(tmp_path / "source" / "train" / "b.avi", 6, fps=30.0)
+    with pytest.raises(DataError, match=r"b\.avi: has 30 fps, a\.avi 25; .*--fps"):
+        build(tmp_path)
+
+
+def test_without_a_cycle_there_is_no_phase(tmp_path):
+    write_video(tmp_path / "source" / "train" / "a.avi", 6)
+    folder = build(tmp_path)
+    records = read_split(folder, "train")
+    assert all(np.isnan(r["phase"]) and r["cycle"] == -1 for r in records)
+    assert metadata(folder)["videos"]["train"][0]["cycle_frames"] is None
+    assert metadata(folder)["videos"]["test"] == []
+
+
+def test_only_test_videos_and_no_kind(tmp_path):
+    write_video(tmp_path / "source" / "test" / "a.avi", 6)
+    records = read_split(build(tmp_path), "test")
+    assert [(int(r["label"]), int(r["kind"])) for r in records] == [(-1, -1)] * 6
+
+
+def test_folders_of_frames(tmp_path):
+    write_scene(tmp_path / "source", train=(6, 6), test=(5, 4), labels=(None, None))
+    folder = build(tmp_path, fps=10.0)
+    assert len(read_split(folder, "train")) == 12
+    assert {int(r["label"]) for r in read_split(folder, "test")} == {-1}
+    assert [v["labels"] for v in metadata(folder)["videos"]["test"]] == [None, None]
+
+
+def test_folders_that_are_one_cycle_each(tmp_path):
+    write_scene(tmp_path / "source", train=(6, 8), test=(5,))
+    train, test, _ = read_source(tmp_path / "source", 10.0, "folder")
+    assert [video.cycle_frames for video in train] == [6, 8]
+    assert [video.cycle_frames for video in test] == [7]
+
+
+def test_neither_layout(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such folder. Expected"):
+        read_source(tmp_path / "absent", None, None)
+    with pytest.raises(FileNotFoundError, match="neither layout"):
+        read_source(tmp_path, None, None)
+
+
+def test_training_footage_must_be_normal(tmp_path):
+    write_video(tmp_path / "train" / "scratch" / "a.avi", 3)
+    with pytest.raises(DataError, match=r"a\.avi: training footage must be normal"):
+        video_files.read_folder(tmp_path)
+
+
+def test_files_that_are_no_videos(tmp_path):
+    folder = tmp_path / "train" / "normal"
+    whole = write_video(folder / "a.mp4", 20).read_bytes()
+    (folder / "b.mp4").write_bytes(b"")
+    (folder / "c.mp4").write_bytes(b"these are not the frames you are looking for")
+    (folder / "d.mp4").write_bytes(whole[: len(whole) // 2])  # its index is at the end
+    with pytest.raises(DataError) as caught:
+        video_files.read_folder(tmp_path)
+    text = str(caught.value)
+    assert "b.mp4: is empty (0 bytes)" in text
+    assert "c.mp4: cannot be decoded" in text
+    assert "d.mp4: cannot be decoded" in text
+    assert "a.mp4" not in text
+
+
+def test_a_video_that_stops_early_is_named(tmp_path):
+    path = write_video(tmp_path / "source" / "train" / "normal" / "a.avi", 60)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(ValueError, match=r"a\.avi: stops early, \d+ of 60 frames"):
+        build(tmp_path)
+    assert not (tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0").exists()
+
+
+def test_a_sidecar_of_objects_is_refused(tmp_path):
+    write_video(tmp_path / "test" / "stuck" / "a.avi", 4)
+    np.save(tmp_path / "test" / "stuck" / "a.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"a\.npy: not a plain array"):
+        video_files.read_folder(tmp_path)
+
+
+def test_cycle_by_folder_is_for_frames_only(tmp_path):
+    write_video(tmp_path / "train" / "a.avi", 4)
+    with pytest.raises(ValueError, match="in seconds"):
+        video_files.read_folder(tmp_path, cycle="folder")

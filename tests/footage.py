@@ -1,0 +1,105 @@
+"""Drawn footage for the tests of builders, prepare and validate: small, deterministic, not real."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FRAME = (12, 16)  # height, width
+
+
+def picture(seed: int, size: tuple[int, int] = FRAME) -> np.ndarray:
+    """A flat BGR colour that says which frame it is; JPEG keeps it to a few grey levels."""
+    colour = (20 + 37 * seed % 200, 20 + 91 * seed % 200, 20 + 53 * seed % 200)
+    return np.full((*size, 3), colour, np.uint8)
+
+
+def write_frames(folder: Path, length: int, *, seed: int = 0, digits: int = 3, first: int = 0):
+    """Writes `length` numbered JPEGs."""
+    folder.mkdir(parents=True)
+    for i in range(length):
+        cv2.imwrite(str(folder / f"{first + i:0{digits}d}.jpg"), picture(seed + i))
+
+
+def write_scene(
+    scene: Path,
+    train: tuple[int, ...] = (6, 6, 5),
+    test: tuple[int, ...] = (5, 4),
+    labels: tuple[int | None, ...] | None = None,
+) -> Path:
+    """A scene in IPAD's layout; the last two labels of a test folder are 1.
+
+    Args: lengths of the folders; labels: number of labels of each test folder, None for no file.
+    """
+    for i, length in enumerate(train, 1):
+        # Padding differs between folders, as in IPAD.
+        folder = scene / "training" / "frames" / f"{i:02d}"
+        write_frames(folder, length, seed=100 * i, digits=3 if i % 2 else 1)
+    for i, length in enumerate(test, 1):
+        write_frames(scene / "testing" / "frames" / f"{i:02d}", length, seed=1000 * i)
+        count = length if labels is None else labels[i - 1]
+        if count is not None:
+            write_labels(scene, i, [0] * (count - 2) + [1, 1])
+    return scene
+
+
+def write_labels(scene: Path, number: int, labels) -> Path:
+    """Writes test_label/NNN.npy."""
+    path = scene / "test_label" / f"{number:03d}.npy"
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, np.asarray(labels))
+    return path
+
+
+def write_sidecars(scene: Path, train: tuple[int, ...], test: tuple[int, ...]) -> None:
+    """scene.json, annotations and one mask, as the rendered machines have."""
+    kinds = ["normal", "appearance", "position"]
+    (scene / "scene.json").write_text(json.dumps({"fps": 25, "kinds": kinds, "cycle_frames": 3.5}))
+    for split, lengths in (("training", train), ("testing", test)):
+        folder = scene / split / "annotations"
+        folder.mkdir()
+        for i, n in enumerate(lengths, 1):
+            kind = np.zeros(n, np.int8)
+            if split == "testing":
+                kind[-2:] = 2
+            phase = (np.arange(n) / 3.5 % 1).astype(np.float32)
+            cycle = (np.arange(n) / 3.5).astype(np.int32)
+            np.savez(folder / f"{i:02d}.npz", phase=phase, cycle=cycle, kind=kind)
+    mask = np.zeros(FRAME, np.uint8)
+    mask[:6, :8] = 255
+    masks = scene / "testing" / "masks" / "01"
+    masks.mkdir(parents=True)
+    cv2.imwrite(str(masks / f"{test[0] - 1:03d}.png"), mask)
+
+
+def write_video(path: Path, length: int, *, fps: float = 25.0, seed: int = 0) -> Path:
+    """A video file of flat colours; .avi as Motion JPEG, else MPEG-4."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    code = "MJPG" if path.suffix == ".avi" else "mp4v"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (64, 48))
+    assert writer.isOpened()
+    for i in range(length):
+        writer.write(picture(seed + i, (48, 64)))
+    writer.release()
+    return path
+
+
+def read_split(folder: Path, split: str) -> list[dict]:
+    """Every record of a prepared split, images decoded by OpenCV to RGB."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    records = []
+    for record in source:
+        image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR)
+        records.append({**record, "image": cv2.cvtColor(image, cv2.COLOR_BGR2RGB)})
+    return records
+
+
+def metadata(folder: Path) -> dict:
+    """Metadata of a prepared dataset."""
+    import tensorflow_datasets as tfds
+
+    return dict(tfds.builder_from_directory(str(folder)).info.metadata)

@@ -1,0 +1,241 @@
+"""`ipad-jax prepare`: what it builds, what it says, and that a failure leaves nothing behind."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from footage import metadata, read_split, write_frames, write_labels, write_scene, write_video
+
+from ipad_jax import prepare
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Runs a command line whose {} are tmp_path; gives the exit status and all that was printed."""
+
+    def call(line: str) -> tuple[int, str]:
+        status = prepare.main([part.format(tmp_path) for part in line.split()])
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return call
+
+
+IPAD = "ipad --manual-dir {}/manual --data-dir {}/data --size 16 --scene S01"
+FOOTAGE = "video_folder --name mine --source {}/source --data-dir {}/data --size 32x24"
+
+
+def test_ipad(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01", labels=(5, 7))
+    status, text = run(IPAD)
+    assert status == 0
+    assert "train: 3 videos, 17 frames" in text
+    assert "test: 2 videos, 9 frames" in text
+    assert "label count disagrees with the frames in test 02: kept" in text
+    assert len(read_split(tmp_path / "data" / "ipad" / "S01_16x16_q95" / "1.0.0", "train")) == 17
+
+
+def test_again_says_that_it_is_there(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    run(IPAD)
+    folder = tmp_path / "data" / "ipad" / "S01_16x16_q95" / "1.0.0"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    status, text = run(IPAD)
+    assert status == 0
+    assert f"already prepared: {folder}" in text.replace("\n", "")
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_two_sizes_and_a_quality_lie_side_by_side(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    assert run(IPAD)[0] == run(IPAD + " --size 32x16")[0] == run(IPAD + " --quality 50")[0] == 0
+    names = {path.name for path in (tmp_path / "data" / "ipad").iterdir() if path.name[0] != "."}
+    assert names == {"S01_16x16_q95", "S01_32x16_q95", "S01_16x16_q50"}
+    wide = read_split(tmp_path / "data" / "ipad" / "S01_32x16_q95" / "1.0.0", "test")
+    assert wide[0]["image"].shape == (16, 32, 3)
+
+
+def test_predefined_size_and_several_scenes(tmp_path, run):
+    for name in ("S01", "R02"):
+        write_scene(tmp_path / "manual" / "IPAD_dataset" / name, train=(3, 3), test=(3,))
+    line = "ipad --manual-dir {}/manual --data-dir {}/data --scene S01 R02"
+    assert run(line)[0] == 0
+    for name in ("S01", "R02"):
+        assert (tmp_path / "data" / "ipad" / f"{name}_256x256_q95" / "1.0.0").is_dir()
+
+
+def test_video_folder_of_frames(tmp_path, run):
+    write_scene(tmp_path / "source", labels=(None, None))
+    status, text = run(FOOTAGE + " --fps 10")
+    assert status == 0
+    assert "2 without labels" in text
+    assert metadata(tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0")["kinds"]
+
+
+def test_video_folder_of_files(tmp_path, run):
+    write_video(tmp_path / "source" / "train" / "normal" / "a.avi", 10)
+    write_video(tmp_path / "source" / "test" / "stuck" / "a.avi", 5)
+    status, _ = run(FOOTAGE + " --cycle 0.2")
+    assert status == 0
+    folder = tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0"
+    phases = [float(r["phase"]) for r in read_split(folder, "train")]
+    np.testing.assert_allclose(phases, [0, 0.2, 0.4, 0.6, 0.8] * 2, atol=1e-6)
+
+
+def truncate(path: Path, share: float = 0.5) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps([0, 1]))
+
+
+# What is broken in a good scene, and what the command then says.
+BROKEN = {
+    "no scene": (lambda s: s.rename(s.with_name("S02")), "S01 was not found; looked for"),
+    "no labels": (
+        lambda s: (s / "test_label" / "002.npy").unlink(),
+        "no labels for test folder 02",
+    ),
+    "label without folder": (lambda s: write_labels(s, 7, [0]), "007.npy: labels a test folder"),
+    "gap": (lambda s: (s / "training/frames/01/002.jpg").unlink(), "01: gap in frame numbers"),
+    "empty folder": (lambda s: (s / "training/frames/09").mkdir(), "09: holds no frames"),
+    "zero bytes": (
+        lambda s: (s / "testing/frames/02/003.jpg").write_bytes(b""),
+        "003.jpg: is empty (0 bytes)",
+    ),
+    "truncated": (lambda s: truncate(s / "testing/frames/02/003.jpg"), "003.jpg: truncated JPEG"),
+    "not an image": (
+        lambda s: (s / "testing/frames/02/003.jpg").write_text("no picture at all"),
+        "003.jpg: not an image",
+    ),
+    "labels of objects": (
+        lambda s: pickled(s / "test_label/001.npy"),
+        "001.npy: not a plain array",
+    ),
+    "labels not 0/1": (
+        lambda s: write_labels(s, 1, [0, 1, 2, 0, 0]),
+        "001.npy: shape (5,), values",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_bad_input_is_named_and_leaves_nothing_behind(tmp_path, run, case):
+    damage, message = BROKEN[case]
+    damage(write_scene(tmp_path / "manual" / "IPAD_dataset" / "S01"))
+    status, text = run(IPAD)
+    assert status == 1
+    assert message in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "data").exists()
+
+
+def test_failure_keeps_what_was_prepared_before(tmp_path, run):
+    scene = write_scene(tmp_path / "manual" / "S01")
+    assert run(IPAD)[0] == 0
+    kept = sorted((tmp_path / "data").rglob("*"))
+    truncate(scene / "training" / "frames" / "02" / "3.jpg")
+    assert run(IPAD + " --size 24")[0] == 1
+    assert sorted((tmp_path / "data").rglob("*")) == kept
+
+
+def test_one_bad_scene_does_not_stop_the_next(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    status, text = run(IPAD.replace("S01", "S02 S01"))
+    assert status == 1
+    assert "ipad/S02_16x16_q95 was not built" in text
+    assert (tmp_path / "data" / "ipad" / "S01_16x16_q95" / "1.0.0").is_dir()
+
+
+@pytest.mark.parametrize(("made", "message"), [(False, "no such folder"), (True, "is empty")])
+def test_manual_dir_missing_or_empty_shows_the_tree(tmp_path, run, made, message):
+    if made:
+        (tmp_path / "manual").mkdir()
+    status, text = run(IPAD)
+    assert status == 1
+    assert f"--manual-dir {tmp_path}/manual: {message}" in text
+    assert "training/frames/<NN>/<frame>.jpg" in text
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("made", "message"), [(False, "no such folder"), (True, "neither layout")])
+def test_source_missing_or_empty_shows_the_tree(tmp_path, run, made, message):
+    if made:
+        (tmp_path / "source").mkdir()
+    status, text = run(FOOTAGE)
+    assert status == 1
+    assert message in text
+    assert "train/normal/<name>.mp4" in text
+    assert not (tmp_path / "data").exists()
+
+
+def test_unknown_scene_says_the_choices(tmp_path, run):
+    (tmp_path / "manual" / "S01").mkdir(parents=True)
+    status, text = run(IPAD.replace("S01", "S99"))
+    assert status == 2
+    assert "ipad has no scene S99; choose from R01, R02" in text
+
+
+@pytest.mark.parametrize("option", ["--size 0", "--size 1x2x3", "--size big", "--quality 101"])
+def test_wrong_size_or_quality(tmp_path, run, option):
+    write_scene(tmp_path / "manual" / "S01")
+    assert run(f"{IPAD} {option}")[0] == 2
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("option", ["--cycle 0", "--cycle -2", "--cycle nan", "--fps 0", "--fps x"])
+def test_wrong_timing(tmp_path, run, option):
+    write_scene(tmp_path / "source")
+    assert run(f"{FOOTAGE} {option}")[0] == 2
+    assert not (tmp_path / "data").exists()
+
+
+def test_frame_folders_need_a_rate(tmp_path, run):
+    write_scene(tmp_path / "source")
+    status, text = run(FOOTAGE)
+    assert status == 1
+    assert "--fps" in text
+
+
+def test_a_video_that_stops_early(tmp_path, run):
+    truncate(write_video(tmp_path / "source" / "train" / "normal" / "a.avi", 60), 0.6)
+    status, text = run(FOOTAGE)
+    assert status == 1
+    assert "a.avi: stops early" in text
+    assert not (tmp_path / "data").exists()
+
+
+def test_data_dir_that_cannot_be_made(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    (tmp_path / "data").write_text("a file where a folder should be")
+    status, text = run(IPAD)
+    assert status == 1
+    assert str(tmp_path / "data") in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number):
+    write_frames(tmp_path / "source" / "training" / "frames" / "01", 3000)
+    line = FOOTAGE.replace("32x24", "900").format(tmp_path, tmp_path) + " --fps 10"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipad_jax.prepare", *line.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    config = tmp_path / "data" / "video_folder"
+    while process.poll() is None and not list(config.glob("*/incomplete*")):
+        pass
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert b"interrupted" in errors
+    assert not (tmp_path / "data").exists()
