@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_builders.factory.devices import Pieces, Tool
+from data_builders.factory.machine import Pieces, Tool
 
 KINDS = ("normal", "appearance", "position", "motion", "logic")
 

@@ -10,7 +10,6 @@ Not physically based and not meant to be: 3-D geometry, occlusion and moving sha
 footage of a machine hard for a detector.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -23,16 +22,18 @@ from data_builders.factory.sdf import Point
 
 SUPERSAMPLE = 2  # samples along each side of a pixel
 BLOCK = 4  # samples along each side that share one thick ray
-COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 14, 12
+COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 12, 10
+OCCLUSION_LEVELS = np.array([(0.07, 3.0), (0.30, 1.2)], np.float32)  # height above, weight
 
 
 class Parts(NamedTuple):
-    """N solids over F frames; everything float32."""
+    """N solids over F frames; float32 where nothing else is said."""
 
     centre: np.ndarray  # [F, N, 3]
-    rotation: np.ndarray  # [F, N, 3, 3], columns are the part's own axes; unused where not `turned`
+    rotation: np.ndarray  # [F, N, 3, 3], columns are the part's own axes
     half: np.ndarray  # [F, N, 3] half sizes (cylinder: radius, -, half height)
     radius: np.ndarray  # [F, N] rounding of the edges
+    is_cylinder: np.ndarray  # [F, N] bool; else a box
     colour: np.ndarray  # [F, N, 3] linear, 0..1
     stripe: np.ndarray  # [F, N, 3] (stripes per unit along own x, offset in stripes, depth 0..1)
     gloss: np.ndarray  # [F, N] strength of the highlight
@@ -55,45 +56,59 @@ class View(NamedTuple):
     grain: np.ndarray  # [F] depth of the surface texture, 0 = none
 
 
-class Form(NamedTuple):
-    """What of a part is fixed when the renderer is compiled."""
-
-    solid: str  # key of sdf.SOLIDS
-    turned: bool  # whether its rotation is used
-
-
 def _rows(array: jax.Array) -> tuple[jax.Array, ...]:
     """The entries of the last axis as a tuple."""
     return tuple(array[..., i] for i in range(array.shape[-1]))
 
 
-def local_point(p: Point, part: Parts, index: int, turned: bool) -> Point:
-    """`p` in the frame of part `index` (of one frame's parts)."""
-    x, y, z = (p[axis] - part.centre[index, axis] for axis in range(3))
-    if not turned:
-        return x, y, z
-    r = part.rotation[index]
+def local_point(p: Point, centre: jax.Array, rotation: jax.Array) -> Point:
+    """`p` in the frame of a part at `centre` [3] with axes `rotation` [3, 3]."""
+    x, y, z = (p[axis] - centre[axis] for axis in range(3))
+    r = rotation
     return tuple(r[0, i] * x + r[1, i] * y + r[2, i] * z for i in range(3))  # type: ignore[return-value]
 
 
-def distances(p: Point, parts: Parts, forms: tuple[Form, ...]) -> Iterator[tuple[Point, jax.Array]]:
-    """For each part: `p` in its frame and the distance to it."""
-    for index, form in enumerate(forms):
-        local = local_point(p, parts, index, form.turned)
-        half = _rows(parts.half[index])
-        yield local, sdf.SOLIDS[form.solid](local, half, parts.radius[index])
+def part_distance(p: Point, part: Parts) -> jax.Array:
+    """Distance to one part (`part` holds no frame and no part axis)."""
+    local = local_point(p, part.centre, part.rotation)
+    return sdf.rounded_solid(local, _rows(part.half), part.radius, part.is_cylinder)
 
 
-def machine_distance(p: Point, parts: Parts, forms: tuple[Form, ...]) -> jax.Array:
-    """Distance to the nearest part."""
-    nearest = None
-    for _, distance in distances(p, parts, forms):
-        nearest = distance if nearest is None else jnp.minimum(nearest, distance)
-    return nearest
+def _solids(parts: Parts) -> Parts:
+    """`parts` of a frame with only the columns that have a part axis, to scan over."""
+    return parts._replace(low=None, high=None)
+
+
+def machine_distance(p: Point, parts: Parts) -> jax.Array:
+    """Distance to the nearest part.
+
+    A scan over the parts, not one unrolled expression: measured on the CPU it is as fast (the points
+    stay in the cache) and compiles in a tenth of the time.
+    """
+
+    def nearer(best, part: Parts):
+        return jnp.minimum(best, part_distance(p, part)), None
+
+    far = jnp.full_like(p[0], 1e6)
+    return jax.lax.scan(nearer, far, _solids(parts), unroll=2)[0]
+
+
+def nearest_part(p: Point, parts: Parts) -> jax.Array:
+    """Index of the nearest part."""
+
+    def nearer(state, numbered):
+        best, index = state
+        number, part = numbered
+        gap = part_distance(p, part)
+        return (jnp.minimum(best, gap), jnp.where(gap < best, number, index)), None
+
+    numbers = jnp.arange(len(parts.centre))
+    state = (jnp.full_like(p[0], 1e6), jnp.zeros(p[0].shape, numbers.dtype))
+    return jax.lax.scan(nearer, state, (numbers, _solids(parts)), unroll=2)[0][1]
 
 
 def march(
-    origin: Point, direction: Point, start, stop, cone, parts: Parts, forms, max_steps: int
+    origin: Point, direction: Point, start, stop, cone, parts: Parts, max_steps: int
 ) -> tuple[jax.Array, jax.Array]:
     """Walk rays by the distance to the nearest part until it is below `cone` times the way gone.
 
@@ -107,7 +122,7 @@ def march(
 
     def walk(state):
         step, t, walking, _ = state
-        gap = machine_distance(sdf.along(origin, direction, t), parts, forms)
+        gap = machine_distance(sdf.along(origin, direction, t), parts)
         near = gap < cone * t
         t = jnp.where(walking & ~near, t + gap, t)
         return step + 1, t, walking & ~near & (t < stop), gap
@@ -119,40 +134,42 @@ def march(
     return t, walking & (t < stop) & (gap < 4.0 * cone * t)
 
 
-def surface_normal(p: Point, step, parts: Parts, forms) -> Point:
+CORNERS = np.array([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)], np.float32)
+
+
+def surface_normal(p: Point, step, parts: Parts) -> Point:
     """Gradient of the distance by four evaluations on a tetrahedron."""
-    total = [jnp.zeros_like(p[0])] * 3
-    for corner in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
-        gap = machine_distance(tuple(a + c * step for a, c in zip(p, corner)), parts, forms)  # type: ignore[arg-type]
-        total = [a + c * gap for a, c in zip(total, corner)]
-    return sdf.normalise(tuple(total))  # type: ignore[arg-type]
+
+    def add(total, corner):
+        away = tuple(a + corner[i] * step for i, a in enumerate(p))
+        gap = machine_distance(away, parts)  # type: ignore[arg-type]
+        return tuple(a + corner[i] * gap for i, a in enumerate(total)), None
+
+    total, _ = jax.lax.scan(add, (jnp.zeros_like(p[0]),) * 3, jnp.asarray(CORNERS))
+    return sdf.normalise(total)
 
 
-def surface_colour(p: Point, blur, parts: Parts, forms) -> tuple[Point, jax.Array]:
+def surface_colour(p: Point, blur, parts: Parts) -> tuple[Point, jax.Array]:
     """Colour and gloss of the nearest part; `blur` is the width of a sample, it softens stripes."""
-    best = jnp.full_like(p[0], 1e6)
-    colour = [jnp.zeros_like(best)] * 3
-    gloss = jnp.zeros_like(best)
-    for index, (local, gap) in enumerate(distances(p, parts, forms)):
-        rate, offset, depth = _rows(parts.stripe[index])
-        where = local[0] * rate + offset
-        saw = jnp.abs(where - jnp.floor(where) - 0.5) * 2.0  # 1 at a stripe's edge, 0 in its middle
-        soft = jnp.maximum(blur * rate * 2.0, 0.05)
-        shade = 1.0 - depth * jnp.clip((saw - 0.5) / soft + 0.5, 0.0, 1.0)
-        nearer = gap < best
-        best = jnp.where(nearer, gap, best)
-        colour = [jnp.where(nearer, parts.colour[index, c] * shade, colour[c]) for c in range(3)]
-        gloss = jnp.where(nearer, parts.gloss[index], gloss)
-    return tuple(colour), gloss  # type: ignore[return-value]
+    index = nearest_part(p, parts)
+    centre, axis = parts.centre[index], parts.rotation[index][..., 0]
+    local_x = sum((p[i] - centre[..., i]) * axis[..., i] for i in range(3))
+    rate, offset, depth = _rows(parts.stripe[index])
+    where = local_x * rate + offset
+    saw = jnp.abs(where - jnp.floor(where) - 0.5) * 2.0  # 1 at a stripe's edge, 0 in its middle
+    soft = jnp.maximum(blur * rate * 2.0, 0.05)
+    shade = 1.0 - depth * jnp.clip((saw - 0.5) / soft + 0.5, 0.0, 1.0)
+    colour = _rows(parts.colour[index] * shade[..., None])
+    return colour, parts.gloss[index]  # type: ignore[return-value]
 
 
-def soft_shadow(p: Point, sun: Point, parts: Parts, forms) -> jax.Array:
+def soft_shadow(p: Point, sun: Point, parts: Parts) -> jax.Array:
     """Share of the light that reaches `p`, 0..1, with a penumbra that widens with the way."""
     enter, leave = sdf.slab(p, sun, parts.low, parts.high)
 
     def walk(_, state):
         t, light = state
-        gap = machine_distance(sdf.along(p, sun, t), parts, forms)
+        gap = machine_distance(sdf.along(p, sun, t), parts)
         inside = t < leave
         light = jnp.where(inside, jnp.minimum(light, 9.0 * gap / jnp.maximum(t, 0.02)), light)
         return t + jnp.clip(gap, 0.03, 0.6), light
@@ -163,13 +180,16 @@ def soft_shadow(p: Point, sun: Point, parts: Parts, forms) -> jax.Array:
     return light * light * (3.0 - 2.0 * light)
 
 
-def occlusion(p: Point, normal: Point, parts: Parts, forms) -> jax.Array:
-    """Openness of the surroundings of `p`, 0..1, from the distance at three heights above it."""
-    hidden = jnp.zeros_like(p[0])
-    for height, weight in ((0.05, 3.0), (0.15, 1.5), (0.4, 0.6)):
-        above = sdf.along(p, normal, jnp.full_like(p[0], height))
-        gap = jnp.minimum(machine_distance(above, parts, forms), above[2])
-        hidden = hidden + weight * jnp.clip(height - gap, 0.0, height)
+def occlusion(p: Point, normal: Point, parts: Parts) -> jax.Array:
+    """Openness of the surroundings of `p`, 0..1, from the distance at some heights above it."""
+
+    def add(hidden, level):
+        height, weight = level
+        above = sdf.along(p, normal, height)
+        gap = jnp.minimum(machine_distance(above, parts), above[2])
+        return hidden + weight * jnp.clip(height - gap, 0.0, height), None
+
+    hidden, _ = jax.lax.scan(add, jnp.zeros_like(p[0]), OCCLUSION_LEVELS)
     return 1.0 / (1.0 + 1.6 * hidden)
 
 
@@ -200,7 +220,7 @@ def floor_shade(x: jax.Array, y: jax.Array, blur: jax.Array) -> tuple[jax.Array,
 
 
 def render_frame(
-    parts: Parts, view: View, noise, forms: tuple[Form, ...], size: tuple[int, int], textured: bool
+    parts: Parts, view: View, noise, size: tuple[int, int], textured: bool
 ) -> jax.Array:
     """One picture [height, width, 3] float32 in [0, 1]; `parts` and `view` without a frame axis."""
     height, width = size
@@ -230,7 +250,7 @@ def render_frame(
     enter, leave = sdf.slab(eye, thick, parts.low - 0.05, parts.high + 0.05)
     margin = 1.0 + thick_cone
     start, _ = march(
-        eye, thick, enter / margin, leave * margin + 0.1, thick_cone, parts, forms, COARSE_STEPS
+        eye, thick, enter / margin, leave * margin + 0.1, thick_cone, parts, COARSE_STEPS
     )
 
     ray = rays(rows * BLOCK, columns * BLOCK, 1)
@@ -240,17 +260,17 @@ def render_frame(
     enter, leave = sdf.slab(eye, ray, parts.low, parts.high)
     stop = jnp.minimum(background, leave)
     start = jnp.maximum(spread(start) * (1.0 - thick_cone), enter)
-    t, met = march(eye, ray, start, stop, 0.5 * cone, parts, forms, FINE_STEPS)
+    t, met = march(eye, ray, start, stop, 0.5 * cone, parts, FINE_STEPS)
 
     t = jnp.where(met, t, background)
     p = sdf.along(eye, ray, t)
     blur = cone * t
     on_floor = to_floor < to_wall
-    normal = surface_normal(p, 0.5 * blur + 1e-3, parts, forms)
+    normal = surface_normal(p, 0.5 * blur + 1e-3, parts)
     flat = (jnp.zeros_like(t), jnp.where(on_floor, 0.0, -1.0), jnp.where(on_floor, 1.0, 0.0))
     normal = tuple(jnp.where(met, n, f) for n, f in zip(normal, flat))
 
-    colour, gloss = surface_colour(p, blur, parts, forms)
+    colour, gloss = surface_colour(p, blur, parts)
     slabs, line = floor_shade(p[0], p[1], blur)
     panel = jnp.where(p[2] < 0.9, 0.72, 1.0)  # the wall's lower part is painted darker
     paint = (0.80, 0.55, 0.08)
@@ -273,29 +293,29 @@ def render_frame(
     sun = _rows(view.sun)
     facing = jnp.maximum(sdf.dot(normal, sun), 0.0)
     lifted = sdf.along(p, normal, 2.0 * blur + 0.01)
-    shadow = soft_shadow(lifted, sun, parts, forms)
-    open_sky = occlusion(p, normal, parts, forms)
+    shadow = soft_shadow(lifted, sun, parts)
+    open_sky = occlusion(p, normal, parts)
     half_way = sdf.normalise(tuple(s - r for s, r in zip(sun, ray)))
     shine = jnp.maximum(sdf.dot(normal, half_way), 0.0)
     for _ in range(5):  # to the 32nd power
         shine = shine * shine
     shine = jnp.where(met, gloss, 0.05) * shine * shadow
     up = 0.62 + 0.38 * normal[2]
-    edge = (p[0] * 0.0) + 1.0 - 0.012 * (t - 5.0) * (t > 5.0)  # a little haze
+    haze = 1.0 - 0.012 * jnp.maximum(t - 5.0, 0.0)
     pictures = []
     for c in range(3):
         light = view.sun_colour[c] * facing * shadow + view.sky_colour[c] * up * open_sky
-        value = (colour[c] * light + view.sun_colour[c] * shine) * edge
+        value = (colour[c] * light + view.sun_colour[c] * shine) * haze
         pictures.append(jnp.sqrt(jnp.clip(value / (1.0 + 0.18 * value), 0.0, 1.0)))  # gamma 2
     picture = jnp.stack(pictures, -1).reshape(rows * BLOCK, columns * BLOCK, 3)
     picture = picture[: height * SUPERSAMPLE, : width * SUPERSAMPLE]
     return picture.reshape(height, SUPERSAMPLE, width, SUPERSAMPLE, 3).mean((1, 3))
 
 
-@partial(jax.jit, static_argnames=("forms", "size", "textured"))
-def _render_chunk(parts, view, noise, forms, size, textured) -> jax.Array:
+@partial(jax.jit, static_argnames=("size", "textured"))
+def _render_chunk(parts, view, noise, size, textured) -> jax.Array:
     """uint8 [f, h, w, 3] of one chunk."""
-    frame = partial(render_frame, forms=forms, size=size, textured=textured)
+    frame = partial(render_frame, size=size, textured=textured)
     pictures = jax.vmap(frame, in_axes=(0, 0, None))(parts, view, noise)
     return jnp.round(pictures * 255.0).astype(jnp.uint8)
 
@@ -308,19 +328,17 @@ def noise_picture(seed: int, side: int = 64) -> np.ndarray:
 def render(
     parts: Parts,
     view: View,
-    forms: tuple[Form, ...],
     size: tuple[int, int],
     *,
     textured: bool = False,
     seed: int = 0,
-    chunk: int = 16,
+    chunk: int = 8,
 ) -> np.ndarray:
     """Pictures of F frames without sensor noise.
 
     Args:
         parts, view: arrays with a leading axis of F frames.
-        forms: what each part is; a new combination, size or chunk compiles anew (a few seconds).
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; another size, chunk or number of parts compiles anew.
         textured: whether surfaces carry the noise texture (the `real` look).
         seed: of that texture.
         chunk: frames rendered at once; the pictures do not depend on it.
@@ -333,7 +351,7 @@ def render(
     pictures = []
     for first in range(0, num_frames, chunk):
         index = np.minimum(np.arange(first, first + chunk), num_frames - 1)  # pad: one shape only
-        piece = jax.tree.map(lambda a, index=index: np.asarray(a[index], np.float32), (parts, view))
-        done = _render_chunk(*piece, noise, forms=forms, size=tuple(size), textured=textured)
+        piece = jax.tree.map(lambda a, index=index: a[index], (parts, view))
+        done = _render_chunk(*piece, noise, size=tuple(size), textured=textured)
         pictures.append(np.asarray(done)[: num_frames - first])
     return np.concatenate(pictures) if pictures else np.zeros((0, *size, 3), np.uint8)

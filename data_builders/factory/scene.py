@@ -29,13 +29,21 @@ SENSOR_NOISE = {"synthetic": 0.6, "real": 3.0}  # standard deviation in grey lev
 CAMERAS = {
     "conveyor": ((0.0, 0.15, 0.55), 6.6, -28.0, 33.0, 2.75),
     "lift": ((0.0, 0.0, 0.80), 6.8, -24.0, 24.0, 2.75),
+    "drill": ((0.0, 0.0, 0.85), 6.6, -26.0, 26.0, 2.85),
+    "arm": ((0.0, -0.2, 0.65), 6.8, -18.0, 30.0, 2.75),
+    "crane": ((0.0, 0.0, 0.95), 7.2, -26.0, 22.0, 2.75),
+    "turntable": ((0.0, 0.1, 0.75), 6.2, -22.0, 36.0, 2.9),
 }
 CAMERA_OF_REAL = (14.0, 6.0, -0.25)  # added to azimuth and elevation, to the focal length
 
-# Workpiece colours, linear RGB, by device; the sorter has two.
+# Workpiece colours, linear RGB, by device.
 PIECE_COLOURS = {
     "conveyor": ((0.72, 0.50, 0.22),),
     "lift": ((0.60, 0.36, 0.14),),
+    "drill": ((0.45, 0.50, 0.55),),
+    "arm": ((0.12, 0.42, 0.30),),
+    "crane": ((0.10, 0.25, 0.60),),
+    "turntable": ((0.70, 0.62, 0.45),),
 }
 
 
@@ -155,18 +163,19 @@ def new_view(scene: Scene, num_frames: int, fps: float, rng: np.random.Generator
         floor, wall = (0.46, 0.48, 0.50), (0.52, 0.58, 0.62)
     tone = np.stack([1 + warmth, ones, 1 - warmth], -1)
     sky_light = 1.0 + 0.5 * (light - 1.0)  # the sky follows the lamp by half
-    return View(
-        origin=stack(*origin),
-        axes=axes,
-        focal=focal * ones,
-        sun=sun,
-        sun_colour=light * tone * sun_base,
-        sky_colour=sky_light * np.asarray(sky_base),
-        floor_colour=stack(*floor),
-        wall_colour=stack(*wall),
-        wall_y=2.6 * ones,
-        grain=(0.16 if real else 0.0) * ones,
-    )
+    columns = {
+        "origin": stack(*origin),
+        "axes": axes,
+        "focal": focal * ones,
+        "sun": sun,
+        "sun_colour": light * tone * sun_base,
+        "sky_colour": sky_light * np.asarray(sky_base),
+        "floor_colour": stack(*floor),
+        "wall_colour": stack(*wall),
+        "wall_y": 2.6 * ones,
+        "grain": (0.16 if real else 0.0) * ones,
+    }
+    return View(**{name: column.astype(np.float32) for name, column in columns.items()})
 
 
 def cycle_times(

@@ -30,29 +30,20 @@ def normalise(v: Point) -> Point:
     return v[0] * scale, v[1] * scale, v[2] * scale
 
 
-def rounded_box(p: Point, half: Point, radius: jax.Array) -> jax.Array:
-    """Distance to a box with half sizes `half` whose edges are rounded by `radius` (inside them).
+def rounded_solid(p: Point, half: Point, radius: jax.Array, is_cylinder: jax.Array) -> jax.Array:
+    """Distance to a box, or to an upright cylinder, whose edges are rounded by `radius` (inside).
 
-    A radius equal to all three half sizes makes a sphere.
+    A cylinder of radius `half[0]` and half height `half[2]` is the box's formula in (r, 0, z), so one
+    formula serves both and a machine is a plain array of solids. A radius equal to all three half
+    sizes makes a sphere.
     """
-    x = jnp.abs(p[0]) - (half[0] - radius)
-    y = jnp.abs(p[1]) - (half[1] - radius)
+    r = jnp.sqrt(p[0] * p[0] + p[1] * p[1])
+    x = jnp.abs(jnp.where(is_cylinder, r, p[0])) - (half[0] - radius)
+    y = jnp.abs(jnp.where(is_cylinder, 0.0, p[1])) - (half[1] - radius)
     z = jnp.abs(p[2]) - (half[2] - radius)
     outside_x, outside_y, outside_z = jnp.maximum(x, 0.0), jnp.maximum(y, 0.0), jnp.maximum(z, 0.0)
     outside = jnp.sqrt(outside_x * outside_x + outside_y * outside_y + outside_z * outside_z)
     return outside + jnp.minimum(jnp.maximum(x, jnp.maximum(y, z)), 0.0) - radius
-
-
-def rounded_cylinder(p: Point, half: Point, radius: jax.Array) -> jax.Array:
-    """Distance to an upright cylinder: radius `half[0]`, half height `half[2]`, rounded edges."""
-    r = jnp.sqrt(p[0] * p[0] + p[1] * p[1]) - (half[0] - radius)
-    z = jnp.abs(p[2]) - (half[2] - radius)
-    outside_r, outside_z = jnp.maximum(r, 0.0), jnp.maximum(z, 0.0)
-    outside = jnp.sqrt(outside_r * outside_r + outside_z * outside_z)
-    return outside + jnp.minimum(jnp.maximum(r, z), 0.0) - radius
-
-
-SOLIDS = {"box": rounded_box, "cylinder": rounded_cylinder}
 
 
 def slab(

@@ -24,8 +24,9 @@ import numpy as np
 
 from data_builders.factory import faults as faults_lib
 from data_builders.factory import scene as scene_lib
-from data_builders.factory.devices import DEVICES, PALETTES, State
+from data_builders.factory.devices import DEVICES
 from data_builders.factory.faults import KINDS, VARIANTS, Script
+from data_builders.factory.machine import PALETTES, State
 from data_builders.factory.render import View, render
 
 FPS = 25.0
@@ -55,9 +56,9 @@ def draw(
 ) -> np.ndarray:
     """Pictures of a script without sensor noise, uint8 [F, H, W, 3]."""
     state = State(script.u, script.pieces, script.tool, PALETTES[scene.look])
-    parts, forms = DEVICES[scene.device](state).pack()
+    parts = DEVICES[scene.device](state).pack()
     textured = scene.look == "real"
-    return render(parts, view, forms, size, textured=textured, seed=scene.seed, chunk=chunk)
+    return render(parts, view, size, textured=textured, seed=scene.seed, chunk=chunk)
 
 
 def differences(
@@ -105,7 +106,7 @@ def make_video(
     rng: np.random.Generator,
     *,
     fps: float = FPS,
-    chunk: int = 16,
+    chunk: int = 8,
 ) -> Video:
     """Renders one video.
 
@@ -176,7 +177,7 @@ def render_scene(
     cycle_frames: int = CYCLE_FRAMES,
     fps: float = FPS,
     quality: int = 95,
-    chunk: int = 16,
+    chunk: int = 8,
     progress: Progress | None = None,
 ) -> Path:
     """Renders a scene and writes `<out_dir>/<device>_<look>` in one piece or not at all.
