@@ -1,0 +1,95 @@
+"""Transposed 3-D convolution: against PyTorch's definition written as a scatter, both ways."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipad_jax.nn import conv3d
+
+STRIDES = [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 1, 2)]
+
+
+def scatter(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, int, int]) -> np.ndarray:
+    """PyTorch's ConvTranspose3d: every input adds its kernel-weighted self to the outputs."""
+    b, *size, _ = x.shape
+    full = [s * (n - 1) + 3 for s, n in zip(strides, size)]  # before padding is cut away
+    out = np.zeros((b, *full, kernel.shape[-1]))
+    for t, h, w in itertools.product(*map(range, size)):
+        st, sh, sw = strides
+        place = out[:, st * t : st * t + 3, sh * h : sh * h + 3, sw * w : sw * w + 3]
+        place += np.einsum("bc,thwcd->bthwd", x[:, t, h, w], kernel)
+    # padding 1 cuts one from both ends, output padding 1 gives one back at the end (stride 2)
+    extended = np.pad(out, [(0, 0), *((0, 1) for _ in range(3)), (0, 0)])
+    st, sh, sw = (s * n for s, n in zip(strides, size))
+    return extended[:, 1 : 1 + st, 1 : 1 + sh, 1 : 1 + sw]
+
+
+def example(cin: int, cout: int, size: tuple[int, int, int] = (2, 3, 4)):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, *size, cin)).astype(np.float32)
+    return x, rng.standard_normal((3, 3, 3, cin, cout)).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["dilated", "phases"])
+@pytest.mark.parametrize("strides", STRIDES)
+@pytest.mark.parametrize(("cin", "cout"), [(4, 5), (16, 2)], ids=["wide", "narrow"])
+def test_equals_the_definition(method, strides, cin, cout):
+    x, kernel = example(cin, cout)
+    out = conv3d.conv_transpose3d(jnp.asarray(x), jnp.asarray(kernel), strides, method=method)
+    # float32 sums of up to 27 * 16 products of size 1
+    np.testing.assert_allclose(out, scatter(x, kernel, strides), rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("strides", STRIDES)
+@pytest.mark.parametrize(("cin", "cout"), [(4, 5), (16, 2)], ids=["wide", "narrow"])
+def test_gradients_of_both_ways_agree(strides, cin, cout):
+    x, kernel = map(jnp.asarray, example(cin, cout))
+    size = [s * n for s, n in zip(strides, x.shape[1:4])]
+    weight = jax.random.normal(jax.random.key(1), (2, *size, cout))
+
+    def loss(x, kernel, method):
+        return jnp.sum(weight * conv3d.conv_transpose3d(x, kernel, strides, method=method))
+
+    for ours, library in zip(
+        *(jax.grad(loss, argnums=(0, 1))(x, kernel, method) for method in ("phases", "dilated"))
+    ):
+        np.testing.assert_allclose(ours, library, rtol=1e-4, atol=1e-4)  # sums of ~400 products
+
+
+def test_sides_of_one():
+    x, kernel = example(4, 5, size=(1, 1, 1))
+    out = conv3d.conv_transpose3d(jnp.asarray(x), jnp.asarray(kernel), (2, 2, 2), method="phases")
+    np.testing.assert_allclose(out, scatter(x, kernel, (2, 2, 2)), rtol=0, atol=2e-5)
+
+
+def test_bfloat16_stays_bfloat16():
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in example(4, 5))
+    for method in ("dilated", "phases"):
+        out = conv3d.conv_transpose3d(x, kernel, (1, 2, 2), method=method)
+        assert out.dtype == jnp.bfloat16
+
+
+def test_backend_chooses_and_an_argument_overrides(monkeypatch):
+    x, kernel = map(jnp.asarray, example(4, 5))
+
+    def operations(method):
+        def call(x):
+            return conv3d.conv_transpose3d(x, kernel, (2, 2, 2), method=method)
+
+        return str(jax.make_jaxpr(call)(x))
+
+    assert "lhs_dilation=(2, 2, 2)" not in operations(None)
+    assert "lhs_dilation=(2, 2, 2)" in operations("dilated")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert "lhs_dilation=(2, 2, 2)" in operations(None)
+
+
+def test_bad_input_is_named():
+    x, kernel = map(jnp.asarray, example(4, 5))
+    with pytest.raises(ValueError, match=r"strides=\(1, 3, 1\) must be three numbers, 1 or 2"):
+        conv3d.conv_transpose3d(x, kernel, (1, 3, 1))
+    with pytest.raises(ValueError, match=r"\(3, 3, 3, 4, 5\).*input has shape \(2, 2, 3, 4, 3\)"):
+        conv3d.conv_transpose3d(x[..., :3], kernel, (1, 2, 2))
