@@ -1,9 +1,11 @@
 """Config files: found by path or bare name, overridden on the command line, kept in the run folder."""
 
+import argparse
 import hashlib
 import json
 import os
-import re
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -47,60 +49,59 @@ def config_path(spec: str) -> str:
     )
 
 
-def define_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """Defines `--config` and its overrides on `flag_values`.
-
-    Args:
-      flag_values: a fresh FlagValues, since a flag can be defined once in each.
-      argv: arguments of the command, without its name.
-
-    Returns:
-      argv with the config's file resolved, ready for `flag_values(["name", *argv])`.
-    """
-    resolved = []
-    previous = ""
-    for arg in argv:
-        if re.fullmatch(r"--?config", previous):
-            arg = config_path(arg)
-        elif match := re.match(r"(--?config=)(.*)", arg):
-            arg = match[1] + config_path(match[2])
-        resolved.append(arg)
-        previous = arg
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "config file FILE[:arg] (a path, or a bare name in configs/); --config.x.y=V sets a leaf",
-        flag_values=flag_values,
-        lock_config=True,
-        sys_argv=resolved,
-    )
-    return resolved
-
-
-def load_config(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:
-    """The locked config of `FILE[:arg]`, for use from Python.
+def load_config(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """The locked config of `FILE[:arg]`.
 
     Args:
       spec: as after `--config`.
-      overrides: leaves to set, such as {"optim.lr": 1e-3}.
+      overrides: leaves to set, such as {"optim.lr": 1e-3}; types are checked.
 
     Raises:
       FileNotFoundError: no such config.
-      ValueError: the file does not know the arg, or has no such leaf.
+      ValueError: the file does not know the arg, or has no such leaf, or it is of another type.
     """
-    overrides = overrides or {}
-    flag_values = flags.FlagValues()
-    argv = define_config(flag_values, ["--config", spec])
-    flag_values(["config", *argv])
-    config = flag_values.config
-    with config.unlocked():
-        for name, value in overrides.items():
-            if name not in leaves(config):
-                raise ValueError(
-                    f"{spec} has no leaf {name!r}; it has {', '.join(leaves(config))}."
-                )
+    path, _, arg = config_path(spec).partition(".py:")
+    path = path.removesuffix(".py") + ".py"
+    loaded = spec_from_file_location(f"config_{Path(path).stem}", path)
+    if loaded is None or loaded.loader is None:
+        raise ValueError(f"{path} is not a Python file.")
+    module = module_from_spec(loaded)
+    loaded.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path} has no get_config(arg=None); see configs/ for examples.")
+    config = module.get_config(arg or None)
+    config.lock()
+    for name, value in (overrides or {}).items():
+        if name not in leaves(config):
+            raise ValueError(f"{spec} has no leaf {name!r}; it has {', '.join(leaves(config))}.")
+        try:
             config.update_from_flattened_dict({name: value})
+        except TypeError as error:
+            raise ValueError(f"{name}={value!r}: {error}") from error
     return config
+
+
+def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Takes `--config FILE[:arg]` out of the arguments and defines flags for its leaves.
+
+    Args:
+      flag_values: a fresh FlagValues, since a flag can be defined once in each; its `config` is
+        then the ConfigDict, with the overrides once the flags are parsed.
+      argv: arguments of the command, without its name.
+
+    Returns:
+      The other arguments, for `flag_values(["name", *rest])`.
+
+    Raises:
+      FileNotFoundError, ValueError: see `load_config`; also without `--config`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config")
+    found, rest = parser.parse_known_args(argv)
+    if not found.config:
+        raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
+    config_flags.DEFINE_config_dict("config", load_config(found.config), flag_values=flag_values)
+    return rest
 
 
 def leaves(config: ConfigDict) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Training: `ipad-jax train --config FILE[:arg] [--config.x.y=V] --workdir DIR`. The same command resumes.
+"""ipad-jax train --config FILE[:arg] [--config.x.y=V ...] --workdir DIR [--step N] [--describe]
+
+Trains a config; the same command resumes. FILE is a path or a name in configs/, arg a variant such
+as `tiny`, and `--config.x.y=V` sets a leaf. `--step N` goes on from that checkpoint and sets newer
+ones aside. `--describe` prints parameter counts and data instead.
 
 One loop, read from top to bottom; it knows no model (task.py does). It ends after `total_steps`,
 after `max_seconds` in the loop (compiling not counted, time before a resume counted), or on SIGTERM
@@ -17,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from absl import flags
-from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -25,7 +28,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.compile_cache import enable_compile_cache
-from ipad_jax.config import claim_workdir, define_config
+from ipad_jax.config import claim_workdir, take_config
 from ipad_jax.goodput import RunSummary, Stopwatch
 from ipad_jax.interrupt import Interrupt, stop_reason
 from ipad_jax.optim import make_optimizer
@@ -342,30 +345,17 @@ def is_time(step: int, every: int, total_steps: int) -> bool:
 
 def main(argv: list[str]) -> int:
     """`ipad-jax train`: see the module's text for arguments and exit statuses."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
     flag_values = flags.FlagValues()
-    argv = define_config(flag_values, argv)
-    flags.DEFINE_string(
-        "workdir", None, "run folder; the same one resumes", flag_values=flag_values
-    )
-    flags.DEFINE_integer(
-        "step",
-        None,
-        "go on from this checkpoint, setting newer ones aside",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_boolean(
-        "describe", False, "print parameter counts and data, then leave", flag_values=flag_values
-    )
-    flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=flag_values)
+    rest = take_config(flag_values, argv)
+    flags.DEFINE_string("workdir", None, "run folder", flag_values=flag_values)
+    flags.DEFINE_integer("step", None, "checkpoint to go on from", flag_values=flag_values)
+    flags.DEFINE_boolean("describe", False, "print and leave", flag_values=flag_values)
     try:
-        rest = flag_values(["ipad-jax train", *argv])[1:]
-        if flag_values.help:
-            print(f"{__doc__}\n{flag_values.get_help()}")
-            return 0
-        if rest:
-            raise flags.Error(f"unexpected argument {rest[0]!r}")
-        if flag_values.config is None:
-            raise flags.Error("--config FILE[:arg] is missing")
+        if extra := flag_values(["ipad-jax train", *rest])[1:]:
+            raise flags.Error(f"unexpected argument {extra[0]!r}")
         if not (flag_values.workdir or flag_values.describe):
             raise flags.Error("--workdir DIR is missing")
     except (flags.Error, AttributeError, KeyError) as error:
@@ -376,6 +366,6 @@ def main(argv: list[str]) -> int:
         print(make_task(config).describe())
         return 0
     cache = enable_compile_cache()
-    print(f"run folder {epath.Path(flag_values.workdir)}; compilation cache {cache or 'off'}")
+    print(f"run folder {flag_values.workdir}; compilation cache {cache or 'off'}")
     summary = train(config, flag_values.workdir, step=flag_values.step)
     return {"SIGTERM": 143, "SIGINT": 130}.get(summary.reason, 0)

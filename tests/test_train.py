@@ -6,12 +6,12 @@ import signal
 import jax
 import numpy as np
 import pytest
+from toy import ToyTask, toy_config
 
 from ipad_jax import task as task_module
 from ipad_jax.checkpoints import load_model_arrays, restore_for_inference
 from ipad_jax.train import train
 from ipad_jax.writer import read_metrics
-from tests.toy import ToyTask, toy_config
 
 
 @pytest.fixture(autouse=True)
