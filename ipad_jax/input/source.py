@@ -246,11 +246,19 @@ class FrameSource:
         self._cache = cache
 
 
+def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """`data.size` as (height, width) in pixels; one number is the side of a square."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return int(height), int(width)
+
+
 def dataset_dir(
     data_dir: str | os.PathLike[str],
     builder: str,
     scene: str,
-    size: int | tuple[int, int],
+    size: int | Sequence[int],
     quality: int = 95,
 ) -> epath.Path:
     """Folder of a prepared dataset, in tfds's layout.
@@ -262,7 +270,7 @@ def dataset_dir(
       size: side of square frames, or (height, width), in pixels.
       quality: JPEG quality the frames are stored at.
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = height_width(size)
     root = epath.Path(data_dir or Path("~/tensorflow_datasets")).expanduser()
     return root / builder / f"{scene}_{width}x{height}_q{quality}" / DATASET_VERSION
 

@@ -1,0 +1,375 @@
+"""The detector as a stream: frames in, one final row a frame out, causally and in constant memory.
+
+It runs the same prediction, aggregation and calibration as `evaluate`, so a video scores the same in
+both. A row is handed out once no later frame can change it, `delay_frames` after its frame.
+"""
+
+import itertools
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.calibrate import calibrate, is_current, open_split, scoring_key
+from ipad_jax.checkpoints import restore_for_inference
+from ipad_jax.files import write_atomic
+from ipad_jax.input.source import height_width
+from ipad_jax.input.video_file import as_stored
+from ipad_jax.predict import Predictor, Progress, make_aggregator, scene_cycle
+from ipad_jax.video.aggregate import FrameRows
+from ipad_jax.video.calibration import Calibration, fuse, standardise
+from ipad_jax.video.frame_difference import FrameDifference
+
+UNCALIBRATED_SCORE = "pooled_mean"  # what stands for the score without a calibration; in [0, 1]
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a detector must know of the footage it was trained on.
+
+    Attributes:
+      fps: frames a second.
+      cycle_frames: frames of a normal cycle, None where there is none.
+    """
+
+    fps: float
+    cycle_frames: float | None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the model saw and made of one frame.
+
+    Attributes:
+      frame: uint8 [h, w, 3] RGB, as the model saw it.
+      reconstruction: uint8 [h, w, 3] RGB.
+      error: float32 [h, w] locally pooled absolute error in [0, 1].
+    """
+
+    frame: np.ndarray
+    reconstruction: np.ndarray
+    error: np.ndarray
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """The final row of one frame.
+
+    Attributes:
+      frame: index, counted from 0.
+      time_s: frame / fps.
+      score: anomaly score; NaN where the frame is unscored (a video shorter than a clip).
+      alarm: whether the score is above the threshold; False without one.
+      components: raw components by name, NaN where unscored.
+      shares: what each component adds to the score; empty without a calibration.
+      pictures: where asked for; None otherwise, or for a frame that no clip saw.
+    """
+
+    frame: int
+    time_s: float
+    score: float
+    alarm: bool
+    components: dict[str, float]
+    shares: dict[str, float] = field(default_factory=dict)
+    pictures: Pictures | None = None
+
+
+class PredictsClips(Protocol):
+    """What the detector needs of a model: `predict.Predictor`, or a stand-in."""
+
+    def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]: ...
+
+    def both(self, clip: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+class Detector:
+    """A trained model that marks faults in a stream of frames.
+
+    Attributes:
+      fps: rate of the footage it was trained on; frames must come at this rate.
+      delay_frames: frames that must follow a frame before its row is final, at most.
+      calibration: what normal looks like; None if the run held out no normal footage.
+      threshold: alarm above it; None = no alarms.
+    """
+
+    def __init__(
+        self,
+        predictor: PredictsClips,
+        config: ConfigDict,
+        footage: Footage,
+        calibration: Calibration | None = None,
+        threshold: float | None = None,
+    ):
+        """Takes a restored run; `load_detector` is the short way.
+
+        Args:
+          predictor: the model.
+          config: of the run; the `data` and `eval` sections count.
+          footage: rate and cycle of the training footage.
+          calibration: of this run at this stride.
+          threshold: instead of the calibration's.
+        """
+        self.predictor, self.config, self.footage = predictor, config, footage
+        self.calibration = calibration
+        if threshold is None and calibration is not None:
+            threshold = calibration.threshold
+        self.threshold = threshold
+        self.image_size = height_width(config.data.size)
+        self.delay_frames = make_aggregator(config, footage.cycle_frames).delay_frames
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that the stream must have."""
+        return self.footage.fps
+
+    def stream(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        batch_size: int = 1,
+        pictures: bool = False,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Iterator[FrameScore]:
+        """Scores a stream of any length; each row is final when it comes.
+
+        Args:
+          frames: [h, w, 3] uint8 RGB of any size, `fps` of them a second.
+          batch_size: clips predicted at once; more is faster, and later by (batch_size - 1) *
+            stride frames. Memory does not depend on the stream's length.
+          pictures: also hand out frame, reconstruction and error map, from the same forward pass.
+          prepare: brings a frame to the model's size; by default what the dataset's builder does.
+
+        Yields:
+          One row a frame, in order.
+
+        Raises:
+          ValueError: something that is no such frame.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1.")
+        aggregator = make_aggregator(self.config, self.footage.cycle_frames)
+        open_frames = _OpenFrames(self.config.data.clip_len, self.config.eval.pool_px, pictures)
+        prepared = map(prepare or self.prepare, frames)
+        clips = open_frames.clips(prepared, self.config.eval.stride)
+        predict = self.predictor.both if pictures else self.predictor.scores
+        for first_frame, predicted in _predict_ahead(clips, predict, batch_size):
+            rows = aggregator.add(
+                first_frame, predicted["mse"], predicted["pooled"], float(predicted["phase"])
+            )
+            open_frames.show(first_frame, predicted)
+            yield from self._finish(rows, open_frames)
+        yield from self._finish(aggregator.close(open_frames.num_frames), open_frames)
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """A frame as the training's dataset would have stored it."""
+        return as_stored(frame, self.image_size, self.config.data.quality)
+
+    def _finish(self, rows: FrameRows, open_frames: "_OpenFrames") -> Iterator[FrameScore]:
+        """Final rows with their score."""
+        if not len(rows):
+            return
+        kept = [open_frames.take(int(frame)) for frame in rows.frame]
+        components = dict(rows.components)
+        for place, name in enumerate(("diff_mean", "diff_pooled")):
+            components[name] = np.array([k.difference[place] for k in kept], np.float32)
+        rows = FrameRows(rows.frame, rows.position, components)
+        shares: dict[str, np.ndarray] = {}
+        if self.calibration is None:
+            score = components[UNCALIBRATED_SCORE].astype(np.float64)
+        else:
+            score = fuse(rows, self.calibration)
+            shares = {
+                name: weight * standardise(name, rows, self.calibration)
+                for name, weight in self.calibration.weights.items()
+                if weight and name in self.calibration.components
+            }
+        for i, frame in enumerate(rows.frame.tolist()):
+            yield FrameScore(
+                frame=frame,
+                time_s=frame / self.fps,
+                score=float(score[i]),
+                alarm=self.threshold is not None and bool(score[i] > self.threshold),
+                components={name: float(values[i]) for name, values in components.items()},
+                shares={name: float(values[i]) for name, values in shares.items()},
+                pictures=kept[i].pictures(),
+            )
+
+
+@dataclass
+class _Kept:
+    """What is kept of a frame until its row is final."""
+
+    difference: tuple[float, float]
+    frame: np.ndarray | None = None
+    reconstruction: np.ndarray | None = None
+    error: np.ndarray | None = None
+
+    def pictures(self) -> Pictures | None:
+        if self.frame is None or self.reconstruction is None or self.error is None:
+            return None
+        return Pictures(self.frame, self.reconstruction, self.error)
+
+
+class _OpenFrames:
+    """Cuts clips from a stream, and keeps what belongs to frames whose rows are not final."""
+
+    def __init__(self, clip_len: int, pool_px: int, pictures: bool):
+        self.clip_len = clip_len
+        self.num_frames = 0
+        self._pictures = pictures
+        self._difference = FrameDifference(pool_px)
+        self._kept: dict[int, _Kept] = {}
+
+    def clips(self, frames: Iterable[np.ndarray], stride: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(first frame, clip [t, h, w, 3]) as `clip_starts` orders them; the last ends with the stream."""
+        window: deque[np.ndarray] = deque(maxlen=self.clip_len)
+        for number, frame in enumerate(frames):
+            window.append(frame)
+            self._kept[number] = _Kept(
+                self._difference.add(frame), frame if self._pictures else None
+            )
+            self.num_frames = number + 1
+            first_frame = self.num_frames - self.clip_len
+            if first_frame >= 0 and first_frame % stride == 0:
+                yield first_frame, np.stack(window)
+        first_frame = self.num_frames - self.clip_len
+        if first_frame > 0 and first_frame % stride:
+            yield first_frame, np.stack(window)
+
+    def show(self, first_frame: int, predicted: dict[str, np.ndarray]) -> None:
+        """Gives open frames their pictures, from the latest clip that has them past its middle."""
+        if not self._pictures:
+            return
+        for place in range(self.clip_len):
+            kept = self._kept.get(first_frame + place)
+            if kept and (place >= self.clip_len // 2 or kept.reconstruction is None):
+                kept.reconstruction = predicted["reconstruction"][place]
+                kept.error = predicted["error"][place]
+
+    def take(self, frame: int) -> _Kept:
+        """Hands out a frame's belongings and forgets them."""
+        return self._kept.pop(frame)
+
+
+def _predict_ahead(
+    clips: Iterable[tuple[int, np.ndarray]],
+    predict: Callable[[np.ndarray], dict[str, np.ndarray]],
+    batch_size: int,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Predictions clip by clip, from batches of constant size, so that the model compiles once.
+
+    With batches the host reads the next one while the device works; a single clip comes at once.
+    """
+    stream = iter(clips)
+    batches = iter(lambda: list(itertools.islice(stream, batch_size)), [])
+
+    def run(batch: list[tuple[int, np.ndarray]]) -> list[tuple[int, dict[str, np.ndarray]]]:
+        padded = batch + batch[-1:] * (batch_size - len(batch))
+        predicted = predict(np.stack([clip for _, clip in padded]))
+        return [
+            (first_frame, {name: values[row] for name, values in predicted.items()})
+            for row, (first_frame, _) in enumerate(batch)
+        ]
+
+    if batch_size == 1:
+        for batch in batches:
+            yield from run(batch)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        running = None
+        for batch in batches:
+            following = pool.submit(run, batch)
+            if running:
+                yield from running.result()
+            running = following
+        if running:
+            yield from running.result()
+
+
+def load_detector(
+    workdir: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    threshold: float | None = None,
+    stride: int | None = None,
+    progress: Progress | None = None,
+) -> Detector:
+    """The detector of a trained run.
+
+    Args:
+      workdir: run folder.
+      step: a given checkpoint; the newest by default.
+      threshold: instead of the calibration's.
+      stride: frames between clips, instead of the config's.
+      progress: told of the frames done, if the run must first be calibrated.
+
+    Raises:
+      FileNotFoundError: no run there, or nothing says how its footage was recorded.
+      ValueError: a number out of its range.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"threshold={threshold} must be a number.")
+    config, task, model, step = restore_for_inference(workdir, step)
+    config = ConfigDict(config.to_dict())
+    if stride is not None:
+        config.eval.stride = stride
+    footage = footage_of(workdir, config)
+    predictor = Predictor(task, model)
+    calibration = _calibration_of(workdir, config, predictor, step, progress)
+    return Detector(predictor, config, footage, calibration, threshold)
+
+
+def footage_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Footage:
+    """Rate and cycle of a run's footage, from footage.json or, the first time, from its dataset.
+
+    Raises:
+      FileNotFoundError: neither is there.
+      ValueError: footage.json is damaged.
+    """
+    path = epath.Path(workdir) / "footage.json"
+    if path.exists():
+        try:
+            return Footage(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run again.") from error
+    try:
+        source = open_split(config, "train")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} does not exist and the training dataset is not here, so the footage's frame rate "
+            f"is unknown. Run `ipad-jax evaluate` once where the dataset is. ({error})"
+        ) from error
+    rates = [video.fps for video in source.videos]
+    footage = Footage(float(np.median(rates)), scene_cycle(source))
+    write_atomic(path, json.dumps(asdict(footage)).encode())
+    return footage
+
+
+def _calibration_of(
+    workdir: str | os.PathLike[str],
+    config: ConfigDict,
+    predictor: Any,
+    step: int,
+    progress: Progress | None,
+) -> Calibration | None:
+    """The run's calibration; made anew where it is of another checkpoint or stride, if the data is here."""
+    if is_current(epath.Path(workdir), scoring_key(config, step)):
+        return Calibration.load(epath.Path(workdir) / "calibration.json")
+    try:
+        return calibrate(workdir, config, predictor, step, progress)
+    except FileNotFoundError as error:
+        if not (epath.Path(workdir) / "calibration.json").exists():
+            return None
+        raise FileNotFoundError(
+            f"the calibration in {workdir} is of another checkpoint, stride or way of scoring, and the "
+            f"dataset to make it anew is not here. Use the stride it was made with, or calibrate where "
+            f"the dataset is. ({error})"
+        ) from error

@@ -1,0 +1,425 @@
+import csv
+import itertools
+import json
+import math
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import ipad_jax
+from ipad_jax import detect, detector, prepare
+from ipad_jax.detector import Detector, Footage
+from ipad_jax.input.source import open_source
+from ipad_jax.input.split import whole_videos
+from ipad_jax.input.video_file import open_video
+from ipad_jax.predict import predict_segments
+from ipad_jax.video.calibration import Calibration
+
+SIZE = (16, 24)  # height, width
+CYCLE = 40.0  # frames
+FAR_ABOVE = 3.0  # threshold that the drawn noise stays under and the drawn fault exceeds
+
+
+class FakePredictor:
+    """Says of each frame how bright it is; every clip is judged by itself, as by a real model."""
+
+    def __init__(self):
+        self.calls = []
+
+    def scores(self, clip):
+        self.calls.append(clip.shape)
+        values = clip.astype(np.float32) / 255
+        brightness = values.mean(axis=(2, 3, 4))
+        return {
+            "mse": 0.01 + 0.1 * brightness**2,
+            "pooled": values.max(axis=(2, 3, 4)),
+            "phase": brightness[:, 0] % 1,
+        }
+
+    def both(self, clip):
+        error = clip.astype(np.float32).mean(axis=-1) / 255
+        return self.scores(clip) | {"reconstruction": 255 - clip, "error": error}
+
+    def stream(self, batches):
+        for batch in batches:
+            yield batch, self.scores(batch["clip"])
+
+
+def make_config(stride=1, **data):
+    data = {"clip_len": 8, "size": SIZE, "quality": 95, "builder": "video_folder"} | data
+    evaluation = {"stride": stride, "window": 5, "spacing": 0, "pool_px": 3, "batch_size": 4}
+    return ConfigDict({"data": data, "eval": evaluation})
+
+
+def make_detector(stride=1, cycle_frames=CYCLE, **arguments):
+    footage = Footage(fps=10.0, cycle_frames=cycle_frames)
+    return Detector(FakePredictor(), make_config(stride), footage, **arguments)
+
+
+def frames(count, seed=0, size=SIZE):
+    """Noise that brightens and darkens."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        level = 60 + 50 * math.sin(i / 7)
+        yield np.clip(rng.normal(level, 10, (*size, 3)), 0, 255).astype(np.uint8)
+
+
+def comparable(row):
+    """A row as a tuple in which NaN equals NaN."""
+    return (row.frame, repr(row.score), row.alarm, repr(row.components), repr(row.shares))
+
+
+def assert_same_rows(left, right):
+    assert [comparable(row) for row in left] == [comparable(row) for row in right]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A video file of 61 frames at 10 fps, and the dataset that was prepared from it."""
+    root = tmp_path_factory.mktemp("detect")
+    path = root / "footage" / "train" / "normal" / "line.avi"
+    path.parent.mkdir(parents=True)
+    write_avi(path, frames(61, size=(32, 48)))
+    arguments = ["--name", "line", "--source", str(root / "footage"), "--size", "24x16"]
+    assert prepare.main(["video_folder", *arguments, "--data-dir", str(root / "data")]) == 0
+    return path, root / "data" / "video_folder" / "line_24x16_q95" / "1.0.0"
+
+
+def write_avi(path, pictures, fps=10.0):
+    pictures = list(pictures)
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
+    for picture in pictures:
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibration(prepared):
+    return calibrate(prepared[1], stride=1)
+
+
+def calibrate(dataset, stride):
+    source = open_source(dataset, "train")
+    config = make_config(stride)
+    scores = predict_segments(FakePredictor(), config, source, whole_videos(source.videos))
+    return Calibration.fit(scores, {"pooled_mean": 1.0, "psnr_mean": 0.5, "diff_pooled": 0.02})
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_rows_are_those_of_the_evaluation(prepared, stride, batch_size):
+    path, dataset = prepared
+    source = open_source(dataset, "train")
+    source.metadata["videos"]["train"][0]["cycle_frames"] = CYCLE
+    table = predict_segments(
+        FakePredictor(), make_config(stride), source, whole_videos(source.videos)
+    )
+    rows = list(
+        make_detector(stride).stream((f for _, f in open_video(path)), batch_size=batch_size)
+    )
+    assert [row.frame for row in rows] == table.frame.tolist() == list(range(61))
+    assert [row.time_s for row in rows] == table.time_s.tolist()
+    assert rows[0].components.keys() == table.components.keys()
+    for name, column in table.components.items():
+        np.testing.assert_array_equal(
+            np.array([row.components[name] for row in rows], np.float32), column, err_msg=name
+        )
+    assert np.isfinite(table.components["period_error"]).any()
+
+
+def test_the_score_is_the_calibrated_one(prepared, calibration):
+    path, dataset = prepared
+    source = open_source(dataset, "train")
+    table = predict_segments(FakePredictor(), make_config(), source, whole_videos(source.videos))
+    marked = make_detector(cycle_frames=None, calibration=calibration)
+    rows = list(marked.stream(f for _, f in open_video(path)))
+    fused = detector.fuse(table, calibration)
+    np.testing.assert_array_equal([row.score for row in rows], fused)
+    assert [row.alarm for row in rows] == (fused > calibration.threshold).tolist()
+    for row in rows[1:]:
+        assert sum(row.shares.values()) == pytest.approx(row.score)  # float64 sums
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("cut", [8, 20, 33, 50])
+def test_the_future_changes_no_earlier_row(stride, batch_size, cut):
+    past = list(frames(cut))
+    other_future = [*past, *frames(40, seed=1)]
+    own_future = [*past, *frames(25, seed=2)]
+    marked = make_detector(stride)
+    one, other = (
+        list(marked.stream(iter(stream), batch_size=batch_size))
+        for stream in (own_future, other_future)
+    )
+    final = cut - marked.delay_frames
+    assert_same_rows(one[: max(0, final)], other[: max(0, final)])
+    assert comparable(one[-1]) != comparable(other[len(one) - 1])
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+@pytest.mark.parametrize("cycle_frames", [CYCLE, None])
+def test_a_row_comes_within_the_stated_delay(stride, cycle_frames):
+    seen = 0
+
+    def camera():
+        nonlocal seen
+        for seen, frame in enumerate(frames(80)):  # noqa: B007
+            yield frame
+
+    marked = make_detector(stride, cycle_frames)
+    waits = [seen - row.frame for row in marked.stream(camera())]
+    steady = waits[: 80 - marked.delay_frames]
+    assert max(steady) == marked.delay_frames
+
+
+def test_a_live_camera_gets_its_rows_one_by_one():
+    camera = frames(1000)
+    rows = make_detector(cycle_frames=None).stream(camera)
+    first = next(rows)
+    assert first.frame == 0
+    assert len(list(camera)) == 1000 - 8  # no frame was taken beyond the first clip
+
+
+@pytest.mark.parametrize(("batch_size", "pictures"), [(1, False), (8, True)])
+def test_memory_does_not_grow_with_the_stream(tmp_path, pictures, batch_size, monkeypatch):
+    marked = make_detector(stride=8, threshold=2.0)
+    few = list(itertools.islice(frames(50), 50))
+    # writing pictures costs seconds and holds one at a time; its own test is in tests/report
+    monkeypatch.setattr(detect.Record, "_write_picture", lambda self, row: None)
+
+    def run(count):
+        stream = itertools.islice(itertools.cycle(few), count)
+        with detect.Record(tmp_path, "x", marked, pictures=False) as record:
+            for row in marked.stream(stream, batch_size=batch_size, pictures=pictures):
+                record.add(row)
+                if row.frame == count // 2:
+                    tracemalloc.reset_peak()
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        run(200)  # caches of imports and codecs fill once
+        short, long = run(1000), run(10_000)
+    finally:
+        tracemalloc.stop()
+    # one frame of a kilobyte each would be 10 MB more; allocators and threads wobble by far less
+    assert long < short + 200_000
+
+
+def test_the_model_sees_batches_of_one_size():
+    marked = make_detector(stride=3)
+    list(marked.stream(frames(40), batch_size=4))
+    assert set(marked.predictor.calls) == {(4, 8, 16, 24, 3)}
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+def test_pictures_belong_to_their_frames(stride):
+    marked = make_detector(stride)
+    stored = [marked.prepare(frame) for frame in frames(43)]
+    rows = list(marked.stream(frames(43), batch_size=4, pictures=True))
+    for row in rows:
+        assert row.pictures is not None
+        np.testing.assert_array_equal(row.pictures.frame, stored[row.frame])
+        np.testing.assert_array_equal(row.pictures.reconstruction, 255 - stored[row.frame])
+        np.testing.assert_allclose(row.pictures.error, stored[row.frame].mean(axis=-1) / 255, 1e-5)
+    assert_same_rows(rows, list(marked.stream(frames(43), batch_size=4)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9])
+def test_short_streams_give_a_row_a_frame(count):
+    rows = list(make_detector(stride=8).stream(frames(count)))
+    assert [row.frame for row in rows] == list(range(count))
+    assert all(math.isnan(row.score) == (count < 8) for row in rows)
+
+
+def test_what_is_no_frame_is_refused():
+    with pytest.raises(ValueError, match=r"Got a frame float64 \(4, 4\), expected uint8"):
+        list(make_detector().stream([np.zeros((4, 4))]))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        list(make_detector().stream([], batch_size=0))
+
+
+def faulty(count=40, start=20, stop=28, size=SIZE):
+    """Frames with a bright corner, lower right, for a while."""
+    for i, frame in enumerate(frames(count, size=size)):
+        if start <= i < stop:
+            frame[-size[0] // 4 :, -size[1] // 4 :] = 255
+        yield frame
+
+
+def test_events_are_found_with_cause_and_place(tmp_path, calibration):
+    marked = make_detector(cycle_frames=None, calibration=calibration, threshold=FAR_ABOVE)
+    source = open_video(write_avi(tmp_path / "a.avi", faulty(size=(32, 48))))
+    record = detect.detect(marked, source, tmp_path / "out", batch_size=4)
+    (alarm,) = record.alarms
+    # clips that see the fault give part of it to the frames before and after: at most a clip each way
+    assert 20 - 8 < alarm.event.start <= 20
+    assert 28 <= alarm.event.stop < 28 + 8
+    assert 20 <= alarm.event.peak < 28
+    assert alarm.cause == detect.PICTURE
+    assert alarm.place == "bottom right"
+    said = detect.summary(record, source)
+    assert "1 alarm:" in said
+    assert "peak 0:0" in said
+    assert "look of the picture, bottom right" in said
+    events = list(csv.DictReader((tmp_path / "out" / "events.csv").open()))
+    assert [float(e["start_s"]) for e in events] == [alarm.event.start / 10]
+    assert float(events[0]["strength"]) == pytest.approx(
+        alarm.event.peak_score / FAR_ABOVE, rel=1e-5
+    )
+    scores = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [int(s["frame"]) for s in scores] == list(range(40))
+    above = [int(s["alarm"]) for s in scores]
+    assert above == [int(float(s["score"]) > FAR_ABOVE) for s in scores]
+    assert scores[0]["diff_mean"] == ""
+    timeline = cv2.imread(str(tmp_path / "out" / "timeline.png"))
+    assert timeline.shape[1] > 1000
+    video = cv2.VideoCapture(str(tmp_path / "out" / "side_by_side.webm"))
+    count = 0
+    while video.read()[0]:
+        count += 1
+    assert count == 40
+
+
+def test_without_calibration_scores_are_written_and_no_events(tmp_path):
+    marked = make_detector()
+    source = open_video(write_avi(tmp_path / "a.avi", faulty()))
+    record = detect.detect(marked, source, tmp_path / "out", side_by_side=False)
+    assert "no events: the run has no calibration" in detect.summary(record, source)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["scores.csv", "timeline.png"]
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert all(row["score"] == row["pooled_mean"] for row in rows)
+    with_threshold = make_detector(threshold=0.9)
+    record = detect.detect(with_threshold, source, tmp_path / "other", side_by_side=False)
+    assert record.num_alarms == 1
+
+
+def test_a_killed_process_leaves_readable_files(tmp_path):
+    with detect.Record(tmp_path, "x", make_detector(threshold=0.9), pictures=False) as record:
+        for i, row in enumerate(make_detector(threshold=0.9).stream(faulty())):
+            record.add(row)
+            written = list(csv.reader((tmp_path / "scores.csv").open()))
+            assert len(written) == i + 2
+            assert len(written[-1]) == len(written[0])
+        assert len((tmp_path / "events.csv").read_text().splitlines()) == 1 + record.num_alarms
+
+
+def test_footage_of_another_rate_is_resampled_or_refused(tmp_path):
+    marked = make_detector()
+    source = open_video(write_avi(tmp_path / "a.avi", frames(60), fps=30))
+    stream, note = detect.frames_at_rate(source, marked, fps_given=False)
+    assert note == "30 frames a second resampled to the training's 10"
+    assert len(list(stream)) == 20
+    same = open_video(write_avi(tmp_path / "b.avi", frames(60), fps=10))
+    stream, note = detect.frames_at_rate(same, marked, fps_given=False)
+    assert (note, len(list(stream))) == ("", 60)
+    camera = replace(same, live=True, fps=30.0)
+    with pytest.raises(
+        ValueError, match=r"states 30 frames a second, the detector was trained at 10"
+    ):
+        detect.frames_at_rate(camera, marked, fps_given=False)
+    assert detect.frames_at_rate(camera, marked, fps_given=True)[1]
+    with pytest.raises(ValueError, match=r"no frame rate of its own; pass --fps"):
+        detect.frames_at_rate(replace(same, fps=None), marked, fps_given=False)
+
+
+def test_the_timeline_keeps_every_peak():
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 10, 11, 1000):
+        scores = rng.normal(size=count)
+        scores[::7] = np.nan
+        timeline = detect.Timeline(points=10)
+        for score in scores:
+            timeline.add(score)
+        time_s, highest = timeline.curve(fps=2.0)
+        assert len(time_s) == len(highest) <= 10
+        if count:
+            assert np.nanmax(highest) == np.nanmax(scores) if count > 1 else True
+            each = round((time_s[1] - time_s[0]) * 2) if len(time_s) > 1 else count
+            parts = [scores[i : i + each] for i in range(0, count, each)]
+            slow = [np.nan if np.isnan(p).all() else np.nanmax(p) for p in parts]
+            np.testing.assert_array_equal(highest, slow)
+
+
+def test_clock():
+    assert detect.clock(75.25) == "1:15.2"
+    assert detect.clock(0) == "0:00.0"
+    assert detect.clock(59.96) == "0:59.9"
+    assert detect.clock(3600 + 62) == "1:01:02.0"
+
+
+@pytest.fixture
+def command(prepared, calibration, monkeypatch, tmp_path):
+    """Runs the command on a run folder whose model is the fake one."""
+    config = make_config(data_dir=str(prepared[1].parents[2]), scene="line")
+    monkeypatch.setattr(detector, "restore_for_inference", lambda *_: (config, None, None, 7))
+    monkeypatch.setattr(detector, "Predictor", lambda *_: FakePredictor())
+    monkeypatch.setattr(detector, "_calibration_of", lambda *_: calibration)
+    monkeypatch.setattr(detect, "enable_compile_cache", lambda: None)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    return lambda *argv: detect.main(["--workdir", str(workdir), *map(str, argv)])
+
+
+def test_command(prepared, command, tmp_path, capsys):
+    path = write_avi(tmp_path / "fault.avi", faulty(size=(32, 48)))
+    assert command("--video", path, "--threshold", FAR_ABOVE) == 0
+    said = capsys.readouterr().out
+    assert "a frame is judged 7 frames (0.7 s) after it is seen" in said
+    assert "1 alarm:" in said
+    folder = tmp_path / "run" / "detect" / "fault"
+    assert {p.name for p in folder.iterdir()} == {
+        "scores.csv",
+        "events.csv",
+        "timeline.png",
+        "side_by_side.webm",
+    }
+    assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0
+    assert command("--video", prepared[0], "--out", tmp_path / "quiet", "--no-side-by-side") == 0
+    said = capsys.readouterr().out
+    assert "Threshold" in said
+    assert "no alarm: no score above" in said
+    assert (tmp_path / "quiet" / "scores.csv").exists()
+
+
+def test_command_on_a_folder_of_videos_and_a_truncated_one(command, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    write_avi(tmp_path / "in" / "a.avi", frames(40))
+    cut = write_avi(tmp_path / "in" / "b.avi", frames(40))
+    data = cut.read_bytes()
+    # the header keeps the count of frames, the second half of them is gone
+    cut.write_bytes(data[: len(data) // 2])
+    assert command("--video", tmp_path / "in", "--no-side-by-side") == 1
+    said = capsys.readouterr().out
+    assert "a: 40 frames" in said
+    assert "WARNING" in said
+    assert "stops early" in said
+    assert (tmp_path / "run" / "detect" / "b" / "scores.csv").exists()
+
+
+def test_command_refuses_before_it_loads_a_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(detect, "load_detector", lambda *_, **__: pytest.fail("loaded"))
+    base = ["--workdir", str(tmp_path)]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        detect.main([*base, "--video", str(tmp_path / "none.mp4")])
+    with pytest.raises(ValueError, match="--fps 0"):
+        detect.main([*base, "--video", "x", "--fps", "0"])
+    with pytest.raises(SystemExit):
+        detect.main(base)
+
+
+def test_import_stays_light():
+    code = "import ipad_jax, sys; sys.exit('jax' in sys.modules or 'cv2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert ipad_jax.load_detector is detector.load_detector
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ipad_jax.nothing
