@@ -19,7 +19,14 @@ from typing import Any
 
 from absl import logging as absl_logging
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 BUILDERS = ("ipad", "mad", "video_folder", "factory")
@@ -147,24 +154,32 @@ def make_configs(builder_class: Any, args: argparse.Namespace) -> list[Any]:
 
 
 class BarProgress:
-    """What a builder reports to: a rich progress bar of frames."""
+    """What a builder reports to: progress bars of frames stored and, for `factory`, rendered."""
 
-    def __init__(self, progress: Progress, name: str):
-        self._progress = progress
-        self._task = progress.add_task(name, total=None)
+    def __init__(self, bar: Progress, name: str):
+        self._bar = bar
         self._name = name
+        self._tasks: dict[str, TaskID] = {}
 
     def start(self, total: int | None) -> None:
-        self._progress.update(self._task, total=total)
+        self._task("store", total)
 
     def advance(self, video: str) -> None:
-        self._progress.update(self._task, advance=1, description=f"{self._name} {video}")
+        self._bar.advance(self._task("store", None))
+
+    def render(self, done: int, total: int) -> None:
+        self._bar.update(self._task("render", total), completed=done)
+
+    def _task(self, work: str, total: int | None) -> TaskID:
+        if work not in self._tasks:
+            self._tasks[work] = self._bar.add_task(f"{work} {self._name}", total=total)
+        return self._tasks[work]
 
 
 def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
     """Builds one dataset into a temporary folder beside its place, and renames it when complete.
 
-    Raises: whatever the builder raises; nothing is left behind then.
+    Raises: ValueError or OSError saying what is wrong; nothing is left behind then.
     """
     import tensorflow_datasets as tfds
 
@@ -185,6 +200,8 @@ def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
             tempfile.TemporaryDirectory() as downloads,
         ):
             builder.progress = BarProgress(bar, builder.builder_config.name)
+            if hasattr(builder.builder_config, "on_render"):  # factory
+                builder.builder_config.on_render = builder.progress.render
             builder.download_and_prepare(
                 download_dir=downloads,
                 download_config=tfds.download.DownloadConfig(
@@ -192,17 +209,20 @@ def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
                 ),
                 file_format="array_record",
             )
-    except BaseException:
+    except RuntimeError as error:  # ArrayRecord's, on a full disk
+        raise OSError(f"could not write to {builder.data_dir}: {error}") from error
+    finally:
         _remove_empty(Path(builder.data_dir))
-        raise
 
 
 def _remove_empty(version_dir: Path) -> None:
-    """Removes the folders of a dataset that was not built, as far as they hold nothing else.
+    """Removes the folders of a dataset that was not built, as far as they hold nothing.
 
     TFDS itself removes its temporary folder, but leaves <data_dir>/<builder>/<config>/ and a
     .config beside it.
     """
+    if version_dir.is_dir():
+        return
     config_dir = version_dir.parent
     builder_dir = config_dir.parent
     with contextlib.suppress(OSError):

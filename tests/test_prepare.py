@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -220,9 +221,25 @@ def test_data_dir_that_cannot_be_made(tmp_path, run):
     assert str(tmp_path / "data") in text.replace("\n", "")
 
 
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path):
+    write_scene(tmp_path / "manual" / "S01")
+    line = IPAD.format(tmp_path, tmp_path)
+    # Files that cannot grow beyond 1,000 bytes stand in for a full disk.
+    program = (
+        "import resource, sys; from ipad_jax import prepare; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        f"sys.exit(prepare.main({line.split()!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "could not write to" in done.stderr or "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number):
-    write_frames(tmp_path / "source" / "training" / "frames" / "01", 3000)
+    write_frames(tmp_path / "source" / "training" / "frames" / "01", 1500)
     line = FOOTAGE.replace("32x24", "900").format(tmp_path, tmp_path) + " --fps 10"
     process = subprocess.Popen(
         [sys.executable, "-m", "ipad_jax.prepare", *line.split()],
@@ -233,7 +250,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number):
     )
     config = tmp_path / "data" / "video_folder"
     while process.poll() is None and not list(config.glob("*/incomplete*")):
-        pass
+        time.sleep(0.02)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
