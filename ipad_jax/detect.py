@@ -38,6 +38,7 @@ from ipad_jax.video.aggregate import COMPONENTS
 
 CSV_COMPONENTS = (*COMPONENTS, "diff_mean", "diff_pooled")
 TIMELINE_POINTS = 4000  # stretches of time the plot tells apart; each keeps its highest score
+VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
 LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothing
 CAUSES = {"period_error": "timing of the cycle", "diff_mean": "movement", "diff_pooled": "movement"}
 PICTURE = "look of the picture"
@@ -182,6 +183,7 @@ class Record:
             heat,
             threshold=detector.threshold,
             score_range=scores,
+            every=max(1, round(detector.fps / VIDEO_FPS)),
             title=self.name,
         )
 

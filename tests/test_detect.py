@@ -279,7 +279,7 @@ def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     scores = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert [int(s["frame"]) for s in scores] == list(range(40))
     above = [int(s["alarm"]) for s in scores]
-    assert above == [int(float(s["score"]) > FAR_ABOVE) for s in scores]
+    assert above == [int(float(s["score"] or "nan") > FAR_ABOVE) for s in scores]
     assert scores[0]["diff_mean"] == ""
     timeline = cv2.imread(str(tmp_path / "out" / "timeline.png"))
     assert timeline.shape[1] > 1000
@@ -287,7 +287,7 @@ def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     count = 0
     while video.read()[0]:
         count += 1
-    assert count == 40
+    assert count == 40  # at 10 fps none is left out
 
 
 def test_without_calibration_scores_are_written_and_no_events(tmp_path):
