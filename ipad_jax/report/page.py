@@ -114,8 +114,8 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
             "AUC within a video",
             "The same inside each video, then averaged over the videos that hold both kinds of "
             "frames.",
-            f"{metrics.get('auc_macro_videos', 0)} videos used, "
-            f"{metrics.get('auc_macro_skipped', 0)} skipped",
+            f"{number(metrics.get('auc_macro_videos'))} videos used, "
+            f"{number(metrics.get('auc_macro_skipped'))} skipped",
         ),
         Card(
             share(get("event_recall")),

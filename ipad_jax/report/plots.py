@@ -54,7 +54,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
     Args:
       figure: drawn with the `THEMED` palette.
-      name: unique on the page; ids inside are derived from it.
+      name: unique on the page; every id inside begins with it.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -64,8 +64,8 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # names such as axes_1 repeat from figure to figure; only those that are referred to must stay
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    # names such as line2d_1 repeat from figure to figure, and so would collide on the page
+    svg = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\1{name}-", svg)
     for role, colour in vars(THEMED).items():
         svg = svg.replace(colour, f"var(--{role})")
     return svg.strip()
