@@ -100,7 +100,9 @@ def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
     found, rest = parser.parse_known_args(argv)
     if not found.config:
         raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
-    config_flags.DEFINE_config_dict("config", load_config(found.config), flag_values=flag_values)
+    config_flags.DEFINE_config_dict(
+        "config", load_config(found.config), flag_values=flag_values, sys_argv=rest
+    )
     return rest
 
 

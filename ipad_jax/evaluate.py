@@ -316,7 +316,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     flag_values = flags.FlagValues()
     section = config.eval.to_dict()
     config_flags.DEFINE_config_dict(
-        "config", ConfigDict({"eval": section}), flag_values=flag_values
+        "config", ConfigDict({"eval": section}), flag_values=flag_values, sys_argv=rest
     )
     try:
         unknown = flag_values(["evaluate", *rest])[1:]
