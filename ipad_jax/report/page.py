@@ -5,12 +5,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import jinja2
 import numpy as np
+from etils import epath
 
 from ipad_jax.files import write_atomic
 from ipad_jax.report import plots
@@ -194,13 +194,13 @@ def inline_clips(clips: Sequence[Clip]) -> list[str]:
     """Source of each video: its bytes while the page stays mailable, else its name beside the page."""
     sources, room = [], INLINE_BYTES
     for clip in clips:
-        path = Path(clip.path)
+        path = epath.Path(clip.path)
         if not path.is_file():
             raise FileNotFoundError(f"No video {path} for the report; write it before the page.")
-        size = path.stat().st_size
-        if size <= room:
-            room -= size
-            encoded = base64.b64encode(path.read_bytes()).decode()
+        content = path.read_bytes()
+        if len(content) <= room:
+            room -= len(content)
+            encoded = base64.b64encode(content).decode()
             sources.append(f"data:video/webm;base64,{encoded}")
         else:
             sources.append(path.name)

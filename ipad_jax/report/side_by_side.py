@@ -8,6 +8,7 @@ writes it without further software (it has no H.264 encoder). Encoding takes nea
 
 import math
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from pathlib import Path
 import cv2
 import matplotlib as mpl
 import numpy as np
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from ipad_jax.files import write_atomic
 from ipad_jax.report.heatmap import overlay
 
 GAP = 8
@@ -229,12 +232,15 @@ class SideBySideWriter(Composer):
         if every < 1:
             raise ValueError(f"every={every} must be at least 1 frame.")
         self.every = every
-        self.path = Path(path)
+        self.path = epath.Path(path)
         if self.path.suffix != ".webm":
             raise ValueError(f"{path} must end in .webm: VP9 is the codec that browsers play.")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"No folder {self.path.parent} to write {self.path.name} into.")
-        self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial.webm")
+        self._is_remote = "://" in os.fspath(path)
+        # OpenCV writes local files only: a video for gs:// grows in the temporary folder
+        folder = Path(tempfile.gettempdir()) if self._is_remote else Path(self.path.parent)
+        self._partial = folder / f".{self.path.stem}.{os.getpid()}.partial.webm"
         self._writer: cv2.VideoWriter | None = None
         self.num_frames = 0
 
@@ -267,10 +273,11 @@ class SideBySideWriter(Composer):
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-        if kind is None and self.num_frames:
+        if kind is None and self.num_frames and not self._is_remote:
             self._partial.replace(self.path)
-        else:
-            self._partial.unlink(missing_ok=True)
+        elif kind is None and self.num_frames:
+            write_atomic(self.path, self._partial.read_bytes())
+        self._partial.unlink(missing_ok=True)
 
 
 @contextmanager

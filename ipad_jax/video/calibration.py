@@ -166,11 +166,15 @@ class Calibration:
     def statement(self) -> str:
         """One plain sentence on what the threshold rests on."""
         dropped = f" Without {', '.join(self.dropped)}: no values." if self.dropped else ""
+        units = f"normal {self.unit}{'' if self.num_units == 1 else 's'} held out of training"
+        enough = conformal_rank(self.num_units, self.alpha) <= self.num_units
+        basis = (
+            f"the {100 * (1 - self.alpha):.0f} % conformal quantile" if enough else "the largest"
+        )
         return (
-            f"Threshold {self.threshold:.2f} from {self.num_units} normal "
-            f"{self.unit}{'' if self.num_units == 1 else 's'} held out of training; with 95 % "
-            f"confidence, at most {100 * self.false_positive_bound:.0f} % of normal {self.unit}s "
-            f"raise an alarm.{dropped}"
+            f"Threshold {self.threshold:.2f}, {basis} of the highest scores of {self.num_units} "
+            f"{units}; with 95 % confidence, at most {100 * self.false_positive_bound:.0f} % of "
+            f"normal {self.unit}s raise an alarm.{dropped}"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -313,6 +317,11 @@ def unit_maxima(fused: np.ndarray, normal: FrameScores) -> tuple[np.ndarray, str
     return maxima[whole], unit, int((~whole).sum())
 
 
+def conformal_rank(n: int, alpha: float) -> int:
+    """ceil((n + 1)(1 - alpha)), above n where n units are too few; safe from rounding: 20 * 0.95."""
+    return max(1, math.ceil(round((n + 1) * (1 - alpha), 9)))
+
+
 def conformal_threshold(maxima: np.ndarray, alpha: float) -> tuple[float, float]:
     """Split conformal threshold of n normal units, and the bound they support.
 
@@ -327,7 +336,6 @@ def conformal_threshold(maxima: np.ndarray, alpha: float) -> tuple[float, float]
       about 3 / n.
     """
     n = len(maxima)
-    k = min(n, math.ceil(round((n + 1) * (1 - alpha), 9)))
-    k = max(k, 1)
+    k = min(n, conformal_rank(n, alpha))
     threshold = float(np.sort(maxima)[k - 1])
     return threshold, float(beta.ppf(0.95, n - k + 1, k))

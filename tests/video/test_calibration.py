@@ -184,6 +184,14 @@ def test_no_calibration_unit_is_above_a_threshold_that_is_the_maximum():
     assert fuse(normal, calibration).max() == calibration.threshold
 
 
+def test_the_statement_says_what_the_threshold_rests_on():
+    few = Calibration.fit(table(), WEIGHTS, alpha=0.05)
+    assert "the largest of the highest scores of 12 normal cycles" in few.statement()
+    assert "at most 22 % of normal cycles" in few.statement()
+    enough = Calibration.fit(table(num_videos=20), WEIGHTS, alpha=0.05)
+    assert "the 95 % conformal quantile of the highest scores of 40" in enough.statement()
+
+
 def test_saved_and_loaded_is_the_same(tmp_path):
     calibration = Calibration.fit(table(stride=3, frames=120), WEIGHTS)
     path = tmp_path / "calibration.json"
