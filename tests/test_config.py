@@ -1,0 +1,171 @@
+"""Configs: found, overridden, kept, compared; every leaf explained."""
+
+import re
+
+import pytest
+from absl import flags
+
+from ipad_jax.config import (
+    CONFIGS,
+    claim_workdir,
+    config_hash,
+    config_path,
+    differing_leaves,
+    leaves,
+    load_config,
+    read_config,
+    save_config,
+    take_config,
+)
+from ipad_jax.video.model import VideoModelConfig, make_model_config
+from ipad_jax.video.task import VideoTask
+
+NAMES = ("factory", "ipad", "video_folder")
+
+
+@pytest.mark.parametrize("spec", ["factory", "factory.py", "configs/factory.py", "factory:tiny"])
+def test_a_config_is_found_by_name_or_path(spec, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # not from the clone's own folder
+    path, _, arg = config_path(spec).partition(".py:")
+    assert path.removesuffix(".py") == str(CONFIGS / "factory")
+    assert arg == ("tiny" if ":" in spec else "")
+
+
+def test_an_unknown_config_names_those_there_are():
+    with pytest.raises(FileNotFoundError, match="there are: factory, ipad, video_folder"):
+        config_path("factroy")
+
+
+def test_an_own_file_works(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from configs.factory import get_config as base\n"
+        "def get_config(arg=None):\n"
+        "    config = base(arg)\n"
+        "    config.optim.lr = 0.5\n"
+        "    return config\n"
+    )
+    assert load_config(f"{tmp_path / 'mine.py'}:tiny").optim.lr == 0.5
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ValueError, match="no get_config"):
+        load_config(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_says_the_choices(name):
+    with pytest.raises(
+        ValueError, match=r"unknown config argument tinny; there are:\n(.*\n)*  tiny"
+    ):
+        load_config(f"{name}:tinny")
+
+
+def test_ipad_arguments():
+    config = load_config("ipad")
+    assert (config.batch_size, config.epochs, config.optim.lr) == (8, 50.0, 1e-4)  # paper sec. 5.2
+    assert config.optim.weight_decay == config.optim.clip_norm == 0
+    paper = load_config("ipad:paper")
+    assert (paper.eval.protocol, paper.eval.stride, paper.data.holdout_share) == ("paper", 1, 0)
+    assert VideoTask(paper).model_config == VideoModelConfig.paper()
+    assert VideoTask(load_config("ipad:as_published")).model_config == (
+        VideoModelConfig.as_published()
+    )
+    with pytest.raises(ValueError, match="exclude each other"):
+        load_config("ipad:paper,as_published")
+
+
+def test_options_combine():
+    assert load_config("video_folder").model.period_head == "none"
+    config = load_config("video_folder:full,cycle")
+    assert config.model.period_head == "pooled"
+    assert config.model.encoder.embed_dim == 96
+    assert "period_error" in config.eval.components
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_builds_its_config(name):
+    for spec in (name, f"{name}:tiny"):
+        VideoTask(load_config(spec))
+        make_model_config(load_config(spec).model)
+
+
+@pytest.mark.parametrize("path", [*sorted(CONFIGS.glob("[!_]*.py")), CONFIGS / "_base.py"])
+def test_every_line_ends_with_its_unit_or_source(path):
+    lines = path.read_text().splitlines()
+    setting = re.compile(r"\s+(config|data|loss|optim|checkpoint|evaluation)\.[\w.]+ = (?!\w+ = )")
+    sections = re.compile(r"= (data|loss|optim|checkpoint|evaluation) = ConfigDict\(\)$")
+    bare = [
+        line
+        for line in lines
+        if setting.match(line)
+        and not sections.search(line)
+        and "#" not in line
+        and "model_section" not in line
+    ]
+    assert not bare
+
+
+def test_overrides_check_name_and_type():
+    config = load_config("factory", {"optim.lr": 0.25, "data.scene": "conveyor_real"})
+    assert (config.optim.lr, config.data.scene) == (0.25, "conveyor_real")
+    with pytest.raises(ValueError, match=r"no leaf 'optim\.rate'; it has .*optim\.lr"):
+        load_config("factory", {"optim.rate": 1.0})
+    with pytest.raises(ValueError, match=r"total_steps='many'"):
+        load_config("factory", {"total_steps": "many"})
+    with pytest.raises(AttributeError):
+        config.optm = 1  # locked
+
+
+def test_the_command_line_overrides_in_any_order():
+    flag_values = flags.FlagValues()
+    rest = take_config(
+        flag_values,
+        ["--config.optim.lr=0.5", "--config", "factory:tiny", "--config.freeze=('encoder',)"],
+    )
+    assert flag_values(["train", *rest]) == ["train"]
+    config = flag_values.config
+    assert config.optim.lr == 0.5
+    assert config.freeze == ("encoder",)
+    assert config.total_steps == 20  # of tiny
+    with pytest.raises(ValueError, match="--config FILE"):
+        take_config(flags.FlagValues(), ["--workdir", "x"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_config_comes_back_the_same(name, tmp_path):
+    config = load_config(name)
+    save_config(tmp_path, config)
+    again = read_config(tmp_path)
+    assert leaves(again) == leaves(config)
+    assert differing_leaves(config, again) == {}
+    assert config_hash(again) == config_hash(config)
+    assert VideoTask(again).model_config == VideoTask(config).model_config
+
+
+def test_a_folder_belongs_to_its_config(tmp_path):
+    claim_workdir(tmp_path, load_config("factory"))
+    claim_workdir(tmp_path, load_config("factory", {"total_steps": 9, "num_workers": 3}))
+    assert read_config(tmp_path).total_steps == 9
+    other = load_config("factory", {"optim.lr": 0.5, "data.scene": "x"})
+    with pytest.raises(ValueError, match=r"data\.scene: 'press.*\n  optim\.lr: 0\.001 there, 0\.5"):
+        claim_workdir(tmp_path, other)
+    assert read_config(tmp_path).optim.lr == 0.001
+
+
+def test_the_length_counts_where_the_schedule_depends_on_it():
+    cosine = {"optim.schedule": "cosine"}
+    old, new = (load_config("factory", {**cosine, "total_steps": n}) for n in (5, 6))
+    assert differing_leaves(old, new) == {"total_steps": (5, 6)}
+
+
+def test_the_hash_tells_experiments_apart_but_not_places():
+    config = load_config("factory")
+    assert config_hash(load_config("factory", {"data.data_dir": "/x"})) == config_hash(config)
+    assert config_hash(load_config("factory", {"seed": 1})) != config_hash(config)
+    assert config_hash(load_config("factory", {"eval.stride": 2})) != config_hash(config)
+
+
+def test_no_run_and_a_broken_one_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_config(tmp_path)
