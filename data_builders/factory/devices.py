@@ -329,9 +329,9 @@ def turntable(state: State) -> Machine:
     m.add("cylinder", (0, 0, 0.20), (0.55, 0, 0.20), c.body, radius=0.04)
     m.add("cylinder", (0, 0, top - 0.05), (1.05, 0, 0.05), c.steel, radius=0.02, gloss=0.5)
     m.add("cylinder", (0, 0, top + 0.04), (0.16, 0, 0.06), c.dark, radius=0.02)
-    turned = turn("z", -angle)
+    turned = turn("z", angle)
     for spoke in (0.25, 0.75):
-        rotation = turn("z", -angle + spoke * np.pi)
+        rotation = turn("z", angle + spoke * np.pi)
         m.add(
             "box", (0, 0, top + 0.005), (1.0, 0.018, 0.012), c.dark, radius=0.003, rotation=rotation
         )
@@ -339,34 +339,34 @@ def turntable(state: State) -> Machine:
     for side in (-1, 1):
         m.add("box", (side * 0.84, 0.0, 0.90), (0.36, 0.30, 0.37), c.housing, radius=0.05)
         m.add("box", (side * 1.15, 0.0, 0.28), (0.05, 0.22, 0.28), c.body)
-    m.add("box", (0.0, 1.22, 0.95), (0.12, 0.12, 0.95), c.body)
-    m.add("box", (0.0, 0.98, 1.78), (0.18, 0.42, 0.13), c.body, radius=0.04)
+    m.add("box", (0.0, 1.25, 0.95), (0.14, 0.14, 0.95), c.body)
+    m.add("box", (0.0, 0.28, 1.78), (0.13, 1.15, 0.12), c.body, radius=0.04)
     x = state.tool.shift
     head = 1.24 - press
     tilt = turn("y", state.tool.tilt)
-    m.add("cylinder", (x, 0.72, head + 0.36), (0.06, 0, 0.34), c.steel, gloss=0.8)
+    m.add("cylinder", (x, -0.72, head + 0.36), (0.06, 0, 0.34), c.steel, gloss=0.8)
     m.add(
-        "cylinder", (x, 0.72, head), (0.20, 0, 0.09), state.tool_colour, radius=0.03, rotation=tilt
+        "cylinder", (x, -0.72, head), (0.20, 0, 0.09), state.tool_colour, radius=0.03, rotation=tilt
     )
-    # A piece is loaded inside the left tower, turns to the back (press), then inside the right one.
+    # A piece is loaded inside the left tower, turns to the front (press), then inside the right one.
     for age in (0, 1):
         cycle = state.cycle - age
         at = (age + index - 1) * quarter  # -quarter: in the tower at the left
-        place = (0.72 * np.sin(at), 0.72 * np.cos(at), top)
-        spin = turn("z", -at)
+        place = (0.72 * np.sin(at), -0.72 * np.cos(at), top)
+        spin = turn("z", at)
         m.add_piece(
             state, place, (0.16, 0.16, 0.13), solid="cylinder", cycle=cycle,
             spacing=(0.0, 0.0, 0.27) if age == 0 else None, rotation=spin,
         )  # fmt: skip
-        # the press caps the piece that has just come to the back
+        # the press caps the piece that has just come to the front
         skipped = state.pieces.at("skipped", cycle) | state.pieces.at("reordered", cycle)
         capped = ((state.phase > 0.55) | (age > 0)) & ~skipped & state.pieces.at("present", cycle)
         size = 2 * 0.13 * state.pieces.at("scale", cycle)[:, 2]
         shift = state.pieces.at("shift", cycle)
         cap = (place[0] + shift[:, 0], place[1] + shift[:, 1], top + size + 0.025)
         m.add("cylinder", cap, (0.12, 0, 0.03), c.trim, shown=capped)
-    # the fourth station comes back empty past the front: its nest shows that the table turns
-    nest = -angle[:, None] + np.arange(4) * quarter
+    # the nests show that the table turns
+    nest = angle[:, None] + np.arange(4) * quarter
     for station in range(4):
         where = (0.72 * np.cos(nest[:, station]), 0.72 * np.sin(nest[:, station]), top + 0.004)
         m.add("cylinder", where, (0.20, 0, 0.012), c.dark, radius=0.004, rotation=turned)

@@ -18,14 +18,14 @@ from data_builders.factory.machine import Pieces, Tool
 KINDS = ("normal", "appearance", "position", "motion", "logic")
 
 # Strength ranges (low, high); the sign is drawn where `signed`. Units in the name.
-SHADE = (0.35, 0.55)  # how far the piece's colour goes to another hue, 0..1
-RESIZE = (0.16, 0.28)  # share by which a piece is too tall or too flat
-SHIFT = (0.10, 0.18)  # units; a piece is about 0.4 wide
+SHADE = (0.55, 0.85)  # how far the piece's colour goes to another hue, 0..1
+RESIZE = (0.25, 0.40)  # share by which a piece is too tall or too flat
+SHIFT = (0.14, 0.24)  # units; a piece is about 0.4 wide
 YAW = (0.35, 0.60)  # radians, 20 to 34 degrees; a piece is square, so 45 degrees is the most
-LEAN = (0.16, 0.28)  # radians, 9 to 16 degrees
-TOOL_TILT = (0.16, 0.30)  # radians
-TOOL_SECONDS = (0.5, 1.2)
-MOTION_SECONDS = (0.25, 0.7)  # of the disturbed speed; catching up takes about as long again
+LEAN = (0.20, 0.36)  # radians, 11 to 21 degrees
+TOOL_TILT = (0.24, 0.42)  # radians
+TOOL_SECONDS = (0.6, 1.4)
+MOTION_SECONDS = (0.3, 0.8)  # of the disturbed speed; catching up takes about as long again
 # name: (speed while disturbed, speed while catching up), in normal speeds
 SPEEDS = {"freeze": (0.0, 2.0), "slow": (0.35, 1.65), "fast": (1.8, 0.2)}
 
@@ -46,6 +46,9 @@ class Fault:
     first: int
     last: int
     strength: float = 0.0
+    visible_frames: int = 0  # frames in which it shows
+    mask_share: float = 0.0  # of the picture, mean over those frames
+    contrast: float = 0.0  # grey levels of 255 inside the mask, mean over those frames
 
 
 @dataclass

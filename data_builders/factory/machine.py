@@ -227,7 +227,7 @@ class Machine:
         self.add(
             "box",
             stain,
-            (size[:, 0] * 0.45, size[:, 1] * 0.09, size[:, 2] * 0.5),
+            (size[:, 0] * 0.62, size[:, 1] * 0.09, size[:, 2] * 0.7),
             np.asarray([0.02, 0.015, 0.01]),
             radius=0.005,
             rotation=rotation,

@@ -285,8 +285,8 @@ def render_frame(
     colour = [jnp.where(met, colour[c], ground[c]) for c in range(3)]
     if textured:
         side = jnp.where(on_floor & ~met, p[1], p[2])
-        coarse = texture(noise, p[0] * 9.0 + 31.0, (side + 0.6 * p[1]) * 9.0)
-        fine = texture(noise, p[0] * 41.0, (side + 0.6 * p[1]) * 41.0 + 17.0)
+        coarse = texture(noise, p[0] * 13.0 + 31.0, (side + 0.6 * p[1]) * 13.0)
+        fine = texture(noise, p[0] * 57.0, (side + 0.6 * p[1]) * 57.0 + 17.0)
         mottle = 1.0 + view.grain * (coarse + 0.6 * fine)
         colour = [c * mottle for c in colour]
 

@@ -32,7 +32,7 @@ CAMERAS = {
     "drill": ((0.0, 0.0, 0.85), 6.6, -26.0, 26.0, 2.85),
     "arm": ((0.0, -0.2, 0.65), 6.8, -18.0, 30.0, 2.75),
     "crane": ((0.0, 0.0, 0.95), 7.2, -26.0, 22.0, 2.75),
-    "turntable": ((0.0, 0.1, 0.75), 6.2, -22.0, 36.0, 2.9),
+    "turntable": ((0.0, 0.1, 0.80), 6.4, -24.0, 34.0, 3.1),
 }
 CAMERA_OF_REAL = (14.0, 6.0, -0.25)  # added to azimuth and elevation, to the focal length
 
@@ -173,7 +173,7 @@ def new_view(scene: Scene, num_frames: int, fps: float, rng: np.random.Generator
         "floor_colour": stack(*floor),
         "wall_colour": stack(*wall),
         "wall_y": 2.6 * ones,
-        "grain": (0.16 if real else 0.0) * ones,
+        "grain": (0.09 if real else 0.0) * ones,
     }
     return View(**{name: column.astype(np.float32) for name, column in columns.items()})
 

@@ -69,15 +69,20 @@ def differences(
     window: tuple[int, int],
     size: tuple[int, int],
     chunk: int,
-) -> np.ndarray:
-    """Where the fault shows: bool [last - first, H, W]; frames with hardly a pixel are cleared."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where and how much the frames `window` differ from their reference, without sensor noise.
+
+    Returns:
+        masks bool [last - first, H, W], cleared in frames with hardly a pixel, and the largest
+        difference of the three channels int16 [last - first, H, W] in grey levels.
+    """
     span = slice(*window)
     part = View(*(column[span] for column in view))
     pair = [draw(scene, clip_script(s, span), part, size, chunk) for s in (faulty, reference)]
-    masks = np.abs(pair[0].astype(np.int16) - pair[1]).max(-1) > MASK_LEVELS
-    invisible = masks.mean((1, 2)) < MIN_MASK_SHARE
-    masks[invisible] = False
-    return masks
+    levels = np.abs(pair[0].astype(np.int16) - pair[1]).max(-1)
+    masks = levels > MASK_LEVELS
+    masks[masks.mean((1, 2)) < MIN_MASK_SHARE] = False
+    return masks, levels
 
 
 def clip_script(script: Script, span: slice) -> Script:
@@ -128,10 +133,13 @@ def make_video(
             candidate = faults_lib.apply_fault(script, name, variant, cycle, rng, fps)
             fault = candidate.faults[-1]
             window = (fault.first, fault.last)
-            seen = differences(scene, candidate, normal, view, window, size, chunk)
+            seen, levels = differences(scene, candidate, normal, view, window, size, chunk)
             visible = seen.any((1, 2))
             if visible.sum() >= MIN_VISIBLE_FRAMES:
                 script = candidate
+                fault.visible_frames = int(visible.sum())
+                fault.mask_share = float(seen[visible].mean())
+                fault.contrast = float(levels[seen].mean())
                 masks[slice(*window)] |= seen
                 kind[slice(*window)][visible] = KINDS.index(name)
                 break
