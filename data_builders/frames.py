@@ -20,12 +20,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.frame_folder import Frame
+from data_builders.streaming import StreamingBuilder
 
 DEFAULT_SIZE = (256, 256)  # width, height; paper section 5.1
 DEFAULT_QUALITY = 95  # JPEG
-# TFDS sorts records through 1,000 buckets of its 128-bit key range, each read whole into memory
-# once a dataset exceeds 1 GB. Keys this far apart put 4,096 frames in a bucket, not all in one.
-KEY_STRIDE = 2**128 // (1000 * 4096)
 NUM_THREADS = os.cpu_count() or 1
 
 T = TypeVar("T")
@@ -118,7 +116,7 @@ def generate(
                 pool, partial(_encode, config=config), video.frames()
             ):
                 yield (
-                    key * KEY_STRIDE,
+                    key,
                     {
                         "image": io.BytesIO(image),
                         "video": index,
@@ -195,7 +193,7 @@ def encode(suffix: str, image: np.ndarray, options: list[int] | None = None) -> 
     return data.tobytes()
 
 
-class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FrameBuilder(StreamingBuilder, skip_registration=True):
     """Base of `ipad`, `video_folder` and `factory`: they differ in where a scene comes from.
 
     A child gives `BUILDER_CONFIGS` and `read_videos`. `progress` may be set.

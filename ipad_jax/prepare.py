@@ -207,7 +207,6 @@ def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
                 download_config=tfds.download.DownloadConfig(
                     manual_dir=None if manual_dir is None else str(manual_dir)
                 ),
-                file_format="array_record",
             )
     except RuntimeError as error:  # ArrayRecord's, on a full disk
         raise OSError(f"could not write to {builder.data_dir}: {error}") from error
@@ -300,10 +299,15 @@ def main(argv: Sequence[str]) -> int:
     failed = 0
     for config in configs:
         builder = builder_class(config=config, data_dir=data_dir)
-        if Path(builder.data_dir).is_dir():
+        if builder.data_path.exists():
             console.print(f"already prepared: {builder.data_dir} (remove it to build it again)")
             report(builder, console)
             continue
+        for leftover in builder.data_path.parent.glob("incomplete.*"):
+            message = (
+                f"{leftover} was left by a run that was killed, or is being written; remove it"
+            )
+            errors.print(message + " if nothing runs", markup=False, soft_wrap=True)
         try:
             build(builder, manual_dir, console)
         except KeyboardInterrupt:

@@ -147,6 +147,15 @@ def test_failure_keeps_what_was_prepared_before(tmp_path, run):
     assert sorted((tmp_path / "data").rglob("*")) == kept
 
 
+def test_what_a_killed_run_left_is_named(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    left = tmp_path / "data" / "ipad" / "S01_16x16_q95" / "incomplete.ABC123_1.0.0"
+    left.mkdir(parents=True)
+    status, text = run(IPAD)
+    assert status == 0
+    assert f"{left} was left by a run that was killed" in text
+
+
 def test_one_bad_scene_does_not_stop_the_next(tmp_path, run):
     write_scene(tmp_path / "manual" / "S01")
     status, text = run(IPAD.replace("S01", "S02 S01"))

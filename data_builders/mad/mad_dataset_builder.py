@@ -21,7 +21,6 @@ import tensorflow_datasets as tfds
 
 from data_builders.frame_folder import DataError, Problem, read_image
 from data_builders.frames import (
-    KEY_STRIDE,
     NUM_THREADS,
     FrameConfig,
     Progress,
@@ -29,6 +28,7 @@ from data_builders.frames import (
     encode_ahead,
     resize_mask,
 )
+from data_builders.streaming import StreamingBuilder
 
 SIM_CLASSES = (
     "01Gorilla",
@@ -77,7 +77,7 @@ class View:
     world_from_camera: np.ndarray | None = None  # float32 [4, 4]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(StreamingBuilder):
     """Builds one class of MAD from the unpacked archives."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -147,7 +147,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for key, (view, (image, mask)) in enumerate(encode_ahead(pool, encode_fn, views)):
                 posed = view.world_from_camera is not None
                 yield (
-                    key * KEY_STRIDE,
+                    key,
                     {
                         "image": io.BytesIO(image),
                         "name": str(view.path.relative_to(folder)),

@@ -19,7 +19,6 @@ def build(tmp_path, config="S01_256x256_q95"):
     builder.download_and_prepare(
         download_dir=tmp_path / "downloads",
         download_config=tfds.download.DownloadConfig(manual_dir=str(tmp_path / "manual")),
-        file_format="array_record",
     )
     return tmp_path / "data" / "ipad" / config / "1.0.0"
 

@@ -70,7 +70,6 @@ def build(tmp_path, scene, size=(20, 20)):
     builder.download_and_prepare(
         download_dir=tmp_path / "downloads",
         download_config=tfds.download.DownloadConfig(manual_dir=str(tmp_path / "manual")),
-        file_format="array_record",
     )
     return tmp_path / "data" / "mad" / config.name / "1.0.0"
 

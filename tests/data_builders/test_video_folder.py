@@ -18,7 +18,7 @@ def build(tmp_path, **options):
         scene="mine", width=32, height=24, source=str(tmp_path / "source"), **options
     )
     builder = Builder(config=config, data_dir=tmp_path / "data")
-    builder.download_and_prepare(download_dir=tmp_path / "downloads", file_format="array_record")
+    builder.download_and_prepare(download_dir=tmp_path / "downloads")
     return tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0"
 
 
