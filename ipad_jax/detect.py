@@ -356,6 +356,8 @@ def detect(
     total = None
     if source.num_frames and source.fps:
         total = round(source.num_frames * detector.fps / source.fps)
+    if source.live:
+        detector.warm_up(pictures=side_by_side)
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         record = stack.enter_context(Record(folder, source.name, detector, side_by_side))
@@ -366,20 +368,40 @@ def detect(
             pictures=side_by_side,
             prepare=prepare,
         )
-        said = time.monotonic()
+        live = _LiveReport(detector, source)
         for row in rows:
             alarm = record.add(row)
             if progress:
                 progress(record.num_frames, total or record.num_frames)
-            elif alarm:
-                print(describe_alarm(alarm, detector), flush=True)
-            elif time.monotonic() - said > LIVE_REPORT_S:
-                said = time.monotonic()
-                print(
-                    f"{clock(row.time_s):>9}   score {row.score:.2f}   {source.problem}", flush=True
-                )
+            else:
+                live.tell(row, alarm)
         record.finish()
     return record
+
+
+class _LiveReport:
+    """What a person beside a camera reads: alarms when they are over, problems, a sign of life."""
+
+    def __init__(self, detector: Detector, source: VideoSource):
+        self._detector, self._source = detector, source
+        self._problem = ""
+        self._last_s = time.monotonic()
+
+    def tell(self, row: FrameScore, alarm: Alarm | None) -> None:
+        """Prints what is new."""
+        lines = []
+        if alarm:
+            lines.append(describe_alarm(alarm, self._detector))
+        if bool(self._source.problem) != bool(self._problem):
+            lines.append(
+                f"{clock(row.time_s):>9}   " + (self._source.problem or "rate is right again")
+            )
+            self._problem = self._source.problem
+        if not lines and time.monotonic() - self._last_s > LIVE_REPORT_S:
+            lines.append(f"{clock(row.time_s):>9}   score {row.score:.2f}")
+        if lines:
+            self._last_s = time.monotonic()
+            print("\n".join(lines), flush=True)
 
 
 def _until(frames: Iterable[np.ndarray], interrupt: Interrupt) -> Iterator[np.ndarray]:
@@ -452,6 +474,8 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     if args.fps is not None and not 0 < args.fps <= 1000:
         raise ValueError(f"--fps {args.fps} must be above 0 and at most 1000.")
+    if "://" in args.workdir and args.out is None:
+        raise ValueError(f"--workdir {args.workdir} is remote; say with --out where results go.")
     # Sources first: a wrong path is told before a model is loaded.
     sources: list[VideoSource]
     if args.camera is not None:

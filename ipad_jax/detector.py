@@ -168,6 +168,11 @@ class Detector:
             yield from self._finish(rows, open_frames)
         yield from self._finish(aggregator.close(open_frames.num_frames), open_frames)
 
+    def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
+        """Compiles the model, so that a live source need not wait for it at its first clip."""
+        clip = np.zeros((batch_size, self.config.data.clip_len, *self.image_size, 3), np.uint8)
+        (self.predictor.both if pictures else self.predictor.scores)(clip)
+
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """A frame as the training's dataset would have stored it."""
         return as_stored(frame, self.image_size, self.config.data.quality)

@@ -2,9 +2,12 @@ import csv
 import itertools
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import tracemalloc
+import types
 from dataclasses import replace
 
 import cv2
@@ -15,9 +18,10 @@ from ml_collections import ConfigDict
 import ipad_jax
 from ipad_jax import detect, detector, prepare
 from ipad_jax.detector import Detector, Footage
+from ipad_jax.input import video_file
 from ipad_jax.input.source import open_source
 from ipad_jax.input.split import whole_videos
-from ipad_jax.input.video_file import open_video
+from ipad_jax.input.video_file import open_camera, open_video
 from ipad_jax.predict import predict_segments
 from ipad_jax.video.calibration import Calibration
 
@@ -330,6 +334,79 @@ def test_footage_of_another_rate_is_resampled_or_refused(tmp_path):
     assert detect.frames_at_rate(camera, marked, fps_given=True)[1]
     with pytest.raises(ValueError, match=r"no frame rate of its own; pass --fps"):
         detect.frames_at_rate(replace(same, fps=None), marked, fps_given=False)
+
+
+def test_a_camera_is_judged_clip_by_clip(tmp_path, capsys):
+    marked = make_detector(threshold=0.9, cycle_frames=None)
+    camera = open_camera(str(write_avi(tmp_path / "a.avi", faulty(60))))  # OpenCV takes any address
+    record = detect.detect(marked, camera, tmp_path / "out", side_by_side=False, batch_size=4)
+    assert set(marked.predictor.calls) == {(1, 8, 16, 24, 3)}
+    assert len(marked.predictor.calls) == 1 + 53  # one to compile before the camera is read
+    assert record.num_frames == 60
+    said = capsys.readouterr().out
+    assert said.count("peak") == record.num_alarms == 1
+
+
+def test_a_camera_that_lies_about_its_rate_is_found_out(tmp_path, monkeypatch, capsys):
+    now = iter(itertools.count(0.0, 0.2))  # five frames a second, not ten
+    clock = types.SimpleNamespace(monotonic=lambda: next(now))
+    monkeypatch.setattr(video_file, "time", clock)
+    camera = open_camera(str(write_avi(tmp_path / "a.avi", frames(60))))
+    detect.detect(make_detector(), camera, tmp_path / "out", side_by_side=False)
+    assert "delivers 5" in camera.problem
+    assert "not to be trusted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(tmp_path, number):
+    source = open_video(write_avi(tmp_path / "a.avi", frames(60)))
+
+    class Interrupted(type(source)):
+        def __iter__(self):
+            for i, pair in enumerate(super().__iter__()):
+                if i == 30:
+                    os.kill(os.getpid(), number)
+                yield pair
+
+    source = Interrupted(**vars(source))
+    before = signal.getsignal(number)
+    record = detect.detect(make_detector(), source, tmp_path / "out", side_by_side=False)
+    assert record.num_frames == 30
+    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 31
+    assert (tmp_path / "out" / "timeline.png").exists()
+    assert signal.getsignal(number) == before
+
+
+def test_footage_is_remembered_in_the_run_folder(prepared, tmp_path):
+    data_dir = prepared[1].parents[2]
+    config = make_config(data_dir=str(data_dir), scene="line")
+    assert detector.footage_of(tmp_path, config) == Footage(10.0, None)
+    nowhere = make_config(data_dir=str(tmp_path), scene="line")
+    assert detector.footage_of(tmp_path, nowhere) == Footage(10.0, None)
+    (tmp_path / "footage.json").write_text("{")
+    with pytest.raises(ValueError, match=r"footage.json is damaged"):
+        detector.footage_of(tmp_path, config)
+    (tmp_path / "footage.json").unlink()
+    with pytest.raises(FileNotFoundError, match="frame rate is unknown"):
+        detector.footage_of(tmp_path, nowhere)
+
+
+def test_a_calibration_of_another_stride_is_never_used(tmp_path, calibration, monkeypatch):
+    config = make_config(stride=3)
+    config.eval.components = {"pooled_mean": 1.0}
+
+    def no_data(*_):
+        raise FileNotFoundError("No prepared dataset")
+
+    monkeypatch.setattr(detector, "calibrate", no_data)
+    assert detector._calibration_of(tmp_path, config, None, 7, None) is None
+    calibration.save(tmp_path / "calibration.json")
+    key = detector.scoring_key(make_config(stride=1), 7)
+    (tmp_path / "calibration_key.json").write_text(json.dumps(key))
+    with pytest.raises(FileNotFoundError, match="of another checkpoint, stride or way of scoring"):
+        detector._calibration_of(tmp_path, config, None, 7, None)
+    same = detector._calibration_of(tmp_path, make_config(stride=1), None, 7, None)
+    assert same == calibration
 
 
 def test_the_timeline_keeps_every_peak():

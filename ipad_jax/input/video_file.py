@@ -20,7 +20,7 @@ from data_builders.frame_folder import IMAGE_SUFFIXES, read_image
 from data_builders.video_files import COUNT_TOLERANCE, SAME_RATE, VIDEO_SUFFIXES, probe
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
-MIN_RATE_S = 5.0  # a camera's delivered rate is judged over so many seconds
+RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again
 
 
 class VideoSource(Protocol):
@@ -103,7 +103,7 @@ class FrameFolder:
 class Camera:
     """A camera by number, or a network stream by address."""
 
-    address: int | str
+    address: str
     name: str
     fps: float | None
     num_frames: int | None = None
@@ -115,16 +115,17 @@ class Camera:
         capture, self._capture = self._capture, None
         if capture is None:
             raise ValueError(f"camera {self.address} was read to its end; open it again.")
-        count, start = 0, time.monotonic()
+        count, judged, judged_s = 0, 0, time.monotonic()
         try:
             while True:
                 ok, image = capture.read()
                 if not ok:
                     break
                 count += 1
-                elapsed = time.monotonic() - start
-                if self.fps and elapsed > MIN_RATE_S:
-                    self._judge_rate(count / elapsed)
+                elapsed = time.monotonic() - judged_s
+                if elapsed > RATE_WINDOW_S:
+                    self._judge_rate((count - judged) / elapsed)
+                    judged, judged_s = count, time.monotonic()
                 yield (count - 1) / (self.fps or 1.0), cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         finally:
             capture.release()
@@ -135,9 +136,9 @@ class Camera:
         """A camera in the dark, or a machine too slow for it, delivers fewer frames than it says."""
         if self.fps and abs(measured - self.fps) > 0.1 * self.fps:
             self.problem = (
-                f"camera {self.address} delivers {measured:.1f} frames a second, not {self.fps:g}: "
-                f"scores are not to be trusted. Fix its exposure time, use a faster machine, or "
-                f"pass the true rate with --fps."
+                f"camera {self.address} delivers {measured:.1f} frames a second, not {self.fps:g}: its "
+                f"scores are not to be trusted. Fix its exposure time, use a faster machine or a longer "
+                f"--stride, or pass the true rate with --fps."
             )
         else:
             self.problem = ""
@@ -217,17 +218,17 @@ def open_camera(address: str | int, fps: float | None = None) -> Camera:
     """
     number = int(address) if str(address).isdigit() else None
     capture = cv2.VideoCapture(str(address)) if number is None else cv2.VideoCapture(number)
+    shown = re.sub(r"//[^/@]*@", "//", str(address))  # user and password stay out of files and logs
     if not capture.isOpened():
         raise ValueError(
-            f"camera {address!r} cannot be opened; give a camera's number (0 is the first; on Linux "
+            f"camera {shown!r} cannot be opened; give a camera's number (0 is the first; on Linux "
             f"they are /dev/video*) or the address of a stream (rtsp://host/path)."
         )
     stated = capture.get(cv2.CAP_PROP_FPS)
     known = np.isfinite(stated) and 0 < stated <= 1000
     rate = fps or (float(stated) if known else None)
-    return Camera(
-        address if number is None else number, f"camera-{address}", rate, _capture=capture
-    )
+    name = "camera-" + re.sub(r"[^\w.-]+", "_", shown)
+    return Camera(shown, name, rate, _capture=capture)
 
 
 def same_rate(fps: float, other_fps: float) -> bool:
