@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 WORKDIR ?= demo_run
+DEMO ?=
 
 .PHONY: demo test test-fast lint format types bench lock setup clean
 .DEFAULT_GOAL := help
@@ -25,7 +26,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes after set-up)
-	@$(BIN)/ipad-jax demo --workdir $(WORKDIR)
+	@$(BIN)/ipad-jax demo --workdir $(WORKDIR) $(DEMO)
 
 test: setup lint types ## Lint, types and every test (under 30 minutes on 2 cores)
 	@echo "[tests] all of them, slow ones included"
