@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+from data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
+
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # and every hidden file
 FAR_SHORTER = (
     0.5  # of the scene's median: such a folder cannot hold a whole cycle (S05/training/19)
@@ -51,28 +51,6 @@ class Frame:
     cycle: int = -1
     load_mask: Callable[[], np.ndarray] | None = None
     load_jpeg: Callable[[], bytes] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Something wrong with one file or folder, said so that a person can mend it."""
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
-
-
-class DataError(ValueError):
-    """The data cannot be used; `problems` names every file."""
-
-    def __init__(self, problems: Sequence[Problem], shown: int = 20):
-        self.problems = tuple(problems)
-        lines = [f"  {problem}" for problem in self.problems[:shown]]
-        if len(self.problems) > shown:
-            lines.append(f"  ... and {len(self.problems) - shown} more")
-        super().__init__("The data cannot be used:\n" + "\n".join(lines))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -207,59 +185,6 @@ def scan_scene(
     _check_labels(path, videos["test"], require_labels, problems)
     train, test = _with_cycles(videos["train"], videos["test"], cycle, description)
     return Scene(path, kinds, tuple(train), tuple(test), description), problems
-
-
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """Reads an image file whole, or says what is wrong with it.
-
-    Args: flags of OpenCV; by default grey, transparent and 16-bit files become plain colour.
-    Returns: [h, w, 3] uint8 BGR, or what the flags ask for.
-    Raises: ValueError on a zero-byte, truncated or non-image file (OpenCV alone returns a
-        truncated JPEG with a grey rest and no error).
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    if not data:
-        raise ValueError(f"{path}: is empty (0 bytes); copy the file again")
-    # The end marker must follow the last scan's start; an embedded thumbnail has its own marker.
-    scan = data.rfind(b"\xff\xda")
-    if data.startswith(b"\xff\xd8") and (scan < 0 or data.rfind(b"\xff\xd9") < scan):
-        raise ValueError(f"{path}: truncated JPEG ({len(data)} bytes); copy the file again")
-    if data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]:
-        raise ValueError(f"{path}: truncated PNG ({len(data)} bytes); copy the file again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise ValueError(
-            f"{path}: not an image ({len(data)} bytes beginning {data[:4]!r}); "
-            f"expected one of {', '.join(IMAGE_SUFFIXES)}"
-        )
-    return image
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """Reads 0/1 labels.
-
-    Returns: int8 [n] of 0 and 1.
-    Raises: ValueError where it is no such array; objects are never unpickled.
-    """
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"not a plain array of numbers ({error}); expected a 1-D .npy of 0 and 1, "
-            "files holding Python objects are never opened"
-        ) from error
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
-        raise ValueError(
-            f"holds {getattr(labels, 'dtype', type(labels))}; expected numbers 0 and 1"
-        )
-    labels = np.squeeze(labels)
-    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
-        found = np.unique(labels)[:5].tolist()
-        raise ValueError(f"shape {labels.shape}, values {found}; expected 1-D, only 0 and 1")
-    return labels.astype(np.int8)
 
 
 def _frame_folders(root: Path, problems: list[Problem]) -> list[Path]:

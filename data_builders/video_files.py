@@ -19,15 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_builders.frame_folder import (
-    Cycle,
-    DataError,
-    Frame,
-    Problem,
-    Scene,
-    phase_of,
-    read_labels,
-)
+from data_builders.files import DataError, Problem, read_labels
+from data_builders.frame_folder import Cycle, Frame, Scene, phase_of
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 NORMAL = "normal"

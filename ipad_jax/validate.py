@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data_builders import frame_folder, video_files
-from data_builders.frame_folder import DataError, FolderVideo, Problem, Scene
+from data_builders.files import DataError, Problem, read_image
+from data_builders.frame_folder import FolderVideo, Scene
 from data_builders.ipad import scenes as ipad
 from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
 from ipad_jax.prepare import parse_rate
@@ -162,7 +163,7 @@ def _unreadable(videos: Iterable[FolderVideo], name: str, bar: Progress) -> Iter
 def _open(path: Path) -> str | None:
     """What is wrong with an image, None where nothing is."""
     try:
-        frame_folder.read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
+        read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ")
     return None

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.frame_folder import DataError, Problem, read_image
+from data_builders.files import DataError, Problem, read_image
 from data_builders.frames import (
     NUM_THREADS,
     FrameConfig,

@@ -53,7 +53,7 @@ def read_source(
     """Videos of both splits in whichever layout the folder has.
 
     Returns: training videos, test videos, metadata (kinds, mislabelled).
-    Raises: FileNotFoundError or frame_folder.DataError saying what was expected.
+    Raises: FileNotFoundError or files.DataError saying what was expected.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder. Expected:{TREE}")

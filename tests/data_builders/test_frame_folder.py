@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from footage import picture, write_frames, write_labels, write_scene, write_sidecars
 
-from data_builders.frame_folder import DataError, read_image, read_labels, read_scene, scan_scene
+from data_builders.files import DataError, read_image, read_labels
+from data_builders.frame_folder import read_scene, scan_scene
 
 
 def problems(scene, **options) -> str:

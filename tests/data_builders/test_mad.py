@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from footage import metadata, read_split
 
-from data_builders.frame_folder import DataError
+from data_builders.files import DataError
 from data_builders.mad.mad_dataset_builder import (
     REAL_CLASSES,
     SIM_CLASSES,

@@ -5,7 +5,7 @@ import pytest
 from footage import metadata, picture, read_split, write_scene, write_video
 
 from data_builders import video_files
-from data_builders.frame_folder import DataError
+from data_builders.files import DataError
 from data_builders.video_folder.video_folder_dataset_builder import (
     Builder,
     VideoFolderConfig,
