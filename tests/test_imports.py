@@ -37,6 +37,7 @@ LEVELS = {
     "calibrate": 4,
     "train": 4,
     "evaluate": 5,
+    "detector": 4,
     "detect": 4,
     "prepare": 4,
     "validate": 4,
