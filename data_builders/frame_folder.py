@@ -242,7 +242,7 @@ def _read_folder(
             Problem(
                 folder,
                 f"gap in frame numbers: {numbers[0]}..{numbers[-1]} but {n} files, missing "
-                f"{_ranges(missing)}; restore them or split the folder in two",
+                f"{as_ranges(missing)}; restore them or split the folder in two",
             )
         )
     known = 0 if split == "train" else -1
@@ -424,7 +424,7 @@ def phase_of(
     return phase, cycle.astype(np.int32)
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def as_ranges(numbers: Sequence[int]) -> str:
     """[3, 4, 5, 9] -> '3-5, 9', at most five parts."""
     parts: list[list[int]] = []
     for number in numbers:

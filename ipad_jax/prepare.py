@@ -104,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--size",
             type=parse_size,
-            default=(400, 400) if name == "mad" else (256, 256),
+            default="400" if name == "mad" else "256",
             help="256 or WIDTHxHEIGHT; stored at this size (default: %(default)s)",
         )
         command.add_argument("--quality", type=int, default=95, help="JPEG quality, 1..100")

@@ -132,9 +132,9 @@ def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> 
         root = scene.path / split / "frames"
         if len(videos) != folders:
             numbers = {int(video.name) for video in videos if video.name.isdigit()}
-            missing = [f"{n:02d}" for n in range(1, folders + 1) if n not in numbers]
+            missing = [n for n in range(1, folders + 1) if n not in numbers]
             message = f"{len(videos)} folders; the archive has {folders}"
-            message += f", missing {', '.join(missing)}" if missing else ""
+            message += f", missing {frame_folder.as_ranges(missing)}" if missing else ""
             findings.problems.append(Problem(root, message))
         found = sum(map(len, videos))
         if frames is not None and found != frames:

@@ -78,7 +78,7 @@ def test_missing_folders_are_named(tmp_path, run, small):
     write_scene(tmp_path / "S01", train=(6, 5), test=(5, 4))
     status, text = run(LINE)
     assert status == 1
-    assert "2 folders; the archive has 3, missing 03" in text
+    assert "2 folders; the archive has 3, missing 3" in text
 
 
 def test_known_oddities_are_notes(tmp_path, run, small, monkeypatch):
