@@ -55,10 +55,15 @@ class Checkpoints:
 
         Raises:
           ValueError: keep is below 1.
+          OSError: the folder cannot be made.
         """
         if keep < 1:
             raise ValueError(f"checkpoint.keep={keep} must be at least 1.")
         self.folder = epath.Path(workdir).resolve() / "checkpoints"
+        try:  # now, not at the first save, where Orbax would wait for minutes
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{self.folder} cannot be made a folder of checkpoints: {error}") from error
         self.keep = keep
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
