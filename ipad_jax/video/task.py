@@ -90,8 +90,13 @@ class VideoTask:
     def train_data(
         self, first_step: int, process_index: int, process_count: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Shuffled clips from `first_step` on; see `input.clips.train_batches`."""
+        """Shuffled clips from `first_step` on; see `input.clips.train_batches`.
+
+        Says once what is read, what is too short for a clip, and what is kept in memory.
+        """
         config = self.config
+        if process_index == 0:
+            print("\n".join(self._data_notes()))
         return train_batches(
             self.source,
             self.segments[0],
@@ -175,28 +180,30 @@ class VideoTask:
         """Parameters by module; the training footage, where it is prepared."""
         model = nnx.eval_shape(lambda: self.init_model(jax.random.key(0)))
         try:
-            fitted, held = self.segments
+            notes = self._data_notes()
         except FileNotFoundError as error:
             return f"{describe(model)}\n\ndata: {error}"
+        return "\n".join([describe(model), "", *notes])
+
+    def _data_notes(self) -> list[str]:
+        """What the training footage holds, line by line."""
+        fitted, held = self.segments
         clip_len = self.config.data.clip_len
-        skipped = clip_index(fitted, clip_len)[1]
-        lines = [
-            describe(model),
-            "",
-            f"data: {self.source.path}",
-            f"  {self.num_examples:,} clips of {clip_len} frames in {len(fitted)} segments to train on, "
+        notes = [
+            f"{self.num_examples:,} clips of {clip_len} frames in {len(fitted)} segments to train on, "
             f"{len(held)} held out for calibration",
-            describe_skipped(self.source, skipped, clip_len),
+            describe_skipped(self.source, clip_index(fitted, clip_len)[1], clip_len),
             self._phase_note(),
+            self.source.cache_note,
         ]
-        return "\n".join(line for line in lines if line or line is lines[1])
+        return [f"data: {self.source.path}", *(f"  {note}" for note in notes if note)]
 
     def _phase_note(self) -> str:
         """Where the period head and the data do not fit each other, says so."""
         known = any(video.cycle_frames for video in self.source.videos)
         if not known and self.model_config.period_head != "none":
             return (
-                "  no video has a known cycle, so the period head learns nothing: "
+                "no video has a known cycle, so the period head learns nothing: "
                 "set model.period_head=none"
             )
         return ""
