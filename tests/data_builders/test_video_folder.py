@@ -162,3 +162,22 @@ def test_cycle_by_folder_is_for_frames_only(tmp_path):
     write_video(tmp_path / "train" / "a.avi", 4)
     with pytest.raises(ValueError, match="in seconds"):
         video_files.read_folder(tmp_path, cycle="folder")
+
+
+@pytest.mark.real_data
+def test_real_frame_folders(real_data):
+    train, test, metadata = read_source(real_data / "ped2", 10.0, None)
+    assert (len(train), sum(map(len, train))) == (16, 2550)
+    assert (len(test), sum(map(len, test))) == (6, 990)
+    assert sum(int((video.label == 0).sum()) for video in test) == 115
+    assert metadata["mislabelled"] == []
+    image = next(iter(test[0].frames())).load()
+    assert image.shape == (240, 360, 3)
+
+
+@pytest.mark.real_data
+def test_real_video_file(real_data):
+    path = real_data / "clips" / "bottle-detection.mp4"
+    fps, count = video_files.probe(path)
+    assert fps == pytest.approx(30, rel=0.01)
+    assert count == sum(1 for _ in video_files.decode(path, count)) == 1189
