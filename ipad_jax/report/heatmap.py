@@ -20,10 +20,10 @@ def heat_range(location: float, scale: float) -> tuple[float, float]:
       scale: its spread.
 
     Returns:
-      (low, high): colour begins at 60 % of the usual largest error of a normal frame, so that
+      (low, high): colour begins 2 spreads below the usual largest error of a normal frame, so that
       normal pictures stay almost plain, and is full 8 spreads above it.
     """
-    low = 0.6 * max(location, 0.0)
+    low = max(location - 2 * scale, 0.0)
     return low, max(location + 8 * scale, low + 1 / 255)
 
 

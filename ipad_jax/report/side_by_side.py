@@ -27,6 +27,7 @@ from ipad_jax.report.heatmap import overlay
 GAP = 8
 HEADER = 30
 STRIP = 84
+PICTURES_PER_S = 12.5
 TITLES = ("camera", "reconstruction", "where it differs")
 BACK = (22, 25, 29)
 LINE = (58, 64, 71)
@@ -149,16 +150,14 @@ class Composer:
             if place == 2 and alarm:
                 right, bottom = left + self.panel[0] - 1, top + self.panel[1] - 1
                 cv2.rectangle(canvas, (left, top), (right, bottom), ALARM, 2)
-        state, colour = ("ALARM", ALARM) if alarm else ("", TEXT)
-        number = "not scored" if not math.isfinite(score) else f"score {score:.1f}"
-        right = self.size[0] - GAP
-        put_text(canvas, number, right, 8, colour, right=True)
-        if state:
-            put_text(
-                canvas, state, right - text_mask(number, 13).shape[1] - 10, 8, ALARM, right=True
-            )
         self._draw_timeline(canvas)
-        put_text(canvas, f"{time_s:.1f} s", right, self.size[1] - 20, QUIET, 11, right=True)
+        right, top = self.size[0] - GAP, self.size[1] - 20
+        number = f"score {score:.1f}" if math.isfinite(score) else "not scored"
+        if alarm:
+            number = f"ALARM  {number}"
+        put_text(canvas, f"{time_s:.1f} s", right, top, QUIET, 11, right=True)
+        # a fixed place, since text that moves with the clock's width flickers
+        put_text(canvas, number, right - 62, top, ALARM if alarm else TEXT, 11, right=True)
         return canvas
 
     def _corner(self, place: int) -> tuple[int, int]:
@@ -217,7 +216,7 @@ class SideBySideWriter(Composer):
         image_size: tuple[int, int],
         fps: float,
         *args,
-        every: int = 1,
+        every: int | None = None,
         **kwargs,
     ):
         """Prepare; the rest as in `Composer`.
@@ -226,9 +225,11 @@ class SideBySideWriter(Composer):
           path: ends in .webm.
           image_size, fps: of the source.
           every: only each so many-th frame gets a picture, at fps / every, which plays as fast as
-            the source and saves as much time; the timeline still shows every score.
+            the source and saves as much time; the timeline still shows every score. None = about
+            12 pictures a second, enough to follow a machine.
         """
         super().__init__(image_size, fps, *args, **kwargs)
+        every = max(1, round(fps / PICTURES_PER_S)) if every is None else every
         if every < 1:
             raise ValueError(f"every={every} must be at least 1 frame.")
         self.every = every
@@ -299,7 +300,7 @@ def enlarge(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     shrinks = size[0] < picture.shape[1]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def strip_picture(
