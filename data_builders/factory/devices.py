@@ -17,8 +17,8 @@ from data_builders.factory.machine import Machine, State, turn
 def conveyor(state: State) -> Machine:
     """A belt brings a box, a pneumatic pusher shoves it onto a second belt, which takes it away."""
     m, c = Machine(len(state.u)), state.palette
-    arrive = state.track((0.0, -1.62), (0.40, 0.15))
-    leave = state.track((0.62, 0.0), (0.97, 1.50))
+    arrive = state.track((0.0, -1.68), (0.40, 0.15))
+    leave = state.track((0.62, 0.0), (0.97, 1.55))
     stroke = state.choose(
         "reordered",
         state.track((0.10, 0.0), (0.26, 0.82), (0.36, 0.0)),
@@ -27,9 +27,9 @@ def conveyor(state: State) -> Machine:
     stroke = state.choose("skipped", 0 * stroke, stroke)
     pushed = state.track((0.455, 0.0), (0.60, 0.76))
     stays = state.pieces.at("skipped", state.cycle) | state.pieces.at("reordered", state.cycle)
-    pushed, leave = np.where(stays, 0.0, pushed), leave
-    run = state.cycle * 1.8 + arrive  # way of the first belt
-    side_run = state.cycle * 1.5 + leave
+    pushed = np.where(stays, 0.0, pushed)
+    run = state.cycle * 1.83 + arrive  # way of the first belt
+    side_run = state.cycle * 1.55 + leave
     for y, height, way in ((0.25, 0.62, run), (-0.57, 0.58, side_run)):
         stripe = (5.0, -way * 5.0, 0.55)
         m.add("box", (0, y, height - 0.05), (1.7, 0.30, 0.05), c.belt, stripe=stripe, gloss=0.1)
@@ -37,10 +37,10 @@ def conveyor(state: State) -> Machine:
     m.add("box", (0, 0.58, 0.57), (1.7, 0.03, 0.07), c.body)
     for x in (-1.25, 1.25):
         m.add("box", (x, -0.16, 0.25), (0.06, 0.62, 0.26), c.body)
-    m.add("box", (-1.62, 0.25, 0.86), (0.28, 0.42, 0.40), c.housing, radius=0.05)
-    m.add("box", (1.64, -0.57, 0.82), (0.28, 0.42, 0.38), c.housing, radius=0.05)
-    m.add("box", (-1.33, 0.25, 0.80), (0.012, 0.26, 0.20), c.dark)
-    m.add("box", (1.35, -0.57, 0.77), (0.012, 0.26, 0.20), c.dark)
+    m.add("box", (-1.68, 0.25, 0.88), (0.34, 0.42, 0.42), c.housing, radius=0.05)
+    m.add("box", (1.70, -0.57, 0.84), (0.34, 0.42, 0.40), c.housing, radius=0.05)
+    m.add("box", (-1.33, 0.25, 0.85), (0.012, 0.28, 0.24), c.dark)
+    m.add("box", (1.35, -0.57, 0.81), (0.012, 0.28, 0.24), c.dark)
     x = 0.15 + state.tool.shift
     m.add("box", (0.15, 1.18, 0.80), (0.16, 0.34, 0.13), c.trim, radius=0.04)
     m.add("box", (0.15, 1.18, 0.33), (0.08, 0.10, 0.34), c.body)
@@ -52,8 +52,8 @@ def conveyor(state: State) -> Machine:
     m.add_piece(
         state,
         (arrive + leave, 0.25 - pushed, 0.62 - 0.04 * pushed / 0.82),
-        (0.19, 0.17, 0.16),
-        spacing=(-0.46, 0.0, 0.0),
+        (0.25, 0.22, 0.21),
+        spacing=(-0.58, 0.0, 0.0),
     )
     return m
 
@@ -68,7 +68,7 @@ def lift(state: State) -> Machine:
     height = state.choose("reordered", early, height)
     height = state.choose("skipped", np.full_like(height, low), height)
     arrive = state.track((0.0, -1.82), (0.25, 0.0))
-    leave = state.track((0.55, 0.0), (0.76, 1.82))
+    leave = state.track((0.55, 0.0), (0.76, 1.90))
     stuck = state.pieces.at("skipped", state.cycle)
     wrong = state.pieces.at("reordered", state.cycle)
     # a lift that is not there: the crate waits on the low table; one that is not raised keeps it
@@ -79,7 +79,7 @@ def lift(state: State) -> Machine:
     x = arrive + leave
     base = np.where(x < -0.6, low, np.where(x > 0.6, high, height))
     for side, reach, top in ((-1, 1.20, low), (1, 1.20, high)):
-        roll = state.cycle * 1.82 + (arrive if side < 0 else leave)
+        roll = state.cycle * (1.82 if side < 0 else 1.90) + (arrive if side < 0 else leave)
         m.add(
             "box",
             (side * reach, 0, top - 0.05),
@@ -92,7 +92,7 @@ def lift(state: State) -> Machine:
             m.add("box", (side * reach, y, top - 0.04), (0.56, 0.03, 0.07), c.body)
         m.add("box", (side * 1.2, 0, top / 2 - 0.06), (0.08, 0.30, top / 2 - 0.06), c.body)
     m.add("box", (-1.84, 0, 0.66), (0.31, 0.44, 0.42), c.housing, radius=0.05)
-    m.add("box", (1.84, 0, 1.40), (0.31, 0.44, 0.40), c.housing, radius=0.05)
+    m.add("box", (1.90, 0, 1.40), (0.37, 0.44, 0.40), c.housing, radius=0.05)
     m.add("box", (-1.525, 0, 0.62), (0.012, 0.28, 0.22), c.dark)
     m.add("box", (0, 0, 0.06), (0.58, 0.40, 0.06), c.dark)
     span = height - 0.08 - 0.12
