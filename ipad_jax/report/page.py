@@ -63,13 +63,19 @@ def render(data: ReportData) -> str:
         kinds=sorted({k for row in data.rows for k in row.metrics.get("by_kind") or {}}),
         curves=curves[:MAX_CURVES],
         num_hidden=max(0, len(curves) - MAX_CURVES),
-        with_phase=any(c.phase is not None and np.isfinite(c.phase).any() for c in data.curves),
+        with_phase=any(known(c.phase) for c in data.curves),
+        with_true_phase=any(known(c.phase) and known(c.true_phase) for c in data.curves),
         figures=figures,
         misses=[(s, strip_uri(s, data.heat_range)) for s in data.misses],
         false_alarms=[(s, strip_uri(s, data.heat_range)) for s in data.false_alarms],
         clips=list(zip(data.clips, inline_clips(data.clips))),
         left_out=left_out_sentences(data.metrics.get("left_out") or {}),
     )
+
+
+def known(values: np.ndarray | None) -> bool:
+    """Whether there is any value at all."""
+    return values is not None and bool(np.isfinite(values).any())
 
 
 def number(value: Any, digits: int = 3) -> str:
