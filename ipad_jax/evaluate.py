@@ -20,6 +20,7 @@ from ipad_jax.evaluation_report import write_report
 from ipad_jax.files import write_atomic
 from ipad_jax.input.split import whole_videos
 from ipad_jax.metrics import ranking
+from ipad_jax.metrics.intervals import auc_interval
 from ipad_jax.metrics.summary import summarise, to_json
 from ipad_jax.predict import Predictor, predict_segments
 from ipad_jax.progress import frame_progress
@@ -36,8 +37,8 @@ COMPONENT_ROWS = {
     "pooled_mean": "reconstruction, locally pooled",
     "pooled_centre": "reconstruction, locally pooled, centre frame only",
     "period_error": "period error",
-    "diff_mean": "no training: frame difference, frame mean",
-    "diff_pooled": "no training: frame difference, locally pooled",
+    "diff_mean": "frame difference, frame mean",
+    "diff_pooled": "frame difference, locally pooled",
 }
 
 
@@ -86,8 +87,10 @@ def rows_of(
 def _row(name: str, text: str, values: np.ndarray, scores: FrameScores) -> Row:
     known = np.isfinite(values)
     part, values = scores.select(known), values[known]
+    interval = auc_interval(values, part.label, part.video, seed=0)
     metrics = {
         "auc_micro": ranking.auc_micro(values, part.label),
+        "auc_interval": [interval.low, interval.high],
         "auc_macro": ranking.auc_macro(values, part.label, part.video).mean,
         "average_precision": ranking.average_precision(values, part.label),
         "by_kind": ranking.by_kind(values, part.label, part.kind, part.video, part.kinds),
@@ -140,7 +143,6 @@ def measure(
         extra={"config_hash": config_hash(config), "checkpoint_step": step},
     )
     rows = tuple(rows_of(judged, calibrated, weights))
-    rows[0].metrics["auc_interval"] = metrics["auc_interval"]
     metrics["rows"] = {row.name: dict(row.metrics) for row in rows}
     write_atomic(folder / "metrics.json", to_json(metrics).encode())
     return Evaluation(folder, judged, calibration, rows, metrics)
@@ -184,9 +186,11 @@ def summary_text(evaluation: Evaluation) -> str:
         aucs = [row.metrics["by_kind"].get(kind, {}).get("auc") for kind in kinds]
         line = f"{row.name:<{width}}{_percent(row.metrics['auc_micro']):>8}"
         line += "".join(f"{_percent(auc):>12}" for auc in aucs)
+        notes = ["no training"] if row.is_untrained else []
         if row.metrics["num_frames"] < metrics["num_frames"]:
-            line += f"   ({row.metrics['num_frames']:,} frames)"
-        lines.append(line)
+            notes.append(f"on {row.metrics['num_frames']:,} frames")
+        line += f"   {', '.join(notes)}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
