@@ -63,7 +63,9 @@ class Checkpoints:
         try:  # now, not at the first save, where Orbax would wait for minutes
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(f"{self.folder} cannot be made a folder of checkpoints: {error}") from error
+            raise OSError(
+                f"{self.folder} cannot be made a folder of checkpoints: {error}"
+            ) from error
         self.keep = keep
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None

@@ -23,12 +23,14 @@ FREE_LEAVES = (
     "log_every",
     "checkpoint_every",
     "eval_every",
+    "eval_batches",
     "max_seconds",
     "num_workers",
     "num_devices",
     "fsdp",
     "fsdp_min_bytes",
     "data.data_dir",
+    "data.cache_mb",
 )
 FREE_SECTIONS = ("checkpoint.", "eval.")
 
@@ -100,9 +102,11 @@ def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
     found, rest = parser.parse_known_args(argv)
     if not found.config:
         raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
-    config_flags.DEFINE_config_dict(
-        "config", load_config(found.config), flag_values=flag_values, sys_argv=rest
-    )
+    config = load_config(found.config)
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=flag_values, sys_argv=rest)
+    except (AttributeError, KeyError) as error:  # an override of a leaf that there is not
+        raise ValueError(f"{error.args[0]} (see {config_path(found.config)})") from error
     return rest
 
 

@@ -147,7 +147,7 @@ def train(
                 logs.flush(elapsed())  # the step before, while this one runs
                 done = current
                 if is_time(done, config.log_every, total_steps):
-                    logs.pending = (done, metrics)
+                    logs.hold(done, metrics)
                 if is_time(done, config.eval_every, total_steps) and evaluate_fn.available:
                     line.phase("evaluating", done)
                     with clock("steps"):

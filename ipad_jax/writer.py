@@ -156,27 +156,31 @@ class Reports:
         self.schedule = make_schedule(config.optim, total_steps)
         self.writer = MetricsWriter(workdir, first_step) if jax.process_index() == 0 else None
         self.latest: dict[str, float] = {}
-        self.pending: tuple[int, Metrics] | None = None
+        self._pending: tuple[int, Metrics, float] | None = None
         self._mark = (first_step - 1, self._busy())
 
+    def hold(self, step: int, metrics: Metrics) -> None:
+        """Keeps a step's figures, still on the device, until the next one runs."""
+        self._pending = (step, metrics, self._busy())
+
     def flush(self, elapsed: float) -> None:
-        """Reports the pending step, if any.
+        """Reports the step that is held, if any.
 
         Raises:
           FloatingPointError: a step up to it was not finite.
         """
-        if self.pending is None:
+        if self._pending is None:
             return
-        step, on_device = self.pending
-        self.pending = None
+        step, on_device, now = self._pending
+        self._pending = None
         check_finite(on_device)
         values = {
             name: value.item()
             for name, value in jax.device_get(on_device).items()
             if name != "first_bad"
         }
-        steps, busy = step - self._mark[0], max(self._busy() - self._mark[1], 1e-9)
-        self._mark = (step, self._busy())
+        steps, busy = step - self._mark[0], max(now - self._mark[1], 1e-9)
+        self._mark = (step, now)
         rate = steps * self.config.batch_size / busy
         left = (self.total_steps - step) * busy / steps
         if self.config.max_seconds:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,9 +12,21 @@ import pytest
 from toy import ToyTask, toy_config
 
 from ipad_jax import task as task_module
-from ipad_jax.checkpoints import load_model_arrays, restore_for_inference
-from ipad_jax.train import train
+from ipad_jax.checkpoints import latest_step, load_model_arrays, restore_for_inference
+from ipad_jax.train import main, train
 from ipad_jax.writer import read_metrics
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_cache(tmp_path_factory):
+    """The toy's step is compiled once for all tests of this file."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    jax.config.update(names[0], str(tmp_path_factory.mktemp("cache")))
+    jax.config.update(names[1], 0.0)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +209,82 @@ def test_summary_shares_add_up(tmp_path):
     assert summary.seconds["compiling"] > 0
     assert "steps" in str(summary)
     assert "compiling" in str(summary)
+
+
+def test_rates_and_times_are_positive(tmp_path):
+    train(toy_config(total_steps=6), tmp_path)
+    rows = read_metrics(tmp_path)
+    assert all(0 < row["clips_per_second"] < np.inf for row in rows)
+    times = [row["train_seconds"] for row in rows]
+    assert times == sorted(times)
+
+
+def test_going_back_to_an_earlier_step_sets_the_newer_aside(tmp_path, capsys):
+    train(toy_config(), tmp_path)
+    summary = train(toy_config(), tmp_path, step=2)
+    out = capsys.readouterr().out
+    assert "set aside checkpoints [4]" in out
+    assert "resuming from step 2" in out
+    assert summary.step == 4
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_damaged_newest_checkpoint_stops_the_resume(tmp_path):
+    train(toy_config(), tmp_path)
+    files = [f for f in (tmp_path / "checkpoints" / "4" / "model").rglob("*") if f.is_file()]
+    victim = max(files, key=lambda f: f.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"4 is damaged .* --step 2"):
+        train(toy_config(total_steps=6), tmp_path)
+    assert train(toy_config(total_steps=6), tmp_path, step=2).step == 6
+
+
+COMMAND = """
+import sys
+sys.path.insert(0, {tests!r})
+import jax
+from toy import ToyTask, toy_config
+from ipad_jax import task
+from ipad_jax.train import main
+import ipad_jax.config
+task.TASKS["toy"] = ToyTask
+ipad_jax.config.load_config = lambda spec: toy_config(
+    total_steps=10**7, log_every=100, checkpoint_every=0
+)
+sys.exit(main(["--config", "toy", "--workdir", {workdir!r}]))
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_command_saves_and_says_143(tmp_path):
+    code = COMMAND.format(tests=str(Path(__file__).parent), workdir=str(tmp_path / "run"))
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env
+    )
+    for line in process.stdout:
+        if line.startswith("step "):
+            process.send_signal(signal.SIGTERM)
+            break
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143
+    step = latest_step(tmp_path / "run")
+    assert f"SIGTERM at step {step} of 10000000" in out
+
+
+def test_the_command_says_what_is_missing(capsys):
+    assert main(["--config", "factory:tiny"]) == 2
+    assert "--workdir DIR is missing" in capsys.readouterr().err
+    with pytest.raises(ValueError, match='Did you mean "optim" instead of "optm"'):
+        main(["--config", "factory:tiny", "--config.optm.lr=1", "--workdir", "x"])
+    assert main(["--config", "factory:tiny", "--config.optim.lr=x", "--workdir", "x"]) == 2
+    assert "optim.lr" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "--config FILE[:arg]" in capsys.readouterr().out
+    assert main(["--config", "ipad", "--describe", "--config.data.data_dir=/nowhere"]) == 0
+    out = capsys.readouterr().out
+    assert "27.58M" in out  # encoder, FACTS 2
+    assert "8.30M" in out  # decoder
+    assert "ipad-jax prepare ipad" in out

@@ -99,7 +99,7 @@ def test_frozen_parts_stay_bit_equal(data_dir, tmp_path):
 @pytest.mark.slow
 def test_meshes_agree_in_loss(data_dir, tmp_path):
     found = []
-    for name, shape in {"one": (1, 1), "data": (4, 1), "fsdp": (4, 2)}.items():
+    for name, shape in {"one": (1, 1), "both": (4, 2)}.items():
         devices, fsdp = shape
         config = tiny(
             "factory", data_dir, num_devices=devices, fsdp=fsdp, fsdp_min_bytes=0, eval_every=0
@@ -108,7 +108,6 @@ def test_meshes_agree_in_loss(data_dir, tmp_path):
         found.append(list(losses(tmp_path / name).values()))
     # sums over devices in another order: float32 rounding, grown by Adam (FACTS 5: 6e-6 in 10 steps)
     np.testing.assert_allclose(found[1], found[0], rtol=2e-5)
-    np.testing.assert_allclose(found[2], found[0], rtol=2e-5)
 
 
 def losses(workdir):
