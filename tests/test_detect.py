@@ -16,7 +16,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import ipad_jax
-from ipad_jax import detect, detector, prepare
+from ipad_jax import detect, detect_record, detector, prepare
 from ipad_jax.detector import Detector, Footage
 from ipad_jax.input import video_file
 from ipad_jax.input.source import open_source
@@ -198,11 +198,11 @@ def test_memory_does_not_grow_with_the_stream(tmp_path, pictures, batch_size, mo
     marked = make_detector(stride=8, threshold=2.0)
     few = list(itertools.islice(frames(50), 50))
     # writing pictures costs seconds and holds one at a time; its own test is in tests/report
-    monkeypatch.setattr(detect.Record, "_write_picture", lambda self, row: None)
+    monkeypatch.setattr(detect_record.Record, "_write_picture", lambda self, row: None)
 
     def run(count):
         stream = itertools.islice(itertools.cycle(few), count)
-        with detect.Record(tmp_path, "x", marked, pictures=False) as record:
+        with detect_record.Record(tmp_path, "x", marked, pictures=False) as record:
             for row in marked.stream(stream, batch_size=batch_size, pictures=pictures):
                 record.add(row)
                 if row.frame == count // 2:
@@ -269,7 +269,7 @@ def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     assert 20 - 8 < alarm.event.start <= 20
     assert 28 <= alarm.event.stop < 28 + 8
     assert 20 <= alarm.event.peak < 28
-    assert alarm.cause == detect.PICTURE
+    assert alarm.cause == detect_record.PICTURE
     assert alarm.place == "bottom right"
     said = detect.summary(record, source)
     assert "1 alarm:" in said
@@ -308,7 +308,9 @@ def test_without_calibration_scores_are_written_and_no_events(tmp_path):
 
 
 def test_a_killed_process_leaves_readable_files(tmp_path):
-    with detect.Record(tmp_path, "x", make_detector(threshold=0.9), pictures=False) as record:
+    with detect_record.Record(
+        tmp_path, "x", make_detector(threshold=0.9), pictures=False
+    ) as record:
         for i, row in enumerate(make_detector(threshold=0.9).stream(faulty())):
             record.add(row)
             written = list(csv.reader((tmp_path / "scores.csv").open()))
@@ -414,7 +416,7 @@ def test_the_timeline_keeps_every_peak():
     for count in (0, 1, 10, 11, 1000):
         scores = rng.normal(size=count)
         scores[::7] = np.nan
-        timeline = detect.Timeline(points=10)
+        timeline = detect_record.Timeline(points=10)
         for score in scores:
             timeline.add(score)
         time_s, highest = timeline.curve(fps=2.0)
@@ -428,10 +430,10 @@ def test_the_timeline_keeps_every_peak():
 
 
 def test_clock():
-    assert detect.clock(75.25) == "1:15.2"
-    assert detect.clock(0) == "0:00.0"
-    assert detect.clock(59.96) == "0:59.9"
-    assert detect.clock(3600 + 62) == "1:01:02.0"
+    assert detect_record.clock(75.25) == "1:15.2"
+    assert detect_record.clock(0) == "0:00.0"
+    assert detect_record.clock(59.96) == "0:59.9"
+    assert detect_record.clock(3600 + 62) == "1:01:02.0"
 
 
 @pytest.fixture

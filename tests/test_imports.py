@@ -39,6 +39,7 @@ LEVELS = {
     "evaluation_report": 4,
     "evaluate": 5,
     "detector": 4,
+    "detect_record": 4,
     "detect": 5,
     "prepare": 4,
     "validate": 4,
