@@ -131,8 +131,12 @@ class WindowAttention(nnx.Module):
         return rearrange(self.relative_position_bias_table[index], "n m heads -> heads n m")
 
     def __call__(self, x: jax.Array, mask: jax.Array | np.ndarray | None = None) -> jax.Array:
-        n = x.shape[1]
-        qkv = rearrange(self.qkv(x), "b n (k heads d) -> k b heads n d", k=3, heads=self.num_heads)
+        return self.proj(self.mix(self.qkv(x), mask))
+
+    def mix(self, qkv: jax.Array, mask: jax.Array | np.ndarray | None = None) -> jax.Array:
+        """Attention between the two projections: [b*nw, n, 3c] -> [b*nw, n, c]."""
+        n = qkv.shape[1]
+        qkv = rearrange(qkv, "b n (k heads d) -> k b heads n d", k=3, heads=self.num_heads)
         q, k, v = qkv[0], qkv[1], qkv[2]
         scale = q.shape[-1] ** -0.5
         scores = jnp.einsum("bhnd,bhmd->bhnm", q * scale, k, preferred_element_type=jnp.float32)
@@ -143,4 +147,4 @@ class WindowAttention(nnx.Module):
             scores = rearrange(scores, "b w h n m -> (b w) h n m")
         weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
         out = jnp.einsum("bhnm,bhmd->bhnd", weights, v)
-        return self.proj(rearrange(out, "b heads n d -> b n (heads d)"))
+        return rearrange(out, "b heads n d -> b n (heads d)")
