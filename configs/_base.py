@@ -28,13 +28,14 @@ def video_config() -> ConfigDict:
     config.data = data = ConfigDict()
     data.builder = "ipad"  # ipad, factory or video_folder
     data.scene = "S01"  # scene, device or name given to `ipad-jax prepare`
+    data.variant = ""  # what `prepare` added to the dataset's name, such as seed3
     data.size = 256  # pixels, side of the prepared frames; paper sec. 5.2
     data.quality = 95  # JPEG quality of the prepared frames; our choice
     data.data_dir = ""  # folder of prepared datasets, local or gs://; "": ~/tensorflow_datasets
     data.clip_len = 16  # frames; paper sec. 5.2
     data.holdout_share = 0.2  # of the normal training videos, for calibration; our choice
     data.holdout_min = 5  # videos held out whole, at least, else tails; our choice
-    data.cache_mb = 0.0  # megabytes of frames kept decoded in memory if all fit; 0: none
+    data.cache_mb = 512.0  # megabytes of frames kept decoded in memory if all fit; 0: none
 
     config.loss = loss = ConfigDict()
     loss.entropy_weight = 0.0002  # of the attention's entropy in nats; published code, train.py
@@ -60,7 +61,7 @@ def video_config() -> ConfigDict:
     evaluation.batch_size = 8  # clips
     evaluation.window = 5  # clips of eq. 7-8; paper sec. 4.3
     evaluation.spacing = 0  # frames between them; 0: a twentieth of a cycle, the paper's is 1
-    evaluation.pool_px = 9  # pixels, side of the box over which the error is pooled; FACTS 6
+    evaluation.pool_px = 9  # pixels, side of the box over which the error is pooled; our choice
     evaluation.alpha = 0.05  # share of normal cycles (videos) that may raise an alarm
     evaluation.paper_period_weight = 0.0  # of the period error in protocol paper, which is silent
     evaluation.components = ConfigDict({"pooled_mean": 1.0, "period_error": 1.0})  # fused, weights

@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/ipad_S01
 
 `ipad:paper` is the paper's own set-up: eq. 4 as printed, nothing held out (so uncalibrated), scores by
-protocol `paper` at stride 1. `ipad:as_published` runs what the published code means to run (FACTS 2).
+protocol `paper` at stride 1. `ipad:as_published` runs what the published code means to run.
 On TPU or GPU add `--config.model.dtype=bfloat16`.
 
 Expected: S01 has about 80 cycles of 126 frames: 8,880 clips, 55,500 steps (`paper`). Not yet run: neither the

@@ -25,7 +25,9 @@ SCORING_LEAVES = ("stride", "window", "spacing", "pool_px", "components", "alpha
 def open_split(config: ConfigDict, split: str) -> FrameSource:
     """The split "train" or "test" of the dataset a config names."""
     data = config.data
-    path = dataset_dir(data.data_dir, data.builder, data.scene, data.size, data.quality)
+    path = dataset_dir(
+        data.data_dir, data.builder, data.scene, data.size, data.quality, data.variant
+    )
     return open_source(path, split)
 
 

@@ -233,8 +233,10 @@ def evaluate(
     folder = epath.Path(workdir) / "eval" / name
     folder.mkdir(parents=True, exist_ok=True)
     predictor = Predictor(task, model)
-    with frame_progress("calibrating") as progress:
-        calibration = calibrate(workdir, config, predictor, step, progress)
+    calibration = None
+    if config.eval.protocol != "paper":  # which needs none
+        with frame_progress("calibrating") as progress:
+            calibration = calibrate(workdir, config, predictor, step, progress)
     if calibration is None and config.eval.protocol == "strict":
         print("uncalibrated: the run held out no normal footage, so the protocol is `paper`")
         config = override_eval(config, {"protocol": "paper"})

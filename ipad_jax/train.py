@@ -33,6 +33,7 @@ from ipad_jax.goodput import RunSummary, Stopwatch
 from ipad_jax.interrupt import Interrupt, stop_reason
 from ipad_jax.optim import make_optimizer
 from ipad_jax.pretrained import load_pretrained
+from ipad_jax.progress import frame_progress
 from ipad_jax.sharding import (
     batch_sharding,
     check_batch_size,
@@ -368,4 +369,17 @@ def main(argv: list[str]) -> int:
     cache = enable_compile_cache()
     print(f"run folder {flag_values.workdir}; compilation cache {cache or 'off'}")
     summary = train(config, flag_values.workdir, step=flag_values.step)
+    if summary.reason in ("finished", "max_seconds"):
+        _calibrate(flag_values.workdir)
     return {"SIGTERM": 143, "SIGINT": 130}.get(summary.reason, 0)
+
+
+def _calibrate(workdir: str) -> None:
+    """Sets the threshold on held-out footage, so that `detect` works in the run folder from now on."""
+    from ipad_jax.detector import load_detector  # here: the loop above knows no model
+
+    if jax.process_count() > 1:
+        return  # `evaluate` and `detect` calibrate when first run
+    with frame_progress("calibrating") as progress:
+        calibration = load_detector(workdir, progress=progress).calibration
+    print(calibration.statement() if calibration else "uncalibrated: no footage was held out")

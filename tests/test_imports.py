@@ -1,4 +1,4 @@
-"""The direction of imports (DESIGN.md, Layout), read from the source, and what is never imported."""
+"""The direction of imports, read from the source, and what is never imported."""
 
 import ast
 import subprocess

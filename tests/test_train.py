@@ -285,6 +285,6 @@ def test_the_command_says_what_is_missing(capsys):
     assert "--config FILE[:arg]" in capsys.readouterr().out
     assert main(["--config", "ipad", "--describe", "--config.data.data_dir=/nowhere"]) == 0
     out = capsys.readouterr().out
-    assert "27.58M" in out  # encoder, FACTS 2
+    assert "27.58M" in out  # encoder, paper
     assert "8.30M" in out  # decoder
     assert "ipad-jax prepare ipad" in out

@@ -2,7 +2,7 @@
 
 Training batches are random access by step: the batch of a step depends on the seed and the step
 alone, so resuming needs no iterator state, and any number of workers gives the same batches (grain
-iterator state saved with one number of workers resumes silently wrong with another, FACTS 5).
+iterator state saved with one number of workers resumes silently wrong with another).
 """
 
 from collections.abc import Iterator, Sequence

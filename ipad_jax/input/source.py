@@ -1,4 +1,4 @@
-"""Random access to the frames of one prepared split (DESIGN.md, frame record).
+"""Random access to the frames of one prepared split.
 
 A prepared dataset holds one record a frame, video after video; where each video starts follows from
 the lengths in its metadata. Records are read straight from ArrayRecord and parsed with tfds's own
@@ -260,6 +260,7 @@ def dataset_dir(
     scene: str,
     size: int | Sequence[int],
     quality: int = 95,
+    variant: str = "",
 ) -> epath.Path:
     """Folder of a prepared dataset, in tfds's layout.
 
@@ -269,10 +270,12 @@ def dataset_dir(
       scene: S01, R03, ... or the name of own footage.
       size: side of square frames, or (height, width), in pixels.
       quality: JPEG quality the frames are stored at.
+      variant: what a builder adds to the name where a build is not the usual one, such as "seed3".
     """
     height, width = height_width(size)
     root = epath.Path(data_dir or Path("~/tensorflow_datasets")).expanduser()
-    return root / builder / f"{scene}_{width}x{height}_q{quality}" / DATASET_VERSION
+    name = f"{scene}_{width}x{height}_q{quality}" + (f"_{variant}" if variant else "")
+    return root / builder / name / DATASET_VERSION
 
 
 def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0) -> FrameSource:

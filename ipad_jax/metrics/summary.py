@@ -1,4 +1,4 @@
-"""metrics.json: one dict with stable names (DESIGN.md), the same for every method and protocol."""
+"""metrics.json: one dict with stable names, the same for every method and protocol."""
 
 import json
 import math

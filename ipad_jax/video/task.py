@@ -67,7 +67,9 @@ class VideoTask:
           FileNotFoundError: it is not prepared; names the command.
         """
         data = self.config.data
-        path = dataset_dir(data.data_dir, data.builder, data.scene, data.size, data.quality)
+        path = dataset_dir(
+            data.data_dir, data.builder, data.scene, data.size, data.quality, data.variant
+        )
         source = open_source(path, "train", cache_mb=data.cache_mb)
         if source.image_size != self.model_config.image_size:
             raise ValueError(

@@ -106,7 +106,7 @@ def test_meshes_agree_in_loss(data_dir, tmp_path):
         )
         train(config, tmp_path / name)
         found.append(list(losses(tmp_path / name).values()))
-    # sums over devices in another order: float32 rounding, grown by Adam (FACTS 5: 6e-6 in 10 steps)
+    # sums over devices in another order: float32 rounding, grown by Adam (6e-6 seen in 10 steps)
     np.testing.assert_allclose(found[1], found[0], rtol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""metrics.json: the names DESIGN.md promises, strict JSON, and numbers that agree with their parts."""
+"""metrics.json: the promised names, strict JSON, and numbers that agree with their parts."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 from ipad_jax.metrics import ranking
 from ipad_jax.metrics.summary import summarise, to_json
 
-# DESIGN.md, metrics.json; config_hash and checkpoint_step come from the run
+# config_hash and checkpoint_step come from the run
 NAMES = {
     "protocol", "auc_micro", "auc_macro", "auc_scene_mean", "auc_interval", "eer",
     "fpr_at_95_recall", "false_positive_bound", "average_precision", "num_videos", "num_frames",

@@ -204,7 +204,7 @@ def test_frozen_and_double_speed_have_the_error_of_the_ramp():
     # residuals -2..2 times the slope of 200 * 10 / 200 = 10 classes: (2 + 1 + 0 + 1 + 2) / 5 * 10
     assert period_error(np.full(5, 0.3), start, 200.0) == pytest.approx(12.0)
     assert period_error(start * 2 / 200 % 1, start, 200.0) == pytest.approx(12.0)
-    # the paper's window: 5 clips at stride 1 cannot tell a frozen machine (FACTS: 0.38 at L = 626)
+    # the paper's window: 5 clips at stride 1 cannot tell a frozen machine (measured: 0.38 at L = 626)
     assert period_error(np.full(5, 0.3), np.arange(5), 626.0) == pytest.approx(0.383, abs=1e-3)
 
 

@@ -160,7 +160,7 @@ def test_threshold_is_the_conformal_order_statistic(n, alpha):
 
 
 def test_the_bound_is_three_over_n():
-    for n, bound in ((29, 0.10), (59, 0.05), (299, 0.01)):  # FACTS 4
+    for n, bound in ((29, 0.10), (59, 0.05), (299, 0.01)):
         assert conformal_threshold(np.arange(n), 1e-6)[1] == pytest.approx(bound, rel=0.03)
 
 
