@@ -1,6 +1,7 @@
 """`ipad-jax evaluate`: restore, predict over the test split, score by a protocol, measure, report."""
 
 import argparse
+import dataclasses
 import math
 import os
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from ml_collections import ConfigDict, config_flags
 
 from ipad_jax import calibrate as calibration_of_run
 from ipad_jax.calibrate import calibrate, open_split
-from ipad_jax.checkpoints import latest_step, restore_for_inference
+from ipad_jax.checkpoints import restore_for_inference
 from ipad_jax.config import config_hash, read_config
+from ipad_jax.detector import footage_of
 from ipad_jax.evaluation_report import write_report
 from ipad_jax.files import write_atomic
 from ipad_jax.input.split import whole_videos
@@ -104,8 +106,6 @@ def measure(
     config: ConfigDict,
     scores: FrameScores,
     calibration: Calibration | None,
-    mislabelled: tuple[str, ...],
-    step: int,
 ) -> Evaluation:
     """Scores by protocol and measures; a pure function of the table, but for the two files it writes.
 
@@ -114,8 +114,6 @@ def measure(
       config: of the run with the `eval` section in force.
       scores: the whole test split.
       calibration: of the run, None if it held out nothing.
-      mislabelled: test folders whose label count disagrees with their frames.
-      step: checkpoint that made the scores.
     """
     weights = config.eval.components.to_dict()
     judged = judge(
@@ -123,7 +121,7 @@ def measure(
         config.eval.protocol,
         calibration=calibration,
         period_weight=config.eval.paper_period_weight,
-        mislabelled=mislabelled,
+        mislabelled=scores.mislabelled,
     )
     calibrated = calibration if judged.protocol == "strict" else None
     kept = judged.scores
@@ -140,7 +138,7 @@ def measure(
         false_positive_bound=calibrated.false_positive_bound if calibrated else None,
         seed=config.seed,
         left_out=judged.left_out,
-        extra={"config_hash": config_hash(config), "checkpoint_step": step},
+        extra={"config_hash": config_hash(config), "checkpoint_step": scores.checkpoint_step},
     )
     rows = tuple(rows_of(judged, calibrated, weights))
     metrics["rows"] = {row.name: dict(row.metrics) for row in rows}
@@ -224,6 +222,9 @@ def evaluate(
     """
     config, task, model, step = restore_for_inference(workdir, step)
     config = override_eval(config, overrides or {})
+    footage_of(
+        workdir, config
+    )  # kept in the run folder, so that `detect` works without the dataset
     source = open_split(config, "test")
     if not source.videos:
         raise ValueError(
@@ -242,24 +243,27 @@ def evaluate(
         config = override_eval(config, {"protocol": "paper"})
     with frame_progress("scoring") as progress:
         scores = predict_segments(predictor, config, source, whole_videos(source.videos), progress)
+    scores = dataclasses.replace(scores, checkpoint_step=step)
     scores.save(folder / "scores.npz")
     if not (scores.label >= 0).any():
         raise ValueError(
             f"{source.path}: no test frame has a label, so nothing can be measured. The scores are in "
             f"{folder / 'scores.npz'}; `ipad-jax detect` marks videos without labels."
         )
-    evaluation = measure(folder, config, scores, calibration, source.mislabelled, step)
+    evaluation = measure(folder, config, scores, calibration)
     if report:
-        write_report(
-            folder,
-            config,
-            evaluation.judged,
-            calibration if evaluation.judged.protocol == "strict" else None,
-            evaluation.metrics,
-            evaluation.rows,
-            predictor,
-            source,
-        )
+        with frame_progress("writing the report's videos") as progress:
+            write_report(
+                folder,
+                config,
+                evaluation.judged,
+                calibration,
+                evaluation.metrics,
+                evaluation.rows,
+                predictor,
+                source,
+                progress,
+            )
     return evaluation
 
 
@@ -284,10 +288,9 @@ def rescore(
     calibration = None
     if normal.exists():
         calibration = calibration_of_run.fit(config, FrameScores.load(normal))
-    source = open_split(config, "test")
     folder = epath.Path(workdir) / "eval" / name
     folder.mkdir(parents=True, exist_ok=True)
-    return measure(folder, config, scores, calibration, source.mislabelled, latest_step(workdir))
+    return measure(folder, config, scores, calibration)
 
 
 def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:

@@ -4,6 +4,7 @@ What is shown is chosen by rule, never by taste: the true faults that scored low
 that scored highest, and the first test video of every kind.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.source import FrameSource
 from ipad_jax.metrics import ranking
 from ipad_jax.metrics.events import find_events, true_intervals
-from ipad_jax.predict import Predictor
+from ipad_jax.predict import Predictor, Progress
 from ipad_jax.report.data import Clip, Curve, ReportData, Row, Strip
 from ipad_jax.report.heatmap import heat_range
 from ipad_jax.report.page import write_page
@@ -40,6 +41,7 @@ def write_report(
     rows: Sequence[Row],
     predictor: Predictor,
     source: FrameSource,
+    progress: Progress | None = None,
 ) -> epath.Path:
     """Writes report.html and the side-by-side videos beside it.
 
@@ -52,6 +54,7 @@ def write_report(
       rows: table of methods, the main score first.
       predictor: the model, for reconstructions.
       source: the test split.
+      progress: told how many frames of the side-by-side videos are done.
 
     Returns:
       Path of the page.
@@ -72,7 +75,7 @@ def write_report(
         heat_range=heat,
         misses=missed_strips(judged, pictures, threshold),
         false_alarms=false_alarm_strips(judged, pictures, threshold),
-        clips=side_by_side_clips(folder, judged, pictures, heat, threshold),
+        clips=side_by_side_clips(folder, judged, pictures, heat, threshold, progress),
         facts={
             "config": metrics["config_hash"],
             "seed": config.seed,
@@ -232,29 +235,31 @@ def side_by_side_clips(
     pictures: Pictures,
     heat: tuple[float, float],
     threshold: float | None,
+    progress: Progress | None = None,
 ) -> list[Clip]:
     """Videos of the first test video of each fault kind, and of the first without a fault."""
-    scores, source = judged.scores, pictures.source
-    chosen: dict[str, int] = {}
-    for video in np.unique(scores.video):
-        at = scores.video == video
-        kinds = [k for k in _kinds_of(scores, at) if k != "normal"]
-        faulty = (scores.label[at] == 1).any()
-        chosen.setdefault((kinds[0] if kinds else "fault") if faulty else "normal", int(video))
+    chosen = first_of_each_kind(judged.scores)
+    lengths = {
+        video: pictures.source.videos[
+            _source_video(pictures.source, judged.scores.video_names[video])
+        ].length
+        for video in chosen.values()
+    }
+    total = sum(min(length, MAX_VIDEO_FRAMES) for length in lengths.values())
     finite = judged.score[np.isfinite(judged.score)]
-    low, high = np.quantile(finite, [0.01, 0.99])
-    clips = []
-    for kind, video in sorted(chosen.items(), key=lambda item: item[1]):
-        name, fps = scores.video_names[video], scores.fps[video]
-        index = _source_video(source, name)
+    low, high = np.quantile(finite, [0.01, 0.99])  # one scale for all videos
+    clips, done = [], 0
+    for kind, video in chosen.items():
+        name, fps = judged.scores.video_names[video], judged.scores.fps[video]
+        index = _source_video(pictures.source, name)
         frames, reconstructions, errors = pictures.first_frames(index, MAX_VIDEO_FRAMES)
-        rows = {int(scores.frame[i]): i for i in np.flatnonzero(scores.video == video)}
-        path = folder / f"{name}.webm"
-        height, width = frames.shape[1:3]
+        at = np.flatnonzero(judged.scores.video == video)
+        row_of = dict(zip(judged.scores.frame[at].tolist(), at.tolist()))
         events = [] if threshold is None else _events(judged, video, threshold)
+        path = folder / f"{name}.webm"
         with SideBySideWriter(
             path,
-            (height, width),
+            (frames.shape[1], frames.shape[2]),
             fps,
             heat,
             threshold=threshold,
@@ -263,20 +268,35 @@ def side_by_side_clips(
             title=f"{name} ({kind})",
         ) as writer:
             for f in range(len(frames)):
-                row = rows.get(f)
+                row = row_of.get(f)
                 writer.write(
                     frames[f],
                     reconstructions[f],
                     errors[f],
                     time_s=f / fps,
-                    score=float("nan") if row is None else float(judged.score[row]),
-                    label=-1 if row is None else int(scores.label[row]),
+                    score=math.nan if row is None else float(judged.score[row]),
+                    label=-1 if row is None else int(judged.scores.label[row]),
                     alarm=any(e.start <= f < e.stop for e in events),
                 )
-        length = source.videos[index].length
-        cut = "" if length <= len(frames) else f", its first {len(frames)} of {length} frames"
+                done += 1
+                if progress:
+                    progress(done, total)
+        cut = "" if lengths[video] == len(frames) else f", first {len(frames)} frames"
         clips.append(Clip(title=f"{name}: {kind}", path=path, caption=f"Test video {name}{cut}."))
     return clips
+
+
+def first_of_each_kind(scores: FrameScores) -> dict[str, int]:
+    """Kind -> first video that holds a fault of it; "normal" -> first video without a fault."""
+    chosen: dict[str, int] = {}
+    for video in np.unique(scores.video):
+        at = scores.video == video
+        if (scores.label[at] == 1).any():
+            kinds = _kinds_of(scores, at)
+            chosen.setdefault(kinds[0] if kinds else "fault", int(video))
+        else:
+            chosen.setdefault("normal", int(video))
+    return chosen
 
 
 def _strip(

@@ -1,5 +1,6 @@
 """From a restored model to scores: the one way that calibration, evaluation and detection share."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -147,7 +148,7 @@ def predict_segments(
                 stride=stride,
             )
         )
-    return FrameScores.concat(parts)
+    return dataclasses.replace(FrameScores.concat(parts), mislabelled=source.mislabelled)
 
 
 def _clips(

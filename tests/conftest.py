@@ -1,4 +1,4 @@
-"""Every test: CPU, four virtual devices, no implicit rank promotion, parsed absl flags, warnings are errors."""
+"""Every test: CPU, four virtual devices, no rank promotion, parsed flags, warnings are errors."""
 
 import os
 

@@ -6,6 +6,8 @@ videos), above autoencoders trained for twenty minutes; a table without such a r
 everybody.
 """
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
@@ -41,11 +43,11 @@ class FrameDifference:
         return float(difference.mean()), float(pooled.max())
 
 
-def frame_difference(frames: np.ndarray, pool_px: int = 9) -> dict[str, np.ndarray]:
+def frame_difference(frames: Iterable[np.ndarray], pool_px: int = 9) -> dict[str, np.ndarray]:
     """Both differences of a whole video: {"diff_mean", "diff_pooled"}, float32 [n] each.
 
     Args:
-      frames: uint8 [n, h, w, 3], or any iterable of frames.
+      frames: each uint8 [h, w, 3].
       pool_px: side of the averaging box in pixels.
     """
     stream = FrameDifference(pool_px)

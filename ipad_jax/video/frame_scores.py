@@ -4,6 +4,7 @@ Everything after it (normalisation, fusion, threshold, metrics) is a pure functi
 so a protocol can be changed without running the model again (`evaluate --scores FILE`).
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -39,6 +40,8 @@ class FrameScores:
       video_names, fps: one entry a video.
       kinds: names of the fault kinds, kinds[0] is "normal".
       stride: frames between the clips that made the scores.
+      mislabelled: names of the split's videos whose label count disagrees with their frames.
+      checkpoint_step: checkpoint that made the scores; -1 unknown.
     """
 
     video: np.ndarray
@@ -53,6 +56,8 @@ class FrameScores:
     kinds: tuple[str, ...] = ("normal",)
     fps: tuple[float, ...] = field(default=())
     stride: int = 1
+    mislabelled: tuple[str, ...] = ()
+    checkpoint_step: int = -1
 
     def __post_init__(self) -> None:
         for name, dtype in COLUMNS.items():
@@ -133,7 +138,7 @@ class FrameScores:
             raise ValueError("No scores to join: the split holds no video as long as a clip.")
         first = parts[0]
         for part in parts[1:]:
-            for name in ("kinds", "stride"):
+            for name in ("kinds", "stride", "mislabelled", "checkpoint_step"):
                 if getattr(part, name) != getattr(first, name):
                     raise ValueError(
                         f"Cannot join scores: {name} is {getattr(part, name)} in one table and "
@@ -164,17 +169,16 @@ class FrameScores:
             kinds=first.kinds,
             fps=tuple(rates.values()),
             stride=first.stride,
+            mislabelled=first.mislabelled,
+            checkpoint_step=first.checkpoint_step,
             **columns,
         )
 
     def select(self, keep: np.ndarray) -> "FrameScores":
         """The rows where `keep` (bool [n]) is true; the list of videos stays."""
-        return FrameScores(
+        return dataclasses.replace(
+            self,
             components={name: column[keep] for name, column in self.components.items()},
-            video_names=self.video_names,
-            kinds=self.kinds,
-            fps=self.fps,
-            stride=self.stride,
             **{name: getattr(self, name)[keep] for name in COLUMNS},
         )
 
@@ -186,6 +190,8 @@ class FrameScores:
             "kinds": self.kinds,
             "fps": self.fps,
             "stride": self.stride,
+            "mislabelled": self.mislabelled,
+            "checkpoint_step": self.checkpoint_step,
         }
         arrays = {name: getattr(self, name) for name in COLUMNS}
         arrays |= {f"component/{name}": column for name, column in self.components.items()}
@@ -226,5 +232,7 @@ class FrameScores:
             kinds=tuple(header["kinds"]),
             fps=tuple(header["fps"]),
             stride=header["stride"],
+            mislabelled=tuple(header["mislabelled"]),
+            checkpoint_step=header["checkpoint_step"],
             **{name: arrays[name] for name in COLUMNS},
         )

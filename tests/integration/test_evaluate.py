@@ -1,0 +1,96 @@
+"""Evaluation of a trained run: files, names, protocols, and scoring again without the model."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from ipad_jax import evaluate
+from ipad_jax.calibrate import is_current, scoring_key
+from ipad_jax.config import read_config
+from ipad_jax.video.frame_scores import FrameScores
+
+PROMISED = {
+    "protocol", "auc_micro", "auc_macro", "auc_scene_mean", "auc_interval", "eer",
+    "fpr_at_95_recall", "false_positive_bound", "average_precision", "num_videos", "num_frames",
+    "num_anomalous", "by_kind", "false_alarms_per_hour", "event_recall", "detection_delay_s",
+    "threshold", "config_hash", "checkpoint_step", "seed",
+}  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def evaluated(run):
+    """(workdir, evaluation) by the run's own config, with report."""
+    workdir, _ = run
+    return workdir, evaluate.evaluate(workdir, name="full")
+
+
+def test_files_and_names(evaluated):
+    workdir, evaluation = evaluated
+    folder = workdir / "eval" / "full"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.keys() >= PROMISED
+    assert (metrics["num_videos"], metrics["num_anomalous"]) == (2, 20)
+    assert metrics["num_frames"] == 2 * 61
+    page = (folder / "report.html").read_text()
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    for name in ("normal-a", "square-b"):
+        video = cv2.VideoCapture(str(folder / f"{name}.webm"))
+        assert video.read()[0]
+    text = evaluate.summary_text(evaluation)
+    assert "frame difference, locally pooled" in text
+    assert "no training" in text
+
+
+def test_scoring_again_needs_no_model_and_says_the_same(evaluated, monkeypatch):
+    workdir, evaluation = evaluated
+    monkeypatch.setattr(evaluate, "restore_for_inference", None)
+    again = evaluate.rescore(workdir, workdir / "eval" / "full" / "scores.npz", name="again")
+    first, second = dict(evaluation.metrics), dict(again.metrics)
+    assert first == pytest.approx(second, nan_ok=True) or json.dumps(first) == json.dumps(second)
+    other = {"components": {"psnr_mean": 1.0}}
+    psnr = evaluate.rescore(
+        workdir, workdir / "eval" / "full" / "scores.npz", name="psnr", overrides=other
+    )
+    np.testing.assert_allclose(
+        psnr.metrics["auc_micro"], evaluation.metrics["rows"][ROW_OF_PSNR]["auc_micro"]
+    )
+
+
+ROW_OF_PSNR = evaluate.COMPONENT_ROWS["psnr_mean"]
+
+
+def test_the_papers_protocol(evaluated):
+    workdir, _ = evaluated
+    status = evaluate.main(["--workdir", str(workdir), "--protocol", "paper", "--no-report"])
+    assert status == 0
+    scores = FrameScores.load(workdir / "eval" / "paper" / "scores.npz")
+    assert scores.stride == 1
+    first = scores.components["psnr_centre"][scores.video == 0]
+    # clips of 4: the middle frame is the third, so two frames before and one behind have none
+    assert np.isnan(first).nonzero()[0].tolist() == [0, 1, 60]
+    metrics = json.loads((workdir / "eval" / "paper" / "metrics.json").read_text())
+    assert metrics["threshold"] is None
+    assert metrics["left_out"]["unscored"] == 6
+
+
+def test_a_calibration_of_another_stride_is_not_taken(evaluated):
+    workdir, evaluation = evaluated
+    config = read_config(workdir)
+    step = evaluation.metrics["checkpoint_step"]
+    assert is_current(workdir, scoring_key(config, step))
+    assert not is_current(workdir, scoring_key(config, step + 1))
+    changed = evaluate.override_eval(config, {"stride": 1})
+    assert not is_current(workdir, scoring_key(changed, step))
+
+
+def test_a_leaf_that_is_not_there_is_named_with_the_choices(evaluated):
+    workdir, _ = evaluated
+    with pytest.raises(ValueError, match=r"no leaf 'strid'.*stride"):
+        evaluate.override_eval(read_config(workdir), {"strid": 1})
+    with pytest.raises(ValueError, match="only leaves of eval can be changed"):
+        evaluate.main(["--workdir", str(workdir), "--config.optim.lr=1"])
