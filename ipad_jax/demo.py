@@ -1,8 +1,8 @@
 """`ipad-jax demo`: the whole system on a rendered machine, in at most six minutes on two cores.
 
 Renders one device of the factory, trains once, calibrates on held-out normal cycles, evaluates,
-writes the report and prints a short table. Nothing is tuned to the device or seed it shows; those
-used for tuning are named in data_builders/factory/README.md.
+writes the report and prints a short table. The device it shows was not used for tuning (the lift
+with seed 101 was; see data_builders/factory/README.md).
 """
 
 import argparse
@@ -12,9 +12,9 @@ from pathlib import Path
 from ipad_jax import evaluate, prepare
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.config import load_config
-from ipad_jax.train import train
+from ipad_jax.train import INTERRUPTED, train
 
-SCENE = "press_synthetic"
+SCENE = "arm_synthetic"
 TRAIN_SECONDS = 170  # what six minutes leave after rendering, compiling, scoring and the report
 
 
@@ -22,13 +22,12 @@ def main(argv: list[str]) -> int:
     """The command; see `ipad-jax demo --help`."""
     parser = argparse.ArgumentParser("ipad-jax demo", description=__doc__)
     parser.add_argument(
-        "--workdir", default="demo_run", help="run folder; must not hold another run"
+        "--workdir", default="demo_run", help="folder of the dataset and the run"
     )
     parser.add_argument("--scene", default=SCENE, help="a factory scene (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=TRAIN_SECONDS, help="of training")
     args = parser.parse_args(argv)
-    workdir = Path(args.workdir)
-    data_dir = workdir / "data"
+    data_dir, run = Path(args.workdir) / "data", Path(args.workdir) / args.scene
     start = time.monotonic()
 
     def stage(number: int, text: str) -> None:
@@ -47,9 +46,11 @@ def main(argv: list[str]) -> int:
         "data.data_dir": str(data_dir),
         "max_seconds": args.seconds,
     }
-    train(load_config("factory", overrides), str(workdir / "run"))
+    summary = train(load_config("factory", overrides), str(run))
+    if summary.reason in INTERRUPTED:
+        return INTERRUPTED[summary.reason]
     stage(3, "calibrating on held-out normal cycles, scoring the test videos, writing the report")
-    evaluation = evaluate.evaluate(workdir / "run")
+    evaluation = evaluate.evaluate(run)
     stage(4, "done")
     print()
     print(evaluate.summary_text(evaluation))

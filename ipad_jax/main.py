@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
       argv: arguments without the program's name; the process's own by default.
 
     Returns:
-      The exit status: 0 done, 1 the input or run is at fault (one line on stderr says what), 2 usage.
+      The exit status: 0 done, 1 the input or run is at fault (one line on stderr says what), 2 usage,
+      130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -43,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     module = importlib.import_module(f"ipad_jax.{name}")
     try:
         return module.main(rest)
+    except KeyboardInterrupt:
+        print(f"ipad-jax {name}: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `ipad-jax ... | head`
         return 0
     except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:

@@ -371,7 +371,7 @@ def main(argv: list[str]) -> int:
     summary = train(config, flag_values.workdir, step=flag_values.step)
     if summary.reason in ("finished", "max_seconds"):
         _calibrate(flag_values.workdir)
-    return {"SIGTERM": 143, "SIGINT": 130}.get(summary.reason, 0)
+    return INTERRUPTED.get(summary.reason, 0)
 
 
 def _calibrate(workdir: str) -> None:
