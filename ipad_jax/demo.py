@@ -12,7 +12,8 @@ from pathlib import Path
 from ipad_jax import evaluate, prepare
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.config import load_config
-from ipad_jax.train import INTERRUPTED, train
+from ipad_jax.goodput import INTERRUPTED
+from ipad_jax.train import train
 
 SCENE = "arm_synthetic"
 TRAIN_SECONDS = 170  # what six minutes leave after rendering, compiling, scoring and the report
@@ -21,9 +22,7 @@ TRAIN_SECONDS = 170  # what six minutes leave after rendering, compiling, scorin
 def main(argv: list[str]) -> int:
     """The command; see `ipad-jax demo --help`."""
     parser = argparse.ArgumentParser("ipad-jax demo", description=__doc__)
-    parser.add_argument(
-        "--workdir", default="demo_run", help="folder of the dataset and the run"
-    )
+    parser.add_argument("--workdir", default="demo_run", help="folder of the dataset and the run")
     parser.add_argument("--scene", default=SCENE, help="a factory scene (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=TRAIN_SECONDS, help="of training")
     args = parser.parse_args(argv)

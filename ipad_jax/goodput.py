@@ -29,6 +29,9 @@ class Stopwatch:
         return {**self.seconds, "other": max(rest, 0.0)}
 
 
+INTERRUPTED = {"SIGTERM": 143, "SIGINT": 130}  # reason of a run's end -> exit status
+
+
 @dataclass
 class RunSummary:
     """How a run ended.

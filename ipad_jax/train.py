@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 from ipad_jax.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.config import claim_workdir, take_config
-from ipad_jax.goodput import RunSummary, Stopwatch
+from ipad_jax.goodput import INTERRUPTED, RunSummary, Stopwatch
 from ipad_jax.interrupt import Interrupt, stop_reason
 from ipad_jax.optim import make_optimizer
 from ipad_jax.pretrained import load_pretrained
