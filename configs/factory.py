@@ -1,8 +1,8 @@
 """A rendered machine of data_builders/factory: the embedded default, nothing to download.
 
-    ipad-jax prepare factory --scene press_synthetic --size 64
-    ipad-jax train --config factory --config.data.scene=press_synthetic --workdir runs/press
-    ipad-jax evaluate --workdir runs/press
+    ipad-jax prepare factory --scene arm_synthetic --size 64
+    ipad-jax train --config factory --config.data.scene=arm_synthetic --workdir runs/arm
+    ipad-jax evaluate --workdir runs/arm
 
 `ipad-jax demo` does the three in one. Expected time and score: not yet run.
 """
@@ -21,7 +21,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = video_config()
     config.model = model_section(VideoModelConfig.small())  # for 64x64 on a CPU; our choice
     config.data.builder = "factory"  # data_builders/factory
-    config.data.scene = "press_synthetic"  # device and look
+    config.data.scene = "arm_synthetic"  # device and look
     config.data.size = 64  # pixels; small enough for two CPU cores
     config.data.cache_mb = 500.0  # megabytes; a scene of 3,000 frames at 64x64 takes 37
     config.batch_size = 8  # clips

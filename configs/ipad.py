@@ -6,6 +6,8 @@
 
 `ipad:paper` is the paper's own set-up: eq. 4 as printed, nothing held out (so uncalibrated), scores by
 protocol `paper` at stride 1. `ipad:as_published` runs what the published code means to run.
+`ipad:kinetics` has the shape of the published Kinetics weights of Video Swin-T, for `init_from` (the paper
+does not say what it starts from); it was not run with them.
 On TPU or GPU add `--config.model.dtype=bfloat16`.
 
 Expected: S01 has about 80 cycles of 126 frames: 8,880 clips, 55,500 steps (`paper`). Not yet run: neither the
@@ -20,6 +22,7 @@ from ipad_jax.video.model import VideoModelConfig
 ARGS = {
     "paper": "the paper's set-up: eq. 4 as printed, nothing held out, protocol paper",
     "as_published": "what the published code means to run: its period head, boost and shrink",
+    "kinetics": "patches of 2 frames, window 8x7x7, norm after them: fits published Kinetics weights",
     "tiny": "a CPU minute on a dataset prepared with --size 32",
 }
 
@@ -38,6 +41,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.eval.protocol = "paper"  # centre frame, min-max over the scene, all folders
         config.eval.stride = 1  # frames; the protocol's own
         config.eval.spacing = 1  # frames; eq. 7-8 at stride 1
+    if "kinetics" in options:
+        encoder, decoder = config.model.encoder, config.model.decoder
+        encoder.patch_size = (2, 4, 4)  # frames, pixels, pixels; swin_tiny_patch244_window877
+        encoder.window_size = (8, 7, 7)  # tokens; the same, all 8 of a clip in t
+        encoder.patch_norm = True  # the same
+        decoder.strides = ((1, 2, 2), *decoder.strides[1:])  # t only once: patches are shorter
     if "tiny" in options:
         make_tiny(config)
     return config

@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 from flax import nnx
-from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from ipad_jax.config import read_config
 from ipad_jax.files import write_atomic
+from ipad_jax.interrupt import on_first_process
 from ipad_jax.task import Task, make_task
 from ipad_jax.train_state import (
     TrainState,
@@ -344,10 +344,8 @@ def check_same(wanted: dict[str, Any], there: dict[str, Any], what: str) -> None
 
 def _load(folder: epath.Path, step: int, wanted: dict[str, dict[str, Any]]):
     """Verifies, compares names and shapes, loads; gives the arrays and the save's own metadata."""
-    if jax.process_index() == 0:  # one reader of all files is enough
-        verify(folder, step)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"verified checkpoint {step}")
+    # one reader of all files is enough
+    on_first_process(f"verifying checkpoint {step}", lambda: verify(folder, step))
     path = folder / str(step)
     metadata = ocp.checkpointables_metadata(path)
     for part, leaves in wanted.items():

@@ -1,11 +1,15 @@
-"""Leaving a run cleanly: SIGTERM, Ctrl-C and the time budget, the same step on every process."""
+"""Leaving a run together: SIGTERM, Ctrl-C, the time budget and errors, the same on every process."""
 
 import signal
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
+
+T = TypeVar("T")
 
 
 class Interrupt:
@@ -44,3 +48,29 @@ def stop_reason(interrupt: Interrupt, step: int, elapsed: float, max_seconds: fl
     if max_seconds and multihost_utils.broadcast_one_to_all(out_of_time):
         return "max_seconds"
     return ""
+
+
+def on_first_process(what: str, act: Callable[[], T]) -> T | None:
+    """Does something to shared files on process 0, while the others wait for it.
+
+    Returns:
+      What `act` returned, on process 0; None on the others.
+
+    Raises:
+      Exception: what `act` raised, on process 0.
+      RuntimeError: on the others, so that none of them waits for one that is gone.
+    """
+    result, error = None, None
+    if jax.process_index() == 0:
+        try:
+            result = act()
+        except Exception as caught:  # raised below, when the others know
+            error = caught
+    failed = error is not None
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
+    if error is not None:
+        raise error
+    if failed:
+        raise RuntimeError(f"{what} failed on process 0, which says why.")
+    return result

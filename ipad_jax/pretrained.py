@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from flax import nnx
+
 from ipad_jax.checkpoints import check_same, load_model_arrays
+from ipad_jax.convert import load_swin
+from ipad_jax.convert.swin import SUFFIXES
 from ipad_jax.task import Task
 from ipad_jax.train_state import named_leaves
-
-WEIGHT_FILES = (".npz", ".safetensors", ".pth", ".pt")
 
 
 def load_pretrained(
@@ -17,7 +19,7 @@ def load_pretrained(
 
     Args:
       init_from: a weights file of a published encoder (.npz, .safetensors, .pth), a run folder (the whole
-        model), or `RUN_FOLDER:encoder` (only arrays whose name starts with `encoder.`).
+        model; local or gs://), or `RUN_FOLDER:encoder` (only arrays whose name starts with `encoder.`).
       task: knows the encoder's configuration.
       model: the model's arrays or shapes by name.
 
@@ -26,13 +28,10 @@ def load_pretrained(
 
     Raises:
       FileNotFoundError: there is nothing at that path.
-      ValueError: names or shapes do not fit; all of them are named.
+      ValueError: names or shapes do not fit, all of them are named; a file of another kind.
     """
-    if Path(init_from).suffix in WEIGHT_FILES:
-        from flax import nnx
-
-        from ipad_jax.convert import load_swin
-
+    path = Path(init_from)
+    if path.suffix in SUFFIXES or path.is_file():  # load_swin names the suffixes it can read
         encoder_config = getattr(task, "encoder_config", None)
         if encoder_config is None:
             raise ValueError(
@@ -42,8 +41,8 @@ def load_pretrained(
         arrays = {f"encoder.{n}": x for n, x in named_leaves(nnx.state(encoder)).items()}
         part, source = "encoder", init_from
     else:
-        folder, colon, part = init_from.partition(":")
-        if init_from.startswith("gs://"):
+        folder, colon, part = init_from.rpartition(":")
+        if not colon or "/" in part:  # no part: the colon, if any, is that of gs://
             folder, colon, part = init_from, "", ""
         if colon and not part:
             raise ValueError(

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import optax
 from absl import flags
 from flax import nnx
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -30,7 +29,7 @@ from ipad_jax.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.config import claim_workdir, take_config
 from ipad_jax.goodput import INTERRUPTED, RunSummary, Stopwatch
-from ipad_jax.interrupt import Interrupt, stop_reason
+from ipad_jax.interrupt import Interrupt, on_first_process, stop_reason
 from ipad_jax.optim import make_optimizer
 from ipad_jax.pretrained import load_pretrained
 from ipad_jax.progress import frame_progress
@@ -81,27 +80,33 @@ def train(
     """
     clock = Stopwatch()
     task = make_task(config)
-    total_steps = config.total_steps or steps_of(config.epochs, task, config.batch_size)
+    examples = task.num_examples  # opens the data: a wrong scene is told before anything is made
+    total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
     tx = make_optimizer(config.optim, total_steps)
     mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
     check_batch_size(config.batch_size, mesh)
     process = (jax.process_index(), jax.process_count())
-    claim_workdir(workdir, config, write=process[0] == 0)
+    claim_workdir(workdir, config, write=False)  # refused now, or claimed when all can be had
 
     key, init_key = jax.random.split(jax.random.key(config.seed))
     key = jax.device_put(key, replicated(mesh))
     graphdef, shapes = abstract_state(task, tx, init_key)  # 2 shapes first
     shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
 
-    with Interrupt() as interrupt, Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+    with (
+        Interrupt() as interrupt,
+        Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
+        ProgressLine(total_steps, config.max_seconds, progress) as line,
+    ):
+        line.phase("starting", 0)
         state, train_seconds, notes = restore_or_init(  # 3 resume > init_from > scratch
             config, task, tx, init_key, shapes, shardings, checkpoints, step
         )
         first_step = int(jax.device_get(state.step)) + 1
-        line = ProgressLine(total_steps, first_step, progress)
         for note in notes:
             line.say(note)
         if first_step > total_steps:
+            claim_workdir(workdir, config, write=process[0] == 0)
             line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
             return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
 
@@ -109,6 +114,7 @@ def train(
         rows = batch_sharding(mesh)
         with clock("input"):
             batch = to_global(next(data), rows)
+        claim_workdir(workdir, config, write=process[0] == 0)
         line.phase("compiling", first_step - 1)
         with clock("compiling"):
             step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
@@ -131,7 +137,7 @@ def train(
                 with jax.transfer_guard("allow"):  # Orbax copies to the host as it likes
                     checkpoints.save(done, state, elapsed())
 
-        with logs, line, jax.set_mesh(mesh), jax.transfer_guard("disallow"):  # 5 the loop
+        with logs, jax.set_mesh(mesh), jax.transfer_guard("disallow"):  # 5 the loop
             line.phase("training", done)
             previous = None
             for current in range(first_step, total_steps + 1):
@@ -147,6 +153,7 @@ def train(
                     previous = metrics["loss"]
                 logs.flush(elapsed())  # the step before, while this one runs
                 done = current
+                line.move(done, elapsed())
                 if is_time(done, config.log_every, total_steps):
                     logs.hold(done, metrics)
                 if is_time(done, config.eval_every, total_steps) and evaluate_fn.available:
@@ -252,16 +259,15 @@ def restore_or_init(
     Returns:
       (state, seconds trained so far, lines that say what was done).
     """
-    notes = []
-    if jax.process_index() == 0:
-        if left := remove_leftovers(checkpoints.folder):
-            notes.append(f"removed what unfinished saves left: {', '.join(left)}")
-        if step is not None and (newer := drop_newer(checkpoints.folder, step)):
-            notes.append(f"set aside checkpoints {newer} (renamed to N.set_aside)")
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("checkpoint folder is tidy")
+    notes, folder = [], checkpoints.folder
+    if left := on_first_process("removing leftovers", lambda: remove_leftovers(folder)):
+        notes.append(f"removed what unfinished saves left: {', '.join(left)}")
     if restored := checkpoints.restore(shapes, shardings, step):
         state, seconds = restored
+        if step is not None:  # only now: it is there, whole and of this model
+            newer = on_first_process("setting checkpoints aside", lambda: drop_newer(folder, step))
+            if newer:
+                notes.append(f"set aside checkpoints {newer} (renamed to N.set_aside)")
         notes.append(f"resuming from step {int(jax.device_get(state.step))}")
         return state, seconds, notes
     # made in shards at once: no device ever holds the whole state
@@ -328,15 +334,15 @@ class Evaluation:
         return fn.lower(state.trainable, state.frozen, state.variables, batch).compile()
 
 
-def steps_of(epochs: float, task: Task, batch_size: int) -> int:
-    """Steps that show every training example `epochs` times.
+def steps_of(epochs: float, examples: int, batch_size: int) -> int:
+    """Steps that show every one of the training examples `epochs` times.
 
     Raises:
       ValueError: neither steps nor epochs are given.
     """
     if epochs <= 0:
         raise ValueError(f"total_steps=0 and epochs={epochs}: give one of them.")
-    return math.ceil(epochs * task.num_examples / batch_size)
+    return math.ceil(epochs * examples / batch_size)
 
 
 def is_time(step: int, every: int, total_steps: int) -> bool:

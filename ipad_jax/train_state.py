@@ -18,7 +18,8 @@ class TrainState:
     Attributes:
       step: int32 [], steps done.
       trainable: the parameters that are trained.
-      frozen: the other parameters; neither gradient nor optimizer slot exists for them.
+      frozen: the other parameters; neither gradient nor optimizer slot exists for them, and a part
+        with no others is in its inference view (see `training_view`).
       variables: what is no parameter, such as BatchNorm's running statistics.
       opt_state: the optimizer's slots, for `trainable` only.
       first_bad: int32 [2], the first step whose loss or gradient was not finite (0: none) and the
@@ -33,23 +34,34 @@ class TrainState:
     first_bad: jax.Array
 
 
-def training_view(model: nnx.Module) -> nnx.Module:
-    """The model as training uses it: dropout on, BatchNorm from the batch."""
-    return nnx.view(model, deterministic=False, use_running_average=False)
+def training_view(model: nnx.Module, trainable: Any) -> nnx.Module:
+    """The model as training uses it: dropout on, BatchNorm from the batch.
+
+    A part of the model (an attribute of it) that has parameters but none to train stays in the
+    inference view: BatchNorm's running statistics would else move though the part is frozen.
+    """
+    parameters, trained = nnx.state(model, nnx.Param), nnx.state(model, trainable)
+    frozen = set(parameters) - set(trained)
+    return nnx.view(
+        inference_view(model),
+        only=lambda path, _: not path or path[0] not in frozen,
+        raise_if_not_found=False,  # all of one kind may be frozen
+        deterministic=False,
+        use_running_average=False,
+    )
 
 
 def inference_view(model: nnx.Module) -> nnx.Module:
     """The model as evaluation and detection use it: no chance, BatchNorm from running statistics."""
-    return nnx.view(model, deterministic=True, use_running_average=True)
+    return nnx.view(model, raise_if_not_found=False, deterministic=True, use_running_average=True)
 
 
 def create_state(
     task: Task, tx: optax.GradientTransformation, key: jax.Array
 ) -> tuple[nnx.GraphDef, TrainState]:
     """A fresh state and the structure of the training view; to be called under `jax.jit`."""
-    graphdef, trainable, frozen, variables = nnx.split(
-        training_view(task.init_model(key)), task.trainable, nnx.Param, ...
-    )
+    model = training_view(task.init_model(key), task.trainable)
+    graphdef, trainable, frozen, variables = nnx.split(model, task.trainable, nnx.Param, ...)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         trainable=trainable,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from ipad_jax.files import write_atomic
 from ipad_jax.goodput import Stopwatch
@@ -20,7 +20,7 @@ from ipad_jax.task import Metrics
 from ipad_jax.train_state import check_finite
 
 # What a caller may pass to follow a run: called with {"step", "total_steps", "loss", "clips_per_second",
-# "seconds_left", "phase"}; `phase` is "compiling", "training", "evaluating" or "saving".
+# "seconds_left", "phase"}; `phase` is "starting", "compiling", "training", "evaluating" or "saving".
 ProgressFn = Callable[[dict[str, Any]], None]
 
 
@@ -74,25 +74,27 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 class ProgressLine:
-    """One line that follows the run: a bar on a terminal, else a plain line at each report."""
+    """One line that follows the run: a bar on a terminal, else a plain line at each report.
 
-    def __init__(self, total_steps: int, first_step: int, callback: ProgressFn | None = None):
-        self.total = total_steps
+    The bar shows the share of the steps or of the time budget that is gone, whichever is more.
+    """
+
+    def __init__(
+        self, total_steps: int, max_seconds: float = 0.0, callback: ProgressFn | None = None
+    ):
+        self.total, self.max_seconds = total_steps, max_seconds
         self.callback = callback
         self.bar = None
-        self.latest: dict[str, Any] = {"step": first_step - 1, "total_steps": total_steps}
+        self.latest: dict[str, Any] = {"step": 0, "total_steps": total_steps}
         if callback is None and sys.stdout.isatty():
             self.bar = Progress(
+                SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total}"),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
+                TextColumn("step {task.fields[step]}/{task.fields[steps]}  {task.fields[note]}"),
                 console=Console(),
             )
-            self.task = self.bar.add_task(
-                "train", total=total_steps, completed=first_step - 1, note=""
-            )
+            self.task = self.bar.add_task("", total=1.0, step=0, steps=total_steps, note="")
 
     def __enter__(self) -> Self:
         if self.bar:
@@ -105,18 +107,30 @@ class ProgressLine:
 
     def phase(self, phase: str, step: int) -> None:
         """Says what the run is doing now."""
-        self._tell(step=step, phase=phase)
         if self.bar:
-            self.bar.update(self.task, description=phase, completed=step)
+            self.bar.update(self.task, description=phase, step=step)
+        elif (
+            self.callback is None and phase == "compiling"
+        ):  # the long wait before the first report
+            print("compiling ...", flush=True)
+        self._tell(step=step, phase=phase)
+
+    def move(self, step: int, elapsed: float) -> None:
+        """Moves the bar: `step` steps are done after `elapsed` seconds of the budget."""
+        if self.bar:
+            share = step / self.total
+            if self.max_seconds:
+                share = max(share, elapsed / self.max_seconds)
+            self.bar.update(self.task, description="training", completed=min(share, 1.0), step=step)
 
     def report(self, step: int, loss: float, clips_per_second: float, seconds_left: float) -> None:
         """Shows the newest figures."""
-        note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s"
+        left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
+        note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s  {left}"
         if self.bar:
-            self.bar.update(self.task, description="training", completed=step, note=note)
+            self.bar.update(self.task, note=note)
         elif self.callback is None:
-            left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d}"
-            print(f"step {step}/{self.total}  {note}  {left} left", flush=True)
+            print(f"step {step}/{self.total}  {note}", flush=True)
         self._tell(
             step=step,
             phase="training",

@@ -1,8 +1,14 @@
 """Every test: CPU, four virtual devices, no rank promotion, parsed flags, warnings are errors."""
 
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Programs are compiled once for all files, workers and subprocesses; entries are named by their hash.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
@@ -24,6 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "ignore::DeprecationWarning:etils.*",
         "ignore::DeprecationWarning:orbax.*",
         "ignore::DeprecationWarning:google.*",
+        # two workers may write and read one entry at once; the reader then compiles it itself
+        "ignore:Error reading persistent compilation cache entry:UserWarning",
+        "ignore:Error writing persistent compilation cache entry:UserWarning",
         # sockets and files of worker pools are closed by their finalisers
         "ignore::ResourceWarning",
         "ignore::pytest.PytestUnraisableExceptionWarning",
@@ -34,8 +43,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of real recordings, or a skip that says so."""
-    from pathlib import Path
-
     folder = os.environ.get("IPAD_JAX_REAL_DATA", "")
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data: set IPAD_JAX_REAL_DATA to the folder that holds ped2/ and clips/")

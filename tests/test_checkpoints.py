@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from jax.experimental import multihost_utils
 from toy import ToyTask, toy_config
 
 from ipad_jax import checkpoints as module
@@ -126,6 +127,19 @@ def test_damage_is_named_and_the_one_before_offered(tmp_path, parts, damage):
     with Checkpoints(tmp_path) as checkpoints:
         restored, _ = checkpoints.restore(shapes, shardings, 1)
     assert int(restored.step) == 1
+
+
+def test_damage_is_told_to_every_process(tmp_path, parts, monkeypatch):
+    state, shapes, shardings = parts
+    folder = write(tmp_path, state, [1])
+    largest_file(folder / "1").unlink()
+    told = []
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda x: told.append(int(x)) or x)
+    with pytest.raises(DamagedCheckpointError):
+        checkpoints.restore(shapes, shardings)
+    assert told == [1]
 
 
 def test_a_save_that_fails_is_reported_at_the_next_wait(tmp_path, parts, monkeypatch):

@@ -1,10 +1,17 @@
 """Configs: found, overridden, kept, compared; every leaf explained."""
 
 import re
+from importlib import import_module
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
+from flax import nnx
+from ml_collections import ConfigDict
 
+from data_builders.factory.devices import DEVICES
+from data_builders.factory.scene import LOOKS
 from ipad_jax.config import (
     CONFIGS,
     claim_workdir,
@@ -17,10 +24,17 @@ from ipad_jax.config import (
     save_config,
     take_config,
 )
-from ipad_jax.video.model import VideoModelConfig, make_model_config
+from ipad_jax.train_state import training_view
+from ipad_jax.video.model import VideoModelConfig
 from ipad_jax.video.task import VideoTask
 
 NAMES = ("factory", "ipad", "video_folder")
+VARIANTS = [
+    f"{name}:{arg}"
+    for name in NAMES
+    for arg in import_module(f"configs.{name}").ARGS
+    if arg != "tiny"
+]
 
 
 @pytest.mark.parametrize("spec", ["factory", "factory.py", "configs/factory.py", "factory:tiny"])
@@ -80,11 +94,71 @@ def test_options_combine():
     assert "period_error" in config.eval.components
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_model_builds_its_config(name):
-    for spec in (name, f"{name}:tiny"):
-        VideoTask(load_config(spec))
-        make_model_config(load_config(spec).model)
+@pytest.mark.parametrize("spec", [*(f"{name}:" for name in NAMES), *VARIANTS])
+def test_every_variant_and_its_tiny_one_give_a_loss(spec):
+    large, tiny = VideoTask(load_config(spec)), VideoTask(load_config(f"{spec},tiny"))
+    was, now = large.model_config, tiny.model_config
+    assert now.memory.num_slots < was.memory.num_slots
+    for switch in ("boost", "shrink", "softmax_over"):
+        assert getattr(now.memory, switch) == getattr(was.memory, switch)
+    assert (now.period_head, now.encoder.patch_norm) == (was.period_head, was.encoder.patch_norm)
+    assert loss_shape(tiny) == ()
+
+
+def loss_shape(task):
+    """Traces a training step's loss: every shape is checked, nothing is compiled or allocated."""
+    cfg, key = task.model_config, jax.random.key(0)
+    model = training_view(nnx.eval_shape(lambda: task.init_model(key)), task.trainable)
+    graphdef, state = nnx.split(model)
+    batch = {
+        "clip": jax.ShapeDtypeStruct((2, cfg.clip_len, *cfg.image_size, 3), jnp.uint8),
+        "phase": jax.ShapeDtypeStruct((2,), jnp.float32),
+    }
+
+    def loss(state, batch):
+        return task.loss_fn(nnx.merge(graphdef, state, copy=True), batch, key)[0]
+
+    return jax.eval_shape(loss, state, batch).shape
+
+
+def test_kinetics_has_the_published_shape():
+    task = VideoTask(load_config("ipad:kinetics"))
+    assert loss_shape(task) == ()
+    config = task.encoder_config
+    # mmaction's swin_tiny_patch244_window877_kinetics400_1k
+    assert (config.patch_size, config.window_size) == ((2, 4, 4), (8, 7, 7))
+    assert config.patch_norm
+    assert (config.embed_dim, config.depths) == (96, (2, 2, 6, 2))
+
+
+def test_the_factory_renders_the_default_scene():
+    device, _, look = load_config("factory").data.scene.rpartition("_")
+    assert device in DEVICES
+    assert look in LOOKS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"eval.stride": 5}, r"config\.eval: stride=5 must lie in 1\.\.clip_len=4"),
+        ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of stride=2"),
+        ({"eval.window": 4}, r"window=4 must be odd"),
+        ({"eval.alpha": 0.0}, r"eval\.alpha=0\.0 must lie between"),
+        ({"eval.protocol": "strikt"}, r"eval\.protocol='strikt'; one of paper, strict"),
+        ({"eval.components.pooled_mean": 0.0, "eval.components.period_error": 0.0}, "other than 0"),
+    ],
+)
+def test_what_scoring_would_refuse_is_refused_before_training(override, message):
+    with pytest.raises(ValueError, match=message):
+        VideoTask(load_config("factory:tiny", override))
+
+
+def test_an_unknown_component_is_refused_before_training():
+    config = load_config("factory:tiny")
+    with config.unlocked():
+        config.eval.components = ConfigDict({"pooled": 1.0})
+    with pytest.raises(ValueError, match=r"No component \['pooled'\].*pooled_mean"):
+        VideoTask(config)
 
 
 @pytest.mark.parametrize("path", [*sorted(CONFIGS.glob("[!_]*.py")), CONFIGS / "_base.py"])
@@ -145,7 +219,7 @@ def test_a_folder_belongs_to_its_config(tmp_path):
     claim_workdir(tmp_path, load_config("factory", {"total_steps": 9, "num_workers": 3}))
     assert read_config(tmp_path).total_steps == 9
     other = load_config("factory", {"optim.lr": 0.5, "data.scene": "x"})
-    with pytest.raises(ValueError, match=r"data\.scene: 'press.*\n  optim\.lr: 0\.001 there, 0\.5"):
+    with pytest.raises(ValueError, match=r"data\.scene: 'arm.*\n  optim\.lr: 0\.001 there, 0\.5"):
         claim_workdir(tmp_path, other)
     assert read_config(tmp_path).optim.lr == 0.001
 

@@ -9,24 +9,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from toy import ToyTask, toy_config
 
+from ipad_jax import pretrained
 from ipad_jax import task as task_module
-from ipad_jax.checkpoints import latest_step, load_model_arrays, restore_for_inference
+from ipad_jax.checkpoints import (
+    DamagedCheckpointError,
+    complete_steps,
+    latest_step,
+    load_model_arrays,
+    restore_for_inference,
+)
+from ipad_jax.config import load_config
 from ipad_jax.train import main, train
 from ipad_jax.writer import read_metrics
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_cache(tmp_path_factory):
-    """The toy's step is compiled once for all tests of this file."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: jax.config.values[name] for name in names}
-    jax.config.update(names[0], str(tmp_path_factory.mktemp("cache")))
-    jax.config.update(names[1], 0.0)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +75,22 @@ def test_frozen_stays_bit_equal_and_the_rest_moves(tmp_path):
     assert changed == {n for n in before if not n.startswith("encoder.")}
 
 
+def test_statistics_of_a_frozen_part_do_not_move(tmp_path, monkeypatch):
+    class Frozen(ToyTask):
+        """Trains the decoder alone: the BatchNorm before it is frozen."""
+
+        @staticmethod
+        def trainable(path, value):
+            return isinstance(value, nnx.Param) and path[0] == "decoder"
+
+    monkeypatch.setitem(task_module.TASKS, "toy", Frozen)
+    train(toy_config(total_steps=3), tmp_path)
+    arrays, _ = load_model_arrays(tmp_path)
+    np.testing.assert_array_equal(arrays["norm.mean"], 0.0)  # as at the start
+    np.testing.assert_array_equal(arrays["norm.var"], 1.0)
+    assert np.any(arrays["decoder.bias"])
+
+
 def test_fsdp_agrees_with_one_device_in_loss(tmp_path):
     found = []
     for name, overrides in {
@@ -121,7 +134,9 @@ def test_held_out_loss_is_reported_and_does_not_depend_on_dropout(tmp_path):
 
 def test_nothing_held_out_is_said(tmp_path, capsys):
     train(toy_config(**{"eval_every": 2, "data.holdout": False}), tmp_path)
-    assert "no held-out" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no held-out" in out
+    assert out.index("compiling ...") < out.index("step 1/4")
 
 
 def test_budget_ends_the_run_with_a_checkpoint_and_counts_over_resumes(tmp_path):
@@ -150,6 +165,23 @@ def test_another_config_is_refused_and_named(tmp_path):
     train(toy_config(total_steps=1), tmp_path)
     with pytest.raises(ValueError, match=r"optim\.lr: 0\.01 there, 0\.5 here"):
         train(toy_config(**{"optim.lr": 0.5}), tmp_path)
+
+
+def test_a_failed_start_does_not_claim_the_folder(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="ipad-jax prepare factory"):
+        train(load_config("factory:tiny", {"data.data_dir": "/nowhere"}), tmp_path / "scene")
+    asked = []
+
+    def other_model(folder):
+        asked.append(folder)
+        return {"encoder.kernel": np.zeros((2, 2))}, 3
+
+    monkeypatch.setattr(pretrained, "load_model_arrays", other_model)
+    misfit = r"encoder\.bias is missing; encoder\.kernel has shape \(2, 2\), the model \(8, 8\)"
+    with pytest.raises(ValueError, match=misfit):
+        train(toy_config(init_from="gs://bucket/run:encoder"), tmp_path / "weights")
+    assert asked == ["gs://bucket/run"]
+    assert not list(tmp_path.rglob("config.json"))
 
 
 def test_epochs_become_steps(tmp_path):
@@ -229,13 +261,28 @@ def test_going_back_to_an_earlier_step_sets_the_newer_aside(tmp_path, capsys):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_a_damaged_newest_checkpoint_stops_the_resume(tmp_path):
-    train(toy_config(), tmp_path)
-    files = [f for f in (tmp_path / "checkpoints" / "4" / "model").rglob("*") if f.is_file()]
-    victim = max(files, key=lambda f: f.stat().st_size)
+def flip_a_bit(checkpoint):
+    files = [file for file in (checkpoint / "model").rglob("*") if file.is_file()]
+    victim = max(files, key=lambda file: file.stat().st_size)
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(bytes(content))
+
+
+def test_a_wrong_or_damaged_step_sets_nothing_aside(tmp_path):
+    train(toy_config(), tmp_path)
+    for step in (1, 3, 5):
+        with pytest.raises(FileNotFoundError, match=rf"no complete checkpoint {step} .*\[2, 4\]"):
+            train(toy_config(total_steps=6), tmp_path, step=step)
+    flip_a_bit(tmp_path / "checkpoints" / "2")
+    with pytest.raises(DamagedCheckpointError, match="2 is damaged"):
+        train(toy_config(total_steps=6), tmp_path, step=2)
+    assert complete_steps(tmp_path / "checkpoints") == [2, 4]
+
+
+def test_a_damaged_newest_checkpoint_stops_the_resume(tmp_path):
+    train(toy_config(), tmp_path)
+    flip_a_bit(tmp_path / "checkpoints" / "4")
     with pytest.raises(ValueError, match=r"4 is damaged .* --step 2"):
         train(toy_config(total_steps=6), tmp_path)
     assert train(toy_config(total_steps=6), tmp_path, step=2).step == 6
@@ -260,10 +307,7 @@ sys.exit(main(["--config", "toy", "--workdir", {workdir!r}]))
 @pytest.mark.slow
 def test_sigterm_to_the_command_saves_and_says_143(tmp_path):
     code = COMMAND.format(tests=str(Path(__file__).parent), workdir=str(tmp_path / "run"))
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": ""}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("step "):
             process.send_signal(signal.SIGTERM)

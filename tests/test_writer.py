@@ -1,6 +1,7 @@
 """metrics.jsonl, events and the progress line."""
 
 import json
+import sys
 
 import pytest
 
@@ -38,15 +39,42 @@ def test_a_run_without_metrics_has_no_rows(tmp_path):
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
-    with ProgressLine(100, 1) as line:
+    with ProgressLine(100) as line:
+        line.phase("compiling", 0)
         line.phase("training", 0)
+        line.move(20, 2.0)
         line.report(20, 0.5, 12.25, 95.0)
-    assert capsys.readouterr().out == "step 20/100  loss 0.50000  12.2 clips/s  1:35 left\n"
+    assert capsys.readouterr().out == (
+        "compiling ...\nstep 20/100  loss 0.50000  12.2 clips/s  1:35 left\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_seconds", "step", "elapsed", "share"),
+    [
+        (0.0, 500, 85.0, 0.25),
+        (170.0, 200, 85.0, 0.5),
+        (170.0, 1500, 85.0, 0.75),
+        (1.0, 5, 2.0, 1.0),
+    ],
+)
+def test_the_bar_follows_steps_or_the_budget(monkeypatch, max_seconds, step, elapsed, share):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    line = ProgressLine(2000, max_seconds)
+    line.phase("compiling", 0)
+    assert line.bar is not None
+    assert (line.bar.tasks[0].description, line.bar.tasks[0].completed) == ("compiling", 0)
+    line.move(step, elapsed)
+    line.report(step, 0.5, 12.0, 85.0)
+    task = line.bar.tasks[0]
+    assert (task.description, task.completed, task.total) == ("training", share, 1.0)
+    assert task.fields["step"] == step
+    assert task.fields["note"].endswith("1:25 left")  # ours: a budget ends before the steps do
 
 
 def test_a_callback_gets_the_figures_and_nothing_is_printed(capsys):
     seen = []
-    with ProgressLine(100, 11, seen.append) as line:
+    with ProgressLine(100, callback=seen.append) as line:
         line.phase("compiling", 10)
         line.report(20, 0.5, 12.0, 95.0)
         line.say("not for the screen")

@@ -16,7 +16,7 @@ from ipad_jax.video.task import VideoTask, box_mean, normalise
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    write_moving(root, "factory", "press_synthetic")
+    write_moving(root, "factory", "arm_synthetic")
     write_moving(root, "factory", "no_cycle", known_phase=False)
     return str(root)
 
@@ -100,6 +100,11 @@ def test_held_out_batches_are_whole_the_same_each_time_and_shared_by_processes(d
         )
 
 
+def test_videos_shorter_than_a_clip_are_refused_before_the_first_step(data_dir):
+    with pytest.raises(ValueError, match=rf"clip_len=16 frames to train on.*longest of {CYCLE} "):
+        _ = make(data_dir, **{"data.clip_len": 16}).num_examples
+
+
 def test_nothing_is_held_out_when_the_share_is_zero(data_dir):
     assert make(data_dir, **{"data.holdout_share": 0.0}).val_data(0, 1) is None
 
@@ -173,4 +178,6 @@ def test_describe_counts_parameters_and_clips(data_dir):
     assert f"{5 * (CYCLE - 4 + 1)} clips of 4 frames" in text
     assert "period_head=none" not in text
     assert "model.period_head=none" in make(data_dir, **{"data.scene": "no_cycle"}).describe()
+    without_phase = make(data_dir, **{"model.period_head": "none"}).describe()
+    assert "the cycle is known, but model.period_head=none" in without_phase
     assert "ipad-jax prepare factory" in make(data_dir, **{"data.scene": "absent"}).describe()
