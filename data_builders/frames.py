@@ -111,7 +111,7 @@ def generate(
     key = 0
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         for index, video in enumerate(videos):
-            length, labelled = 0, False
+            length, anomalous, labelled, kinds = 0, 0, False, set()
             for frame, (image, mask) in encode_ahead(
                 pool, partial(_encode, config=config), video.frames()
             ):
@@ -131,6 +131,8 @@ def generate(
                 key += 1
                 length += 1
                 labelled |= frame.label >= 0
+                anomalous += frame.label == 1
+                kinds |= {frame.kind} - {-1, 0}
                 if progress:
                     progress.advance(video.name)
             entries.append(
@@ -141,6 +143,8 @@ def generate(
                     "cycle_frames": video.cycle_frames,
                     "labels": video.num_labels,
                     "labelled": labelled,
+                    "anomalous": anomalous,  # frames
+                    "kinds": sorted(kinds),  # of these frames, indices into metadata's kinds
                 }
             )
 
@@ -218,8 +222,10 @@ class FrameBuilder(StreamingBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        request = self.request()  # before reading: files may still be arriving
         videos, metadata = self.read_videos(lambda: dl_manager.manual_dir)
         self.info.metadata.update(metadata)
+        self.info.metadata["request"] = request
         self.info.metadata["scene"] = self.builder_config.scene
         self.info.metadata["videos"] = {"train": [], "test": []}
         if self.progress:

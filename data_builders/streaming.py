@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -22,6 +22,14 @@ SHARD_BYTES = 512 << 20  # a shard is closed once it is this large; TFDS aims at
 
 class StreamingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of our builders; `_split_generators` gives ordered records, none of the splits empty."""
+
+    def request(self) -> dict[str, Any]:
+        """What a dataset of this name was or would be built from, as far as its name does not say.
+
+        Plain JSON values. Stored in the metadata, so that `ipad-jax prepare` never takes a dataset
+        for another one of the same name.
+        """
+        return {}
 
     def __init__(self, *, file_format: str | None = None, **options: Any):
         super().__init__(file_format=file_format or "array_record", **options)
@@ -49,7 +57,7 @@ def write_shards(
     """Writes serialized records in order into as many shards as they need.
 
     Returns: number of records of each shard; bytes of all records.
-    Raises: ValueError where there is no record; RuntimeError where the disk is full.
+    Raises: ValueError where there is no record; OSError where the disk is full.
     """
     lengths: list[int] = []
     paths = []
@@ -60,19 +68,23 @@ def write_shards(
             if writer is None:
                 # The final name holds the number of shards, unknown until the last one.
                 paths.append(template.data_dir / f"shard-{template.split}-{len(paths)}")
-                writer = ArrayRecordWriter(str(paths[-1]), "group_size:1")
+                with _saying_where(paths[-1]):
+                    writer = ArrayRecordWriter(str(paths[-1]), "group_size:1")
                 lengths.append(0)
-            writer.write(record)
+            with _saying_where(paths[-1]):
+                writer.write(record)
             lengths[-1] += 1
             num_bytes += len(record)
             shard_bytes += len(record)
             if shard_bytes >= SHARD_BYTES:
                 writer, closing = None, writer
-                closing.close()
+                with _saying_where(paths[-1]):
+                    closing.close()
                 shard_bytes = 0
         if writer is not None:
             writer, closing = None, writer
-            closing.close()
+            with _saying_where(paths[-1]):
+                closing.close()
     finally:
         if writer is not None:  # the error that brought us here is the one to show
             with contextlib.suppress(RuntimeError):
@@ -82,3 +94,12 @@ def write_shards(
     for index, path in enumerate(paths):
         path.rename(template.sharded_filepath(shard_index=index, num_shards=len(paths)))
     return lengths, num_bytes
+
+
+@contextlib.contextmanager
+def _saying_where(path: Any) -> Iterator[None]:
+    """ArrayRecord raises RuntimeError on a full disk; others' RuntimeErrors are none of that."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"could not write to {path}: {error}") from error

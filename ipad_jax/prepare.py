@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import io
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -28,8 +29,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ipad_jax.prepare_report import report
+
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
-BUILDERS = ("ipad", "mad", "video_folder", "factory")
+# Pixels a side: data.size of configs/<name>.py, so that the defaults of the two commands fit; mad:
+# half the archive's, as the published code.
+DEFAULT_SIZES = {"ipad": 256, "mad": 400, "video_folder": 128, "factory": 64}
+DEFAULT_QUALITY = 95  # JPEG
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -86,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--fps",
                 type=parse_rate,
-                help="rate of frame folders; video files are resampled to it",
+                help="rate of frame folders; video files are resampled TO it (they state their own)",
             )
             command.add_argument(
                 "--cycle",
@@ -104,11 +110,19 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--size",
             type=parse_size,
-            default="400" if name == "mad" else "256",
-            help="256 or WIDTHxHEIGHT; stored at this size (default: %(default)s)",
+            default=str(DEFAULT_SIZES[name]),
+            help="side of a square in pixels, or WIDTHxHEIGHT; frames are stored, and a model "
+            "trained, at this size (default: %(default)s)",
         )
-        command.add_argument("--quality", type=int, default=95, help="JPEG quality, 1..100")
+        command.add_argument(
+            "--quality", type=int, default=DEFAULT_QUALITY, help="JPEG quality, 1..100"
+        )
         command.add_argument("--data-dir", default=DEFAULT_DATA_DIR, metavar="DIR")
+        command.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="build again what is there; it stays until the new one is whole",
+        )
     return parser
 
 
@@ -208,10 +222,39 @@ def build(builder: Any, manual_dir: Path | None, console: Console) -> None:
                     manual_dir=None if manual_dir is None else str(manual_dir)
                 ),
             )
-    except RuntimeError as error:  # ArrayRecord's, on a full disk
-        raise OSError(f"could not write to {builder.data_dir}: {error}") from error
     finally:
         _remove_empty(Path(builder.data_dir))
+
+
+def rebuild(
+    builder_class: Any, config: Any, data_dir: str, manual_dir: Path | None, console: Console
+) -> None:
+    """Builds a dataset that is there once more, beside it, and puts it in its place when complete.
+
+    Raises: as `build`; the old dataset is then as it was.
+    """
+    place = builder_class(config=config, data_dir=data_dir).data_path
+    beside = place.parent / f"incomplete.{os.getpid()}"
+    new = builder_class(config=config, data_dir=beside)
+    try:
+        build(new, manual_dir, console)
+    except BaseException:
+        beside.rmtree(missing_ok=True)
+        raise
+    # Whatever stops us between the two, both are still on the disk.
+    place.rename(beside / "replaced")
+    new.data_path.rename(place)
+    beside.rmtree()
+
+
+def differences(builder: Any) -> str:
+    """In what the dataset that is there differs from what is asked for now; "" where in nothing."""
+    stored = builder.info.metadata.get("request", {})
+    return ", ".join(
+        f"{name}={stored.get(name)!r} (now {asked!r})"
+        for name, asked in builder.request().items()
+        if stored.get(name) != asked
+    )
 
 
 def _remove_empty(version_dir: Path) -> None:
@@ -250,27 +293,31 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def report(builder: Any, console: Console) -> None:
-    """Prints what a prepared dataset holds, and names what an evaluation has to know."""
-    metadata = builder.info.metadata
-    for split, info in builder.info.splits.items():
-        videos = metadata.get("videos", {}).get(split)
-        if videos is None:  # mad: images, not videos
-            console.print(f"  {split}: {info.num_examples} images")
-            continue
-        lengths = [video["length"] for video in videos]
-        line = f"  {split}: {len(videos)} videos, {sum(lengths)} frames"
-        unlabelled = [video["name"] for video in videos if not video["labelled"]]
-        console.print(line + (f", {len(unlabelled)} without labels" if unlabelled else ""))
-    if metadata.get("mislabelled"):
-        console.print(
-            "  label count disagrees with the frames in test "
-            f"{', '.join(metadata['mislabelled'])}: kept; surplus labels dropped, missing ones "
-            "unknown (-1); the strict protocol leaves these out"
-        )
-    if metadata.get("no_phase"):
-        names = ", ".join(metadata["no_phase"])
-        console.print(f"  far shorter than the median, so without phase: train {names}")
+def next_command(builder: Any, name: str, data_dir: str) -> str:
+    """The command that trains on a prepared dataset; "" where none does.
+
+    Args: builder name, and --data-dir as it was given.
+    """
+    config, metadata = builder.builder_config, builder.info.metadata
+    if name == "mad" or "train" not in builder.info.splits:
+        return ""
+    phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])
+    leaves: dict[str, Any] = {"scene": config.scene}
+    if variant := config.name.rpartition(f"_q{config.quality}")[2].lstrip("_"):
+        leaves["variant"] = variant
+    if config.width != DEFAULT_SIZES[name]:
+        leaves["size"] = config.width
+    if config.quality != DEFAULT_QUALITY:
+        leaves["quality"] = config.quality
+    if data_dir != DEFAULT_DATA_DIR:
+        leaves["data_dir"] = data_dir
+    words = ["ipad-jax", "train", "--config", name + ":cycle" * (name == "video_folder" and phase)]
+    words += [f"--config.data.{leaf}={value}" for leaf, value in leaves.items()]
+    command = shlex.join([*words, "--workdir", f"runs/{config.scene}"])
+    if config.width != config.height:
+        size = (config.height, config.width)
+        command += f"  # in a config of your own with data.size = {size}, height and width"
+    return command
 
 
 def main(argv: Sequence[str]) -> int:
@@ -295,32 +342,59 @@ def main(argv: Sequence[str]) -> int:
         )
         errors.print(message, markup=False, soft_wrap=True)
         return 1
+    status = 0
+    try:
+        for config in configs:
+            status |= not prepare_one(builder_class, config, args, console, errors)
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing half-built was kept")
+        return 130
+    return status
+
+
+def prepare_one(
+    builder_class: Any, config: Any, args: argparse.Namespace, console: Console, errors: Console
+) -> bool:
+    """Builds one dataset, or says that it is there; whether what was asked for is now there."""
+
+    def complain(text: str) -> None:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    manual_dir = getattr(args, "manual_dir", None)
     data_dir = os.path.expanduser(args.data_dir)
-    failed = 0
-    for config in configs:
-        builder = builder_class(config=config, data_dir=data_dir)
-        if builder.data_path.exists():
-            console.print(f"already prepared: {builder.data_dir} (remove it to build it again)")
-            report(builder, console)
-            continue
-        for leftover in builder.data_path.parent.glob("incomplete.*"):
-            message = (
-                f"{leftover} was left by a run that was killed, or is being written; remove it"
+    builder = builder_class(config=config, data_dir=data_dir)
+    there = builder.data_path.exists()
+    if there and not args.overwrite:
+        if changed := differences(builder):
+            complain(
+                f"{builder.data_dir} was prepared with {changed}. Use --overwrite to build it "
+                "again, or another --name."
             )
-            errors.print(message + " if nothing runs", markup=False, soft_wrap=True)
+            return False
+    else:
+        for leftover in builder.data_path.parent.glob("incomplete.*"):
+            complain(
+                f"{leftover} was left by a run that was killed, or is being written; remove it "
+                "if nothing runs"
+            )
         try:
-            build(builder, manual_dir, console)
-        except KeyboardInterrupt:
-            errors.print(f"interrupted; nothing of {config.name} was kept")
-            return 130
+            if there:
+                rebuild(builder_class, config, data_dir, manual_dir, console)
+                builder = builder_class(config=config, data_dir=data_dir)
+            else:
+                build(builder, manual_dir, console)
         except (ValueError, OSError) as error:
-            errors.print(f"{args.builder}/{config.name} was not built.")
-            errors.print(str(error), markup=False, soft_wrap=True)
-            failed += 1
-            continue
-        console.print(f"prepared {builder.data_dir}", soft_wrap=True)
-        report(builder, console)
-    return 1 if failed else 0
+            complain(f"{args.builder}/{config.name} was not built.\n{error}")
+            return False
+    if there and not args.overwrite:
+        line = f"already prepared: {builder.data_dir} (--overwrite builds it again)"
+    else:
+        line = f"prepared {builder.data_dir}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    report(builder, console)
+    if command := next_command(builder, args.builder, args.data_dir):
+        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+    return True
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ LEVELS = {
     "detector": 4,
     "detect_record": 4,
     "detect": 5,
+    "prepare_report": 4,
     "prepare": 4,
     "validate": 4,
     "compile": 4,

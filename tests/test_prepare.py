@@ -8,11 +8,23 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from footage import metadata, read_split, write_frames, write_labels, write_scene, write_video
+from footage import (
+    metadata,
+    picture,
+    read_split,
+    write_frames,
+    write_labels,
+    write_scene,
+    write_video,
+)
 
+from data_builders import video_files
 from ipad_jax import prepare
+from ipad_jax.config import load_config
+from ipad_jax.input.source import dataset_dir
 
 
 @pytest.fixture
@@ -74,7 +86,7 @@ def test_video_folder_of_frames(tmp_path, run):
     write_scene(tmp_path / "source", labels=(None, None))
     status, text = run(FOOTAGE + " --fps 10")
     assert status == 0
-    assert "2 without labels" in text
+    assert "without labels 2 videos" in text
     assert metadata(tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0")["kinds"]
 
 
@@ -86,6 +98,94 @@ def test_video_folder_of_files(tmp_path, run):
     folder = tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0"
     phases = [float(r["phase"]) for r in read_split(folder, "train")]
     np.testing.assert_allclose(phases, [0, 0.2, 0.4, 0.6, 0.8] * 2, atol=1e-6)
+
+
+def test_defaults_fit_the_configs():
+    for name in ("ipad", "video_folder", "factory"):
+        assert prepare.DEFAULT_SIZES[name] == load_config(name, {}).data.size
+
+
+def test_the_next_command_is_said_and_reads_what_was_prepared(tmp_path, run):
+    write_video(tmp_path / "source" / "train" / "a.avi", 6)
+    _, text = run(FOOTAGE.replace("32x24", "32") + " --cycle 0.2 --quality 90")
+    line = next(line for line in text.splitlines() if line.startswith("next: "))
+    words = line.split()[1:]
+    assert words[:4] == ["ipad-jax", "train", "--config", "video_folder:cycle"]
+    leaves = dict(word.removeprefix("--config.").split("=") for word in words[4:-2])
+    typed = {name: int(text) if text.isdigit() else text for name, text in leaves.items()}
+    data = load_config(words[3], typed).data
+    folder = dataset_dir(data.data_dir, data.builder, data.scene, data.size, data.quality)
+    assert folder.exists()
+
+
+def test_test_videos_are_counted_by_what_their_labels_say(tmp_path, run):
+    test = tmp_path / "source" / "test"
+    for name in ("normal/a", "normal/b", "jam/a", "jam/b", "off/c", "d"):
+        write_video(test / f"{name}.avi", 5)
+    np.save(test / "off" / "c.npy", [0, 0, 0, 1, 1])
+    _, text = run(FOOTAGE)
+    line = next(line for line in text.splitlines() if "test: " in line)
+    assert line.startswith("  test: 6 videos, 30 frames: ")
+    assert set(line.split(": ")[2].split("; ")) == {
+        "normal 2 videos",
+        '"jam" 2 videos (10 frames, all anomalous)',
+        '"off" 1 video (5 frames, 2 anomalous)',
+        "without labels 1 video",
+    }
+    assert "next:" not in text  # nothing to train on
+
+
+def test_faults_of_no_known_kind(tmp_path, run):
+    write_scene(tmp_path / "manual" / "S01")
+    assert "frames: with faults 2 videos (9 frames, 4 anomalous)" in run(IPAD)[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--fps 10 --cycle 0.3", "cycle=None (now 0.3)"),
+        ("--fps 12", "fps=10.0 (now 12.0)"),
+        ("--fps 10", "files=10 (now 11), bytes="),
+    ],
+)
+def test_another_request_is_not_taken_for_the_old_one(tmp_path, run, option, said):
+    scene = write_scene(tmp_path / "source", train=(6,), test=(3,))
+    assert run(FOOTAGE + " --fps 10")[0] == 0
+    assert run(FOOTAGE + " --fps 10")[0] == 0
+    if said.startswith("files"):
+        cv2.imwrite(str(scene / "training" / "frames" / "01" / "006.jpg"), picture(6))
+    status, text = run(f"{FOOTAGE} {option}")
+    assert status == 1
+    assert f"was prepared with {said}" in text
+    assert "--overwrite" in text
+
+
+def test_overwrite_replaces_what_was_there_only_by_a_whole_dataset(tmp_path, run):
+    scene = write_scene(tmp_path / "source", train=(6,), test=(3,))
+    folder = tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0"
+    assert run(FOOTAGE + " --fps 10")[0] == 0
+    old = {path.name: path.read_bytes() for path in folder.iterdir()}
+    image = scene / "training" / "frames" / "01" / "006.jpg"
+    image.write_text("no picture")
+    assert run(FOOTAGE + " --fps 10 --overwrite")[0] == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == old
+    cv2.imwrite(str(image), picture(6))
+    status, text = run(FOOTAGE + " --fps 10 --overwrite")
+    assert status == 0
+    assert "train: 1 video, 7 frames" in text
+    assert len(read_split(folder, "train")) == 7
+    assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
+    assert run(FOOTAGE + " --fps 10")[0] == 0
+
+
+def test_only_the_disks_errors_are_said_to_be_the_disks(tmp_path, run, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(video_files, "read_folder", fail)
+    write_video(tmp_path / "source" / "train" / "a.avi", 6)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run(FOOTAGE)
 
 
 def truncate(path: Path, share: float = 0.5) -> None:

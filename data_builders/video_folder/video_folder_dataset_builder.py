@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_builders import frame_folder, video_files
 from data_builders.frames import FrameBuilder, FrameConfig
+from data_builders.video_files import VIDEO_SUFFIXES
 
 TREE = """
     DIR/training/frames/<NN>/<frame>.jpg     folders of numbered frames, normal only (needs --fps)
@@ -18,6 +19,10 @@ or
     DIR/test/normal/<name>.mp4
     DIR/test/<kind>/<name>.mp4               every frame is anomalous, unless <name>.npy beside it
                                              holds one 0/1 a frame"""
+
+
+# What a dataset is made of, in either layout; other files may come and go.
+PARTS = ("train", "test", "training", "testing", "test_label")
 
 
 @dataclasses.dataclass(eq=False)
@@ -46,6 +51,36 @@ class Builder(FrameBuilder):
         train, test, metadata = read_source(source, config.fps or None, config.cycle)
         return {"train": train, "test": test}, {**metadata, "source": source.name}
 
+    def request(self) -> dict[str, Any]:
+        config = self.builder_config
+        if not config.source:  # TFDS's manual_dir, which no one says here
+            return {}
+        paths = [p for part in PARTS for p in (Path(config.source) / part).rglob("[!.]*")]
+        sizes = [path.stat().st_size for path in paths if path.is_file()]
+        return {
+            "source": config.source,
+            "fps": config.fps or None,
+            "cycle": config.cycle,
+            "files": len(sizes),
+            "bytes": sum(sizes),
+        }
+
+
+def layout(source: Path) -> Literal["files", "frames"]:
+    """Which of the two layouts a folder of footage has.
+
+    Raises: FileNotFoundError showing both where it has neither.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such folder. Expected:{TREE}")
+    if video_files.is_layout(source):
+        return "files"
+    if any((source / folder).is_dir() for folder in ("training", "testing")):
+        return "frames"
+    loose = [path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
+    found = f", and {len(loose)} video files outside train/ and test/" if loose else ""
+    raise FileNotFoundError(f"{source}: holds neither layout of footage{found}. Expected:{TREE}")
+
 
 def read_source(
     source: Path, fps: float | None, cycle: frame_folder.Cycle
@@ -55,13 +90,7 @@ def read_source(
     Returns: training videos, test videos, metadata (kinds, mislabelled).
     Raises: FileNotFoundError or files.DataError saying what was expected.
     """
-    if not source.is_dir():
-        raise FileNotFoundError(f"{source}: no such folder. Expected:{TREE}")
-    if video_files.is_layout(source):
-        scene = video_files.read_folder(source, fps=fps, cycle=cycle)
-    elif (source / "training").is_dir() or (source / "testing").is_dir():
-        scene = frame_folder.read_scene(source, fps=fps, cycle=cycle)
-    else:
-        raise FileNotFoundError(f"{source}: holds neither layout of footage. Expected:{TREE}")
+    read = video_files.read_folder if layout(source) == "files" else frame_folder.read_scene
+    scene = read(source, fps=fps, cycle=cycle)
     metadata = {"kinds": list(scene.kinds), "mislabelled": list(scene.mislabelled)}
     return list(scene.train), list(scene.test), metadata

@@ -68,6 +68,22 @@ def test_a_split_without_records_is_refused(tmp_path):
         write(tmp_path, iter(()))
 
 
+def test_a_writer_that_fails_says_where(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *_):
+            pass
+
+        def write(self, record):
+            raise RuntimeError("no space left")
+
+        def close(self):
+            raise RuntimeError("no space left")
+
+    monkeypatch.setattr(streaming, "ArrayRecordWriter", Full)
+    with pytest.raises(OSError, match=r"could not write to .*shard-train-0: no space left"):
+        write(tmp_path, iter([b"a"]))
+
+
 def test_tfds_reads_several_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "SHARD_BYTES", 5000)
     write_scene(tmp_path / "source", train=(30, 40), test=(9,))

@@ -1,0 +1,61 @@
+"""What `ipad-jax prepare` says of a dataset that it built or found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+
+def report(builder: Any, console: Console) -> None:
+    """Prints what a prepared dataset holds, and names what an evaluation has to know."""
+    metadata = builder.info.metadata
+
+    def say(line: str) -> None:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    for split, info in builder.info.splits.items():
+        videos = metadata.get("videos", {}).get(split)
+        if videos is None:  # mad: images, not videos
+            say(f"{split}: {info.num_examples:,} images")
+            continue
+        line = f"{split}: {_count(videos, 'videos')}, {info.num_examples:,} frames"
+        say(line + (f": {by_label(videos, metadata['kinds'])}" if split == "test" else ""))
+    if metadata.get("mislabelled"):
+        say(
+            "label count disagrees with the frames in test "
+            f"{', '.join(metadata['mislabelled'])}: kept; surplus labels dropped, missing ones "
+            "unknown (-1); the strict protocol leaves these out"
+        )
+    if metadata.get("no_phase"):
+        names = ", ".join(metadata["no_phase"])
+        say(f"far shorter than the median, so without phase: train {names}")
+
+
+def by_label(videos: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:
+    """Test videos by what their labels say, such as 'normal 3 videos; "jam" 4 videos (...)'.
+
+    Args: a split's videos and the names of the kinds, from the metadata.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for video in videos:
+        name = ", ".join(f'"{kinds[kind]}"' for kind in video.get("kinds", ()))
+        if not video["labelled"]:
+            name = "without labels"
+        elif not name:  # IPAD says that there is a fault, not which
+            name = "with faults" if video.get("anomalous") else "normal"
+        groups.setdefault(name, []).append(video)
+    parts = []
+    for name, group in groups.items():
+        frames = sum(video["length"] for video in group)
+        anomalous = sum(video.get("anomalous", 0) for video in group)
+        share = "all" if anomalous == frames else f"{anomalous:,}"
+        note = f" ({frames:,} frames, {share} anomalous)" if anomalous else ""
+        parts.append(f"{name} {_count(group, 'videos')}{note}")
+    return "; ".join(parts)
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    """'1 video', '2 videos'."""
+    return f"{len(items)} {noun[:-1] if len(items) == 1 else noun}"
