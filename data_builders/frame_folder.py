@@ -17,7 +17,7 @@ Layout of IPAD: paper section 3; file names from several published loaders.
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,11 +27,11 @@ from typing import Any, Literal
 import numpy as np
 
 from data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
+from data_builders.sidecars import read_annotations, read_description
 
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # and every hidden file
-FAR_SHORTER = (
-    0.5  # of the scene's median: such a folder cannot hold a whole cycle (S05/training/19)
-)
+# Share of the scene's median below which a folder cannot hold a whole cycle (S05/training/19).
+FAR_SHORTER = 0.5
 SPLIT_FOLDERS = {"train": "training", "test": "testing"}
 
 Cycle = float | Literal["folder"] | None
@@ -156,7 +156,11 @@ def scan_scene(
     if not path.is_dir():
         scene = Scene(path, ("normal",), (), ())
         return scene, [Problem(path, "no such folder; expected training/ and testing/ in it")]
-    description = _read_description(path, problems)
+    description: dict[str, Any] = {}
+    try:
+        description = read_description(path / "scene.json")
+    except ValueError as error:
+        problems.append(Problem(path / "scene.json", str(error)))
     kinds = tuple(description.get("kinds", ("normal",)))
     fps = fps or description.get("fps")
     if fps is None or not np.isfinite(fps) or fps <= 0:
@@ -236,15 +240,16 @@ def _read_folder(
     n = len(files)
     if not files:
         problems.append(Problem(folder, "holds no frames; expected 0.jpg, 1.jpg, ..."))
-    elif numbers[-1] - numbers[0] + 1 != n:
-        missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
-        problems.append(
-            Problem(
-                folder,
-                f"gap in frame numbers: {numbers[0]}..{numbers[-1]} but {n} files, missing "
-                f"{as_ranges(missing)}; restore them or split the folder in two",
+    elif missing := gaps(numbers):
+        message = f"gap in frame numbers: {numbers[0]}..{numbers[-1]} but {n} files, "
+        if 2 * len(missing) < n:
+            message += f"missing {as_ranges(missing)}; restore them or split the folder in two"
+        else:
+            message += (
+                f"{len(missing)} gaps: the names look like times, not frame numbers; "
+                "rename the files 0, 1, 2, ... in order"
             )
-        )
+        problems.append(Problem(folder, message))
     known = 0 if split == "train" else -1
     label = np.full(n, known, np.int8)
     kind = np.full(n, known, np.int8)
@@ -263,7 +268,7 @@ def _read_folder(
     sidecar = scene / SPLIT_FOLDERS[split] / "annotations" / f"{folder.name}.npz"
     if sidecar.is_file():
         try:
-            phase, cycle, kind = _read_annotations(sidecar, n, num_kinds)
+            phase, cycle, kind = read_annotations(sidecar, n, num_kinds)
         except ValueError as error:
             problems.append(Problem(sidecar, str(error)))
     masks = {}
@@ -332,43 +337,6 @@ def _check_labels(
         )
 
 
-def _read_description(scene: Path, problems: list[Problem]) -> dict[str, Any]:
-    """scene.json, {} where there is none."""
-    path = scene / "scene.json"
-    if not path.is_file():
-        return {}
-    try:
-        description = json.loads(path.read_text())
-    except ValueError as error:
-        problems.append(Problem(path, f"is no JSON ({error}); repair or remove it"))
-        return {}
-    if not isinstance(description, dict) or description.get("kinds", ["normal"])[:1] != ["normal"]:
-        problems.append(Problem(path, 'expected an object whose "kinds" begin with "normal"'))
-        return {}
-    return description
-
-
-def _read_annotations(
-    path: Path, n: int, num_kinds: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """phase, cycle, kind of one folder."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            phase = np.asarray(arrays["phase"], np.float32)
-            cycle = np.asarray(arrays["cycle"], np.int32)
-            kind = np.asarray(arrays["kind"], np.int8)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"cannot be read ({error}); expected phase, cycle, kind") from error
-    for name, array in (("phase", phase), ("cycle", cycle), ("kind", kind)):
-        if array.shape != (n,):
-            raise ValueError(f"{name} has shape {array.shape}; expected ({n},), one a frame")
-    if not (np.isnan(phase) | ((phase >= 0) & (phase < 1))).all():
-        raise ValueError("phase leaves [0, 1)")
-    if n and (kind.min() < -1 or kind.max() >= num_kinds):
-        raise ValueError(f"kind {kind.min()}..{kind.max()}; scene.json names {num_kinds} kinds")
-    return phase, cycle, kind
-
-
 def _with_cycles(
     train: list[FolderVideo],
     test: list[FolderVideo],
@@ -424,13 +392,14 @@ def phase_of(
     return phase, cycle.astype(np.int32)
 
 
-def as_ranges(numbers: Sequence[int]) -> str:
-    """[3, 4, 5, 9] -> '3-5, 9', at most five parts."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in parts[:5]]
-    return ", ".join(shown) + (", ..." if len(parts) > 5 else "")
+def gaps(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last number of each gap in rising numbers: [3, 4, 8, 10] -> [(5, 7), (9, 9)].
+
+    Takes no memory for what is missing: a name may be a time in nanoseconds.
+    """
+    return [(a + 1, b - 1) for a, b in itertools.pairwise(numbers) if b > a + 1]
+
+
+def as_ranges(ranges: Sequence[tuple[int, int]]) -> str:
+    """[(5, 7), (9, 9)] -> '5-7, 9'."""
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)

@@ -7,7 +7,9 @@ where known exactly, and the paper's totals. Every image is opened unless `--qui
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import datetime
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -26,6 +29,7 @@ from data_builders.files import DataError, Problem, read_image
 from data_builders.frame_folder import FolderVideo, Scene
 from data_builders.ipad import scenes as ipad
 from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
+from data_builders.video_folder.video_folder_dataset_builder import layout
 from ipad_jax.prepare import parse_rate
 
 
@@ -39,6 +43,8 @@ class Findings:
     test_videos: int = 0
     test_frames: int = 0
     anomalous: float = float("nan")  # share of the labelled test frames
+    fps: tuple[float, ...] = ()  # rates that occur; none where none is known
+    seconds: float = float("nan")  # of all videos
     problems: list[Problem] = dataclasses.field(default_factory=list)
     notes: list[Problem] = dataclasses.field(default_factory=list)
 
@@ -68,32 +74,25 @@ def check_ipad_scene(manual_dir: Path, name: str, quick: bool, bar: Progress) ->
 
 
 def check_footage(source: Path, fps: float | None, quick: bool, bar: Progress) -> Findings:
-    """Checks a person's own footage, in either layout of `prepare video_folder`."""
+    """Checks a person's own footage as `prepare video_folder` reads it.
+
+    Raises: FileNotFoundError showing both layouts where the folder has neither.
+    """
     name = source.name
-    if video_files.is_layout(source):
-        try:
-            files = video_files.read_folder(source, fps=fps)
-        except DataError as error:
-            return Findings(name, problems=list(error.problems))
-        findings = _count(name, files.train, files.test)
+    if layout(source) == "files":
+        findings, files = _read_files(source, fps)
         if not quick:
-            findings.problems += _undecodable((*files.train, *files.test), bar)
-        labelled = [video for video in files.test if video.mislabelled]
-        findings.notes += [
-            Problem(video.path, f"{video.counted} frames, {video.num_labels} labels; kept")
-            for video in labelled
-        ]
+            findings.problems += _undecodable(files, bar)
         return findings
-    # Timing is no matter of validity here, so a missing rate is no problem.
-    scene, problems = frame_folder.scan_scene(source, fps=fps or 1.0)
+    scene, problems = frame_folder.scan_scene(source, fps=fps)
     findings = _count(name, scene.train, scene.test)
+    if not (fps or scene.description.get("fps")):  # named among the problems
+        findings.fps, findings.seconds = (), float("nan")
     findings.problems += problems
     findings.notes += [
-        Problem(
-            video.paths[0].parent, f"{len(video)} frames, {video.num_labels} labels; kept, see docs"
-        )
+        Problem(video.paths[0].parent, _off_count(len(video), video.num_labels))
         for video in scene.test
-        if video.mislabelled
+        if video.mislabelled and video.paths
     ]
     unlabelled = [video.name for video in scene.test if video.num_labels is None]
     if unlabelled:
@@ -104,13 +103,49 @@ def check_footage(source: Path, fps: float | None, quick: bool, bar: Progress) -
     return findings
 
 
+def _read_files(source: Path, fps: float | None) -> tuple[Findings, dict[Path, int]]:
+    """What video files there are; and the frame count that each readable one states."""
+    try:
+        scene = video_files.read_folder(source, fps=fps)
+    except DataError as error:
+        # The others are counted and opened all the same: one bad file must not hide a second.
+        findings, files = Findings(source.name, problems=list(error.problems)), {}
+        for split in ("train", "test"):
+            for path in sorted((source / split).rglob("[!.]*")):
+                if path.suffix.lower() not in video_files.VIDEO_SUFFIXES or not path.is_file():
+                    continue
+                with contextlib.suppress(ValueError):  # already among the problems
+                    rate, count = video_files.probe(path)
+                    files[path] = count
+                    frames = round(count * (fps or rate) / rate)
+                    videos, total = f"{split}_videos", f"{split}_frames"
+                    setattr(findings, videos, getattr(findings, videos) + 1)
+                    setattr(findings, total, getattr(findings, total) + frames)
+        return findings, files
+    findings = _count(source.name, scene.train, scene.test)
+    findings.notes += [
+        Problem(video.path, _off_count(video.counted, video.num_labels))
+        for video in scene.test
+        if video.mislabelled
+    ]
+    return findings, {video.path: video.source_frames for video in (*scene.train, *scene.test)}
+
+
+def _off_count(frames: int, labels: int | None) -> str:
+    """What becomes of a video whose labels are not as many as its frames."""
+    return f"{frames} frames, {labels} labels; kept, surplus labels dropped, missing ones unknown"
+
+
 def _count(name: str, train: Sequence[Any], test: Sequence[Any]) -> Findings:
-    """Videos, frames and the anomalous share."""
+    """Videos, frames, the anomalous share and the time they take."""
     findings = Findings(name, len(train), sum(map(len, train)), len(test), sum(map(len, test)))
     labels = [_labels(video) for video in test]
     known = np.concatenate([label[label >= 0] for label in labels]) if labels else np.zeros(0)
     if len(known):
         findings.anomalous = float(known.mean())
+    videos = [video for video in (*train, *test) if len(video)]
+    findings.fps = tuple(sorted({video.fps for video in videos}))
+    findings.seconds = sum(len(video) / video.fps for video in videos)
     return findings
 
 
@@ -132,7 +167,7 @@ def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> 
         root = scene.path / split / "frames"
         if len(videos) != folders:
             numbers = {int(video.name) for video in videos if video.name.isdigit()}
-            missing = [n for n in range(1, folders + 1) if n not in numbers]
+            missing = frame_folder.gaps(sorted({0, folders + 1} | numbers))
             message = f"{len(videos)} folders; the archive has {folders}"
             message += f", missing {frame_folder.as_ranges(missing)}" if missing else ""
             findings.problems.append(Problem(root, message))
@@ -169,15 +204,15 @@ def _open(path: Path) -> str | None:
     return None
 
 
-def _undecodable(videos: Iterable[Any], bar: Progress) -> Iterator[Problem]:
-    """Decodes every video file to its end."""
-    for video in videos:
-        task = bar.add_task(video.name, total=video.source_frames or None)
+def _undecodable(files: dict[Path, int], bar: Progress) -> Iterator[Problem]:
+    """Decodes every video file to its end; the numbers are the frame counts they state."""
+    for path, count in files.items():
+        task = bar.add_task(path.name, total=count or None)
         try:
-            for _ in video_files.decode(video.path, video.source_frames):
+            for _ in video_files.decode(path, count):
                 bar.advance(task)
         except ValueError as error:
-            yield Problem(video.path, str(error).removeprefix(f"{video.path}: "))
+            yield Problem(path, str(error).removeprefix(f"{path}: "))
 
 
 def totals_problem(findings: Sequence[Findings], root: Path) -> list[Problem]:
@@ -201,9 +236,9 @@ TOTALS = {
 
 def print_findings(findings: Sequence[Findings], console: Console) -> None:
     """A table of scenes, then every problem and note by file."""
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))  # 80 columns are enough
     table.add_column("scene")
-    for title in ("train", "frames", "test", "frames", "anomalous", "state"):
+    for title in ("train", "frames", "test", "frames", "fps", "time", "anomalous", "state"):
         table.add_column(title, justify="right")
     for f in findings:
         share = "-" if np.isnan(f.anomalous) else f"{f.anomalous:.1%}"
@@ -215,6 +250,8 @@ def print_findings(findings: Sequence[Findings], console: Console) -> None:
             f"{f.train_frames:,}",
             f"{f.test_videos}",
             f"{f.test_frames:,}",
+            ", ".join(f"{fps:.4g}" for fps in f.fps) or "-",
+            _clock(f.seconds),
             share,
             state,
         )
@@ -224,12 +261,17 @@ def print_findings(findings: Sequence[Findings], console: Console) -> None:
             for name in ("train_videos", "train_frames", "test_videos", "test_frames")
         ]
         table.add_section()
-        table.add_row("all", *(f"{n:,}" for n in sums), "", "")
+        table.add_row("all", *(f"{n:,}" for n in sums), *[""] * 4)
     console.print(table)
     for title, attribute in (("problem", "problems"), ("note", "notes")):
         for f in findings:
             for problem in getattr(f, attribute):
                 console.print(f"{title}: {problem}", markup=False, soft_wrap=True, highlight=False)
+
+
+def _clock(seconds: float) -> str:
+    """3725 -> '1:02:05'."""
+    return "-" if np.isnan(seconds) else str(datetime.timedelta(seconds=round(seconds)))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -242,7 +284,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help="open no image")
     command = commands.add_parser("video_folder", help="your own footage")
     command.add_argument("--source", type=Path, required=True, metavar="DIR")
-    command.add_argument("--fps", type=parse_rate, help="as for prepare")
+    command.add_argument(
+        "--fps",
+        type=parse_rate,
+        help="as for prepare: rate of frame folders; video files are resampled TO it",
+    )
     command.add_argument("--quick", action="store_true", help="open no image, decode no video")
     return parser
 
@@ -255,7 +301,7 @@ def main(argv: Sequence[str]) -> int:
         return int(exit_.code or 0)
     console = Console(file=sys.stdout)
     root = args.manual_dir if args.builder == "ipad" else args.source
-    if not root.is_dir() or not any(root.iterdir()):
+    if args.builder == "ipad" and not (root.is_dir() and any(root.iterdir())):
         state = "is empty" if root.is_dir() else "no such folder"
         print(f"{root}: {state}.", file=sys.stderr)
         return 1
@@ -273,7 +319,11 @@ def main(argv: Sequence[str]) -> int:
                 return 2
             findings = [check_ipad_scene(root, name, args.quick, bar) for name in names]
         else:
-            findings = [check_footage(root, args.fps, args.quick, bar)]
+            try:
+                findings = [check_footage(root.absolute(), args.fps, args.quick, bar)]
+            except FileNotFoundError as error:
+                print(error, file=sys.stderr)
+                return 1
     print_findings(findings, console)
     extra = totals_problem(findings, root) if args.builder == "ipad" else []
     for problem in extra:

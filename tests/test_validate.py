@@ -38,12 +38,14 @@ def test_a_whole_scene_is_usable(tmp_path, run, small):
     status, text = run(LINE)
     assert status == 0
     row = next(line for line in text.splitlines() if "S01" in line)
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+    assert row.split() == [
         "S01",
         "3",
         "17",
         "2",
         "9",
+        "25",
+        "0:00:01",
         "44.4%",
         "usable",
     ]
@@ -117,12 +119,19 @@ def test_unknown_scene_and_missing_folder(tmp_path, run):
 
 
 def test_footage_of_frames(tmp_path, run):
-    write_scene(tmp_path / "mine", labels=(5, None))
-    status, text = run("video_folder --source {}/mine")
+    write_scene(tmp_path / "mine", train=(60, 64), test=(5, 4), labels=(7, None))
+    status, text = run("video_folder --source {}/mine --fps 2")
     assert status == 0
+    row = next(line for line in text.splitlines() if "usable" in line).split()
+    assert row[5:7] == ["2", "0:01:06"]  # 133 frames
     assert "no labels for test folder 02" in text
+    assert "01: 5 frames, 7 labels; kept, surplus labels dropped" in text
+    status, text = run("video_folder --source {}/mine")  # as prepare
+    assert status == 1
+    assert "give one (--fps)" in text
+    assert "0:0" not in text
     (tmp_path / "mine" / "training" / "frames" / "02" / "3.jpg").write_bytes(b"")
-    status, text = run("video_folder --source {}/mine")
+    status, text = run("video_folder --source {}/mine --fps 2")
     assert status == 1
     assert "3.jpg: is empty" in text
 
@@ -147,9 +156,27 @@ def test_footage_of_files(tmp_path, run):
     assert "c.mp4: cannot be decoded" in text
 
 
+def test_one_bad_file_hides_neither_the_others_nor_what_is_wrong_with_them(tmp_path, run):
+    source = tmp_path / "mine"
+    write_video(source / "test" / "good.avi", 20)
+    cut = write_video(source / "train" / "cut.avi", 40)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (source / "train" / "text.mp4").write_text("no video")
+    status, text = run("video_folder --source {}/mine")
+    assert status == 1
+    assert "text.mp4: cannot be decoded" in text
+    assert "cut.avi: stops early" in text
+    row = next(line for line in text.splitlines() if "problems" in line)
+    assert row.split()[:1] == ["mine"]
+    assert row.split()[1] == "1"  # training file that states a length
+    assert row.split()[3:5] == ["1", "20"]
+
+
 def test_footage_in_neither_layout(tmp_path, run):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.mp4").write_bytes(b"")
     status, text = run("video_folder --source {}/mine")
     assert status == 1
-    assert "holds no frames" in text
+    assert "neither layout of footage, and 1 video files outside train/ and test/" in text
+    assert "train/normal/<name>.mp4" in text
+    assert run("video_folder --source {}/absent")[0] == 1

@@ -116,6 +116,41 @@ def test_gap_in_frame_numbers_names_what_is_missing(tmp_path):
     assert "gap in frame numbers: 0..11 but 9 files, missing 3-4, 9" in problems(tmp_path)
 
 
+def test_every_gap_is_named(tmp_path):
+    write_frames(tmp_path / "training" / "frames" / "01", 60)
+    for number in range(1, 56, 5):
+        (tmp_path / "training" / "frames" / "01" / f"{number:03d}.jpg").unlink()
+    assert "missing 1, 6, 11, 16, 21, 26, 31, 36, 41, 46, 51; restore" in problems(tmp_path)
+
+
+def test_names_that_are_times_are_said_to_be(tmp_path):
+    # 2**50 numbers lie between: a list of the missing ones would not fit into memory.
+    folder = tmp_path / "training" / "frames" / "01"
+    write_frames(folder, 4)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"{1_700_000_000_000_000_000 + i * 2**48}.jpg")
+    assert "3 gaps: the names look like times, not frame numbers" in problems(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"fps": "25"}', "\"fps\" is '25'; expected a number above 0, without quotes"),
+        ('{"fps": 25, "cycle_frames": true}', '"cycle_frames" is True'),
+        ('{"fps": 25, "kinds": 3}', '"kinds" is 3; expected a list'),
+        ('{"fps": 25, "kinds": ["jam"]}', 'begins with "normal"'),
+        ("[25]", "holds a list; expected an object"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_a_description_that_is_wrong(tmp_path, text, message):
+    write_scene(tmp_path)
+    (tmp_path / "scene.json").write_text(text)
+    found = problems(tmp_path)
+    assert "scene.json: " in found
+    assert message in found
+
+
 def test_first_frame_missing(tmp_path):
     write_frames(tmp_path / "training" / "frames" / "01", 4, first=7)
     assert problems(tmp_path) == ""
