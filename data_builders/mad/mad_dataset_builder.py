@@ -52,7 +52,8 @@ SIM_CLASSES = (
     "19Bear",
     "20Puppy",
 )
-# Nobody here has seen MAD-Real: its ten class folders are taken by their order, not by name.
+# Nobody here has seen MAD-Real: its ten class folders are taken by their order, not by name, so all
+# ten must be there for a number to mean the same class everywhere.
 REAL_CLASSES = tuple(f"real{number:02d}" for number in range(1, 11))
 SIZE = 400  # pixels; the archive's 800x800 is used at half size by the published code
 GOOD = "good"
@@ -63,8 +64,8 @@ TREE = """
     DIR/MAD-Sim/<class>/test/{Burrs,Missing,Stains,good}/<N>.png
     DIR/MAD-Sim/<class>/ground_truth/<defect>/<N>_mask.png
     DIR/MAD-Sim/<class>/transforms.json
-with <class> one of 01Gorilla..20Puppy; for real01..real10 the ten folders of DIR/MAD-Real, by name,
-with the same train/ and test/ (masks and transforms.json may be absent)."""
+with <class> one of 01Gorilla..20Puppy; for real01..real10 all ten folders of DIR/MAD-Real, by
+name, with the same train/ and test/ (masks and transforms.json may be absent)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +177,13 @@ def find_class(manual_dir: Path, name: str) -> Path:
         looked = [manual_dir / "MAD-Real", manual_dir / "MAD-Real" / "MAD-Real", manual_dir]
         root = next((p for p in looked if p.is_dir() and p.name.startswith("MAD-Real")), None)
         folders = sorted(p for p in root.iterdir() if (p / "test").is_dir()) if root else []
-        index = REAL_CLASSES.index(name)
-        if index < len(folders):
-            return folders[index]
+        if len(folders) == len(REAL_CLASSES):
+            return folders[REAL_CLASSES.index(name)]
+        found = f" ({', '.join(p.name for p in folders)})" if folders else ""
         raise FileNotFoundError(
-            f"MAD class {name} is folder {index + 1} of MAD-Real, but {len(folders)} class folders "
-            f"were found below {manual_dir}. Expected:" + TREE.replace("DIR", str(manual_dir))
+            f"MAD class {name} is counted among the {len(REAL_CLASSES)} class folders of MAD-Real, "
+            f"but {len(folders)} were found below {manual_dir}{found}; unpack the whole archive "
+            "and nothing else there. Expected:" + TREE.replace("DIR", str(manual_dir))
         )
     if name not in SIM_CLASSES:
         raise ValueError(

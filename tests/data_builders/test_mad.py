@@ -101,16 +101,24 @@ def test_every_field_reads_back(tmp_path):
 
 
 def test_real_class_has_neither_masks_nor_poses(tmp_path):
-    for name in ("Bear", "Ant", "Cat"):
+    for name in "BDACEGFHIJ":
         write_class(tmp_path / "manual" / "MAD-Real" / name, train=2, real=True)
     folder = build(tmp_path, "real02")
-    assert metadata(folder)["source"] == "MAD-Real/Bear"
+    assert metadata(folder)["source"] == "MAD-Real/B"
     assert len(metadata(folder)["without_mask"]) == 6
     train, test = read_split(folder, "train"), read_split(folder, "test")
     assert all(np.isnan(r["world_from_camera"]).all() for r in train)
     assert [r["mask"] == b"" for r in test] == [r["label"] == 1 for r in test]
-    with pytest.raises(FileNotFoundError, match="real04 is folder 4 of MAD-Real, but 3"):
-        find_class(tmp_path / "manual", "real04")
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_real_classes_are_numbered_only_among_all_ten(tmp_path, count):
+    for number in range(count):
+        (tmp_path / "MAD-Real" / f"Toy{number:02d}" / "test").mkdir(parents=True)
+    with pytest.raises(
+        FileNotFoundError, match=rf"the 10 class folders of MAD-Real, but {count} .*\(Toy00, Toy01"
+    ):
+        find_class(tmp_path, "real01")
 
 
 def test_translucent_pixels_mix_with_white(tmp_path):
