@@ -287,7 +287,7 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
       cache_mb: keep the frames decoded if they need at most so many megabytes; see `cache_note`.
 
     Raises:
-      FileNotFoundError: nothing is prepared there; names the command that prepares it.
+      FileNotFoundError: nothing is prepared there; names what is, and the command that prepares.
       ValueError: unknown split, or records and metadata disagree.
     """
     if split not in SPLITS:
@@ -295,8 +295,12 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
     folder = epath.Path(path)
     if not (folder / "dataset_info.json").exists():
         builder = folder.parent.parent.name or "NAME"
+        others = folder.parent.parent.glob(f"*/{folder.name}/dataset_info.json")
+        names = sorted(path.parent.parent.name for path in others)
+        there = f"prepared there: {', '.join(names)}" if names else "nothing is prepared there"
         raise FileNotFoundError(
-            f"No prepared dataset at {folder}. Prepare it with `ipad-jax prepare {builder} ...` "
+            f"No prepared dataset at {folder}; {there}. "
+            f"Prepare it with `ipad-jax prepare {builder} ...` "
             f"(`ipad-jax prepare {builder} --help` shows its arguments), or check data.data_dir, "
             f"data.scene, data.size and data.quality: they are parts of the folder's name."
         )

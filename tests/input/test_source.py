@@ -117,6 +117,14 @@ def test_bad_requests(dataset, tmp_path):
         source.frames(1, [-1])
 
 
+def test_another_size_is_named_where_the_one_asked_for_is_absent(dataset):
+    root = dataset.parent.parent.parent
+    with pytest.raises(FileNotFoundError, match=r"prepared there: tiny_24x16_q95\. Prepare it"):
+        open_source(dataset_dir(root, "factory", "tiny", 32), "train")
+    with pytest.raises(FileNotFoundError, match="nothing is prepared there"):
+        open_source(dataset_dir(root, "ipad", "tiny", 32), "train")
+
+
 def test_records_and_metadata_must_agree(tmp_path):
     path = write_dataset(tmp_path, train=(5,), test=())
     file = path / "metadata.json"
