@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 WORKDIR ?= demo_run
 DEMO ?=
 
-.PHONY: demo test test-fast lint format types bench lock setup clean
+.PHONY: demo test test-fast lint format types lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -43,9 +43,6 @@ format: setup ## ruff, in place
 
 types: setup ## pyright
 	@echo "[types] pyright" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
-
-bench: setup ## Ratios against other ways of doing the same
-	@$(BIN)/ipad-jax bench
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --extra dev \

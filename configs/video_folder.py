@@ -1,6 +1,6 @@
 """Your own footage of one machine: normal videos to train on, others to judge.
 
-    ipad-jax prepare video_folder --manual-dir FOOTAGE --name press7 --size 128
+    ipad-jax prepare video_folder --source FOOTAGE --name press7
     ipad-jax train --config video_folder --config.data.scene=press7 --workdir runs/press7
     ipad-jax evaluate --workdir runs/press7        # where there are test videos
     ipad-jax detect --workdir runs/press7 --video NEW.mp4
