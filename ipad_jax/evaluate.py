@@ -14,13 +14,15 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from ipad_jax import calibrate as calibration_of_run
-from ipad_jax.calibrate import calibrate, open_split
+from ipad_jax.calibrate import calibrate
 from ipad_jax.checkpoints import restore_for_inference
 from ipad_jax.config import config_hash, read_config
 from ipad_jax.detector import footage_of
 from ipad_jax.evaluation_report import write_report
 from ipad_jax.files import write_atomic
-from ipad_jax.input.split import whole_videos
+from ipad_jax.input.clips import clip_index, describe_skipped
+from ipad_jax.input.source import FrameSource
+from ipad_jax.input.split import open_split, whole_videos
 from ipad_jax.metrics import ranking
 from ipad_jax.metrics.intervals import auc_interval
 from ipad_jax.metrics.summary import summarise, to_json
@@ -114,6 +116,9 @@ def measure(
       config: of the run with the `eval` section in force.
       scores: the whole test split.
       calibration: of the run, None if it held out nothing.
+
+    Raises:
+      ValueError: no frame has both a score and a label; says what was left out and why.
     """
     weights = config.eval.components.to_dict()
     judged = judge(
@@ -125,6 +130,8 @@ def measure(
     )
     calibrated = calibration if judged.protocol == "strict" else None
     kept = judged.scores
+    if not len(kept):
+        raise ValueError(f"No frame can be judged; left out: {left_out_text(judged.left_out)}.")
     metrics = summarise(
         judged.score,
         kept.label,
@@ -150,34 +157,20 @@ def summary_text(evaluation: Evaluation) -> str:
     """The numbers as a person reads them."""
     metrics, rows = evaluation.metrics, evaluation.rows
     kinds = sorted({kind for row in rows for kind in row.metrics["by_kind"]})
-    low, high = metrics["auc_interval"]
     lines = [
         f"protocol {metrics['protocol']}, checkpoint {metrics['checkpoint_step']}: "
         f"{metrics['num_videos']} videos, {metrics['num_frames']:,} frames, "
         f"{metrics['num_anomalous']:,} anomalous",
-        f"frame AUC {_percent(metrics['auc_micro'])} micro (all frames; 95 % interval over videos "
-        f"{_percent(low)} to {_percent(high)}), {_percent(metrics['auc_macro'])} macro "
-        f"({metrics['auc_macro_videos']} videos with both classes, "
-        f"{metrics['auc_macro_skipped']} without skipped), "
-        f"average precision {_percent(metrics['average_precision'])}",
+        auc_text(metrics),
     ]
     if math.isfinite(metrics["threshold"]):
-        lines.append(
-            f"at the threshold: {metrics['false_alarms_per_hour']:.1f} false alarms per hour of normal "
-            f"time, {_percent(metrics['event_recall'])} % of faults found, "
-            f"half of them within {metrics['detection_delay_s']:.2f} s of their onset"
-        )
+        lines.append(f"at the threshold: {alarm_text(metrics)}")
         if evaluation.calibration:
             lines.append(evaluation.calibration.statement())
     else:
         lines.append("uncalibrated: no threshold, so no alarms are counted")
-    out = metrics["left_out"]
-    left = [f"{out[k]:,} {k.replace('_', ' ')}" for k in ("unlabelled", "unscored") if out[k]]
-    if out["mislabelled_videos"]:
-        names = ", ".join(out["mislabelled_videos"])
-        left.append(f"{out['mislabelled_frames']:,} in mislabelled folders {names}")
-    if left:
-        lines.append(f"frames left out: {'; '.join(left)}")
+    if left := left_out_text(metrics["left_out"]):
+        lines.append(f"frames left out: {left}")
     width = max(len(row.name) for row in rows)
     lines += ["", f"{'frame AUC (micro)':<{width}}     all" + "".join(f"{k:>12}" for k in kinds)]
     for row in rows:
@@ -192,8 +185,45 @@ def summary_text(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def auc_text(metrics: Mapping[str, Any]) -> str:
+    """How well the scores rank, as far as the test frames can tell."""
+    if not math.isfinite(metrics["auc_micro"]):
+        only = "anomalous" if metrics["num_anomalous"] else "normal"
+        return f"no frame AUC: all frames are {only}, and it compares normal with anomalous ones"
+    ends = [_percent(end) for end in metrics["auc_interval"]]
+    interval = "" if "–" in ends else f"; 95 % interval over videos {ends[0]} to {ends[1]}"
+    text = f"frame AUC {_percent(metrics['auc_micro'])} micro (all frames{interval})"
+    if math.isfinite(metrics["auc_macro"]):
+        text += (
+            f", {_percent(metrics['auc_macro'])} macro ({metrics['auc_macro_videos']} videos with "
+            f"both classes, {metrics['auc_macro_skipped']} without skipped)"
+        )
+    return f"{text}, average precision {_percent(metrics['average_precision'])}"
+
+
+def alarm_text(metrics: Mapping[str, Any]) -> str:
+    """What the threshold does: false alarms where there is normal time, faults found where there are any."""
+    parts = []
+    if math.isfinite(metrics["false_alarms_per_hour"]):
+        parts.append(f"{metrics['false_alarms_per_hour']:.1f} false alarms per hour of normal time")
+    if math.isfinite(metrics["event_recall"]):
+        parts.append(f"{_percent(metrics['event_recall'])} of faults found")
+    if math.isfinite(metrics["detection_delay_s"]):
+        parts.append(f"half of them within {metrics['detection_delay_s']:.2f} s of their onset")
+    return ", ".join(parts)
+
+
+def left_out_text(out: Mapping[str, Any]) -> str:
+    """Frames that were not judged, by reason; "" if there are none."""
+    left = [f"{out[k]:,} {k}" for k in ("unlabelled", "unscored") if out[k]]
+    if out["mislabelled_videos"]:
+        names = ", ".join(out["mislabelled_videos"])
+        left.append(f"{out['mislabelled_frames']:,} in mislabelled folders {names}")
+    return "; ".join(left)
+
+
 def _percent(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def evaluate(
@@ -218,7 +248,8 @@ def evaluate(
 
     Raises:
       FileNotFoundError: no run, checkpoint or dataset there.
-      ValueError: the dataset has no labelled test split, or a leaf is unknown.
+      ValueError: the test split has nothing to judge (no video as long as a clip, no label), or a
+        leaf is unknown.
     """
     config, task, model, step = restore_for_inference(workdir, step)
     config = override_eval(config, overrides or {})
@@ -226,18 +257,15 @@ def evaluate(
         workdir, config
     )  # kept in the run folder, so that `detect` works without the dataset
     source = open_split(config, "test")
-    if not source.videos:
-        raise ValueError(
-            f"{source.path} has no test videos: nothing to evaluate. `ipad-jax detect` marks videos "
-            "without labels."
-        )
+    if note := check_test_split(source, config.data.clip_len):
+        print(note)
     folder = epath.Path(workdir) / "eval" / name
     folder.mkdir(parents=True, exist_ok=True)
     predictor = Predictor(task, model)
     calibration = None
     if config.eval.protocol != "paper":  # which needs none
         with frame_progress("calibrating") as progress:
-            calibration = calibrate(workdir, config, predictor, step, progress)
+            calibration = calibrate(workdir, config, predictor, step, progress, name)
     if calibration is None and config.eval.protocol == "strict":
         print("uncalibrated: the run held out no normal footage, so the protocol is `paper`")
         config = override_eval(config, {"protocol": "paper"})
@@ -245,11 +273,6 @@ def evaluate(
         scores = predict_segments(predictor, config, source, whole_videos(source.videos), progress)
     scores = dataclasses.replace(scores, checkpoint_step=step)
     scores.save(folder / "scores.npz")
-    if not (scores.label >= 0).any():
-        raise ValueError(
-            f"{source.path}: no test frame has a label, so nothing can be measured. The scores are in "
-            f"{folder / 'scores.npz'}; `ipad-jax detect` marks videos without labels."
-        )
     evaluation = measure(folder, config, scores, calibration)
     if report:
         with frame_progress("writing the report's videos") as progress:
@@ -267,6 +290,27 @@ def evaluate(
     return evaluation
 
 
+def check_test_split(source: FrameSource, clip_len: int) -> str:
+    """A line that names the test videos too short for a clip; "" if there are none.
+
+    Raises:
+      ValueError: all are, or no frame of the others has a label.
+    """
+    _, skipped = clip_index(whole_videos(source.videos), clip_len)
+    note = describe_skipped(source, skipped, clip_len)
+    short = {segment.video for segment in skipped}
+    if len(short) == len(source.videos):
+        found = note or "it has no test videos"
+        raise ValueError(f"{source.path}: nothing to evaluate: {found}.")
+    labels = source.column("label")
+    if not any((labels[v] >= 0).any() for v in range(len(labels)) if v not in short):
+        raise ValueError(
+            f"{source.path}: no test frame that can be scored has a label, so nothing can be measured. "
+            "`ipad-jax detect` marks videos without labels."
+        )
+    return f"test videos {note}" if note else ""
+
+
 def rescore(
     workdir: str | os.PathLike[str],
     scores_path: str | os.PathLike[str],
@@ -281,13 +325,20 @@ def rescore(
       scores_path: scores.npz of an earlier evaluation.
       name: results go to eval/<name>/.
       overrides: leaves of the `eval` section to change: components, alpha, protocol.
+
+    Raises:
+      FileNotFoundError: no run or scores there.
+      ValueError: a leaf that changes predictions, or no calibration scores that go with these.
     """
+    if fixed := sorted(set(overrides or {}) & set(calibration_of_run.PREDICTION_LEAVES)):
+        raise ValueError(f"eval.{fixed[0]} changes the predictions: evaluate without --scores.")
     config = override_eval(read_config(workdir), overrides or {})
     scores = FrameScores.load(scores_path)
-    normal = epath.Path(workdir) / "calibration_scores.npz"
     calibration = None
-    if normal.exists():
-        calibration = calibration_of_run.fit(config, FrameScores.load(normal))
+    if config.eval.protocol == "strict":
+        calibration = calibration_of_run.fit_for(
+            config, scores, epath.Path(scores_path).parent, workdir
+        )
     folder = epath.Path(workdir) / "eval" / name
     folder.mkdir(parents=True, exist_ok=True)
     return measure(folder, config, scores, calibration)

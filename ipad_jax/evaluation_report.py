@@ -94,15 +94,18 @@ def warnings_of(calibration: Calibration | None, metrics: dict[str, Any]) -> lis
     found = []
     if calibration is None:
         found.append("Uncalibrated: no threshold, so no alarms are counted.")
-    elif calibration.num_units < 20:
-        found.append(
-            f"The threshold rests on only {calibration.num_units} normal {calibration.unit}s; more "
-            "held-out footage supports a tighter promise."
-        )
+    elif few := calibration.provisional():
+        rests = "1 normal " + calibration.unit
+        if calibration.num_units != 1:
+            rests = f"{calibration.num_units} normal {calibration.units}"
+        found.append(f"The threshold rests on only {rests}.{few}")
     if calibration and calibration.dropped:
         found.append(
             f"Without {', '.join(calibration.dropped)}: normal footage has no values of it."
         )
+    if not 0 < metrics["num_anomalous"] < metrics["num_frames"]:
+        only = "anomalous" if metrics["num_anomalous"] else "normal"
+        found.append(f"All test frames are {only}: an AUC needs both.")
     if metrics["num_videos"] < 30:
         found.append(f"{metrics['num_videos']} test videos: mind the interval beside the AUC.")
     return found
@@ -172,7 +175,9 @@ def curves(judged: Judged, source: FrameSource, threshold: float | None) -> list
 
 
 def roc_curves(judged: Judged) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The score, and the row that needs no training."""
+    """The score, and the row that needs no training; none where the frames are of one class."""
+    if len(np.unique(judged.scores.label)) < 2:
+        return {}
     found = {"score": ranking.roc(judged.score, judged.scores.label)}
     untrained = judged.scores.components.get("diff_pooled")
     if untrained is not None:

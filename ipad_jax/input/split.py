@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ipad_jax.input.source import Video
+from ml_collections import ConfigDict
+
+from ipad_jax.input.source import FrameSource, Video, dataset_dir, open_source
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,39 @@ class Segment:
     def length(self) -> int:
         """Number of frames."""
         return self.stop - self.start
+
+
+def open_split(config: ConfigDict, split: str, cache_mb: float = 0) -> FrameSource:
+    """The split "train" or "test" of the dataset a config names.
+
+    Raises:
+      FileNotFoundError: it is not prepared; names the command.
+    """
+    data = config.data
+    path = dataset_dir(
+        data.data_dir, data.builder, data.scene, data.size, data.quality, data.variant
+    )
+    return open_source(path, split, cache_mb=cache_mb)
+
+
+def training_parts(config: ConfigDict, source: FrameSource) -> tuple[list[Segment], list[Segment]]:
+    """Footage of the training split to fit a config's model on, and to calibrate it on.
+
+    Raises:
+      ValueError: one of them is asked for and has no clip.
+    """
+    data = config.data
+    fitted, held = hold_out(source.videos, data.holdout_share, data.holdout_min, data.clip_len)
+    for segments, purpose in ((fitted, "train on"), *([(held, "calibrate on")] if held else [])):
+        longest = max((s.length for s in segments), default=0)
+        if longest < data.clip_len:
+            raise ValueError(
+                f"{source.path}: no clip of data.clip_len={data.clip_len} frames to {purpose}: "
+                f"{len(segments)} videos, the longest of {longest} frames. Record longer ones, or "
+                "lower data.clip_len"
+                + (", or set data.holdout_share=0 and go without a threshold." if held else ".")
+            )
+    return fitted, held
 
 
 def whole_videos(videos: Sequence[Video]) -> list[Segment]:

@@ -19,8 +19,12 @@ from scipy.stats import beta
 from ipad_jax.files import write_atomic
 from ipad_jax.video.frame_scores import FrameScores
 
-FORMAT = 1
+FORMAT = 2
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
+UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
+STRETCH = f"{UNIT_S} s stretch"
+FEW_UNITS = 20  # fewer bound the alarms by no better than 14 %
+GOOD_BOUND = 0.10  # what the statement says how to reach
 # 1.4826 MAD estimates a normal distribution's standard deviation.
 MAD_TO_SIGMA = 1.4826
 # A component that hardly varies over little normal footage (a still picture; the quantised output
@@ -74,7 +78,8 @@ class Calibration:
       dropped: weighted components that normal footage has no values of (no period head, no cycle).
       threshold: alarm when the fused score is ABOVE it.
       alpha: share of normal units that may reach above the threshold, as asked for.
-      unit: "cycle" or "video": over what the maximum is taken, the independent pieces of the bound.
+      unit: "cycle", "10 s stretch" or "video": over what the maximum is taken, the pieces of the
+        bound; stretches of one video are less independent than the bound assumes.
       num_units: how many of them the threshold rests on.
       num_short_units: pieces under half the usual length, left out since their maximum says little.
       false_positive_bound: upper bound, at 95 % confidence, of the share of normal units with an
@@ -163,10 +168,16 @@ class Calibration:
             }
         )
 
+    @property
+    def units(self) -> str:
+        """The unit in the plural."""
+        return f"{self.unit}es" if self.unit == STRETCH else f"{self.unit}s"
+
     def statement(self) -> str:
-        """One plain sentence on what the threshold rests on."""
+        """In plain words, what the threshold rests on."""
         dropped = f" Without {', '.join(self.dropped)}: no values." if self.dropped else ""
-        units = f"normal {self.unit}{'' if self.num_units == 1 else 's'} held out of training"
+        kind = self.unit if self.num_units == 1 else self.units
+        units = f"normal {kind} held out of training"
         enough = conformal_rank(self.num_units, self.alpha) <= self.num_units
         basis = (
             f"the {100 * (1 - self.alpha):.0f} % conformal quantile" if enough else "the largest"
@@ -174,7 +185,23 @@ class Calibration:
         return (
             f"Threshold {self.threshold:.2f}, {basis} of the highest scores of {self.num_units} "
             f"{units}; with 95 % confidence, at most {100 * self.false_positive_bound:.0f} % of "
-            f"normal {self.unit}s raise an alarm.{dropped}"
+            f"normal {self.units} raise an alarm"
+            + (", as far as those of one video are independent" if self.unit == STRETCH else "")
+            + f".{self.provisional()}{dropped}"
+        )
+
+    def provisional(self) -> str:
+        """Where the threshold rests on too few units: that, and how many would be enough; else ""."""
+        if self.num_units >= FEW_UNITS:
+            return ""
+        needed = units_for(GOOD_BOUND, self.alpha)
+        if needed is None:  # alpha itself allows more alarms than that
+            return " The threshold is provisional."
+        more = needed - self.num_units
+        time = f" ({more * UNIT_S / 60:.1f} minutes)" if self.unit == STRETCH else ""
+        return (
+            f" The threshold is provisional: {more} more {self.units}{time} held out would support "
+            f"{100 * GOOD_BOUND:.0f} %."
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -302,14 +329,21 @@ def unit_maxima(fused: np.ndarray, normal: FrameScores) -> tuple[np.ndarray, str
     """Largest fused score of each independent piece of normal footage.
 
     Returns:
-      (maxima [n], "cycle" or "video", pieces left out because they are under half the median
-      length: the cut-off end of a cycle says less than a whole one). Cycles only if every scored
-        frame has a number.
+      (maxima [n], unit, pieces left out because they are under half the median length: the cut-off
+      end of a cycle says less than a whole one). Units are cycles if every scored frame has a
+      number, else stretches of `UNIT_S`, else, where no video is longer than one, videos.
     """
     scored = np.isfinite(fused)
-    fused, video, cycle = fused[scored], normal.video[scored], normal.cycle[scored]
-    unit = "cycle" if (cycle >= 0).all() else "video"
-    piece = np.stack([video, cycle if unit == "cycle" else np.zeros_like(video)])
+    fused, video = fused[scored], normal.video[scored]
+    if (normal.cycle[scored] >= 0).all():
+        unit, number = "cycle", normal.cycle[scored]
+    else:
+        length = np.maximum(1, np.round(UNIT_S * np.array(normal.fps))).astype(int)[video]
+        first = np.full(len(normal.fps), np.iinfo(np.int32).max)
+        np.minimum.at(first, video, normal.frame[scored])
+        number = (normal.frame[scored] - first[video]) // length
+        unit = STRETCH if number.any() else "video"
+    piece = np.stack([video, number])
     _, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
     maxima = np.full(len(counts), -np.inf)
     np.maximum.at(maxima, index.reshape(-1), fused)
@@ -320,6 +354,17 @@ def unit_maxima(fused: np.ndarray, normal: FrameScores) -> tuple[np.ndarray, str
 def conformal_rank(n: int, alpha: float) -> int:
     """ceil((n + 1)(1 - alpha)), above n where n units are too few; safe from rounding: 20 * 0.95."""
     return max(1, math.ceil(round((n + 1) * (1 - alpha), 9)))
+
+
+def conformal_bound(n: int, alpha: float) -> float:
+    """95 % upper bound of the share of further normal units above the threshold of n units."""
+    k = min(n, conformal_rank(n, alpha))
+    return float(beta.ppf(0.95, n - k + 1, k))
+
+
+def units_for(bound: float, alpha: float) -> int | None:
+    """Fewest units that support a bound; None where `alpha` asks for a looser one."""
+    return next((n for n in range(1, 1000) if conformal_bound(n, alpha) <= bound), None)
 
 
 def conformal_threshold(maxima: np.ndarray, alpha: float) -> tuple[float, float]:
@@ -337,5 +382,4 @@ def conformal_threshold(maxima: np.ndarray, alpha: float) -> tuple[float, float]
     """
     n = len(maxima)
     k = min(n, conformal_rank(n, alpha))
-    threshold = float(np.sort(maxima)[k - 1])
-    return threshold, float(beta.ppf(0.95, n - k + 1, k))
+    return float(np.sort(maxima)[k - 1]), conformal_bound(n, alpha)

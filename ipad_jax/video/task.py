@@ -12,11 +12,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
-from ipad_jax.input.source import FrameSource, dataset_dir, height_width, open_source
-from ipad_jax.input.split import Segment, hold_out
+from ipad_jax.input.source import FrameSource, height_width
+from ipad_jax.input.split import Segment, open_split, training_parts
+from ipad_jax.video.aggregate import COMPONENTS, FrameAggregator
+from ipad_jax.video.calibration import check_weights
 from ipad_jax.video.losses import video_loss
 from ipad_jax.video.model import VideoModel, VideoModelConfig, describe, make_model_config
 from ipad_jax.video.period_head import circular_mean, phase_probabilities
+from ipad_jax.video.scoring import PROTOCOLS
 from ipad_jax.video.swin import SwinConfig
 
 
@@ -25,7 +28,7 @@ class VideoTask:
 
     Raises:
       ValueError: a config that cannot be: sizes that do not fit the model, an unknown part in
-        `freeze`, an even `eval.pool_px`.
+        `freeze`, an `eval` section that scoring would refuse.
     """
 
     def __init__(self, config: ConfigDict):
@@ -40,6 +43,7 @@ class VideoTask:
             raise ValueError(f"eval.pool_px={self.pool_px} must be odd: a box around each pixel.")
         if self.pool_px > min(self.model_config.image_size):
             raise ValueError(f"eval.pool_px={self.pool_px} is larger than the frame.")
+        _check_eval(config)
         parts = ("encoder", "period_head", "memory", "decoder")
         if unknown := sorted(set(config.freeze) - set(parts)):
             raise ValueError(f"freeze names {unknown}; choose from {', '.join(parts)}.")
@@ -66,14 +70,10 @@ class VideoTask:
         Raises:
           FileNotFoundError: it is not prepared; names the command.
         """
-        data = self.config.data
-        path = dataset_dir(
-            data.data_dir, data.builder, data.scene, data.size, data.quality, data.variant
-        )
-        source = open_source(path, "train", cache_mb=data.cache_mb)
+        source = open_split(self.config, "train", self.config.data.cache_mb)
         if source.image_size != self.model_config.image_size:
             raise ValueError(
-                f"{path} holds frames of {source.image_size} (h, w), the config asks for "
+                f"{source.path} holds frames of {source.image_size} (h, w), the config asks for "
                 f"{self.model_config.image_size}: prepare that size, or set data.size."
             )
         return source
@@ -81,8 +81,7 @@ class VideoTask:
     @cached_property
     def segments(self) -> tuple[list[Segment], list[Segment]]:
         """Footage to train on, and held-out normal footage that calibration has for itself."""
-        data = self.config.data
-        return hold_out(self.source.videos, data.holdout_share, data.holdout_min, data.clip_len)
+        return training_parts(self.config, self.source)
 
     @property
     def num_examples(self) -> int:
@@ -203,6 +202,11 @@ class VideoTask:
     def _phase_note(self) -> str:
         """Where the period head and the data do not fit each other, says so."""
         known = any(video.cycle_frames for video in self.source.videos)
+        if known and self.model_config.period_head == "none":
+            return (
+                "the cycle is known, but model.period_head=none leaves the phase out of everything; "
+                "the config's option `cycle` (video_folder:cycle) puts it in"
+            )
         if not known and self.model_config.period_head != "none":
             return (
                 "no video has a known cycle, so the period head learns nothing: "
@@ -236,6 +240,21 @@ def box_mean(maps: jax.Array, size: int) -> jax.Array:
 
     inside = box_sum(jnp.ones(maps.shape[-2:], maps.dtype))
     return box_sum(maps) / inside.reshape((1,) * (maps.ndim - 2) + inside.shape)
+
+
+def _check_eval(config: ConfigDict) -> None:
+    """Raises ValueError for what scoring would refuse, before a night of training and not after it."""
+    section = config.eval
+    if section.protocol not in PROTOCOLS:
+        raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
+    if not 0 < section.alpha < 1:
+        raise ValueError(f"eval.alpha={section.alpha} must lie between 0 and 1, e.g. 0.05.")
+    known: tuple[str, ...] = (*COMPONENTS, "diff_mean", "diff_pooled")
+    try:
+        FrameAggregator(config.data.clip_len, section.stride, None, section.window, section.spacing)
+        check_weights(section.components.to_dict(), {name: np.zeros(0) for name in known})
+    except ValueError as error:
+        raise ValueError(f"config.eval: {error}") from error
 
 
 def _tuples(value: Any) -> Any:

@@ -1,9 +1,11 @@
 import itertools
+from types import SimpleNamespace
 
 import pytest
+from ml_collections import ConfigDict
 
 from ipad_jax.input.source import Video
-from ipad_jax.input.split import Segment, hold_out, whole_videos
+from ipad_jax.input.split import Segment, hold_out, training_parts, whole_videos
 
 
 def videos(*lengths):
@@ -58,3 +60,24 @@ def test_bad_requests():
         hold_out(videos(100), share=1.0)
     with pytest.raises(ValueError, match=r"needs 48 frames \(clip_len=16\), the longest has 47"):
         hold_out(videos(47, 20))
+
+
+def parts(*lengths, share=0.2, minimum=5):
+    data = {"holdout_share": share, "holdout_min": minimum, "clip_len": 16}
+    source = SimpleNamespace(videos=videos(*lengths), path="press7")
+    return training_parts(ConfigDict({"data": data}), source)
+
+
+def test_parts_of_a_config_are_those_held_out():
+    assert parts(1000, 500) == hold_out(videos(1000, 500))
+    assert parts(20, share=0) == ([Segment(0, 0, 20)], [])
+
+
+def test_footage_without_a_clip_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"to train on: 2 videos, the longest of 15 frames"):
+        parts(15, 9, share=0)
+    with pytest.raises(ValueError, match=r"to train on: 0 videos"):
+        parts()
+    # of ten videos the second, fourth ... are held out: here all of those are short
+    with pytest.raises(ValueError, match=r"to calibrate on: 5 videos.*data.holdout_share=0"):
+        parts(*[100, 10] * 5)

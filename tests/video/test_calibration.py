@@ -1,5 +1,6 @@
 """Calibration: robust location and scale, the conformal threshold and the bound it supports."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from ipad_jax.video.aggregate import FrameRows
 from ipad_jax.video.calibration import (
     ABSOLUTE_FLOOR,
+    FORMAT,
     Calibration,
     conformal_threshold,
     fuse,
     standardise,
+    unit_maxima,
+    units_for,
 )
 from ipad_jax.video.frame_scores import FrameScores
 
@@ -133,11 +137,44 @@ def test_a_component_without_values_drops_out_and_is_said():
     )
 
 
-def test_the_unit_is_the_cycle_or_else_the_video():
+def test_the_unit_is_the_cycle_or_else_the_video_where_none_is_longer_than_10_s():
     assert Calibration.fit(table(), WEIGHTS).unit == "cycle"
     assert Calibration.fit(table(), WEIGHTS).num_units == 12
-    whole = Calibration.fit(table(cycle_frames=None), WEIGHTS)
+    whole = Calibration.fit(table(cycle_frames=None), WEIGHTS)  # 4 s each
     assert (whole.unit, whole.num_units) == ("video", 6)
+
+
+def test_long_footage_without_a_cycle_is_cut_into_stretches_of_10_s():
+    # one file of 12 minutes at 25 frames/s: 72 stretches, where a video as a unit would be one
+    normal = table(num_videos=1, frames=72 * 250, cycle_frames=None)
+    found = Calibration.fit(normal, WEIGHTS)
+    assert (found.unit, found.num_units, found.num_short_units) == ("10 s stretch", 72, 0)
+    assert found.false_positive_bound < 0.11  # 72 units, alpha 5 %
+    assert "of 72 normal 10 s stretches held out" in found.statement()
+    assert "as far as those of one video are independent" in found.statement()
+    assert "provisional" not in found.statement()
+
+
+def test_stretches_begin_where_a_held_out_tail_does_and_stumps_are_no_units():
+    normal = table(num_videos=2, frames=600, cycle_frames=None)  # 24 s: 10, 10 and 4
+    late = dataclasses.replace(normal, frame=normal.frame + 1130)
+    found = Calibration.fit(late, WEIGHTS)
+    assert (found.num_units, found.num_short_units) == (4, 2)
+    maxima, _, _ = unit_maxima(np.arange(1200.0), late)
+    assert maxima.tolist() == [249, 499, 849, 1099]
+
+
+def test_few_units_are_called_provisional_with_what_is_missing():
+    found = Calibration.fit(table(num_videos=1, frames=1250, cycle_frames=None), WEIGHTS)
+    assert found.num_units == 5
+    assert "provisional: 24 more 10 s stretches (4.0 minutes) held out would support 10 %" in (
+        found.statement()
+    )
+    assert units_for(0.10, 0.05) == 29  # the rule of three
+    assert units_for(0.05, 0.01) == 59
+    assert units_for(0.10, 0.2) is None
+    loose = Calibration.fit(table(), WEIGHTS, alpha=0.2)
+    assert "The threshold is provisional." in loose.statement()
 
 
 def test_the_stump_of_a_cycle_is_no_unit():
@@ -209,7 +246,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path):
     for broken, message in (
         (text[:-40], "not a calibration"),
         ("[]", "not a calibration"),
-        ('{"format": 99}', "format 99, expected 1"),
+        ('{"format": 99}', f"format 99, expected {FORMAT}"),
         (text.replace('"threshold"', '"treshold"'), "treshold"),
     ):
         path.write_text(broken)
