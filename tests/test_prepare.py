@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from footage import (
 )
 
 from data_builders import video_files
+from data_builders.factory.factory_dataset_builder import FactoryConfig
 from ipad_jax import prepare
 from ipad_jax.config import load_config
 from ipad_jax.input.source import dataset_dir
@@ -116,6 +118,18 @@ def test_the_next_command_is_said_and_reads_what_was_prepared(tmp_path, run):
     data = load_config(words[3], typed).data
     folder = dataset_dir(data.data_dir, data.builder, data.scene, data.size, data.quality)
     assert folder.exists()
+
+
+def test_the_next_command_of_another_seed_names_the_variant():
+    config = FactoryConfig(device="lift", width=64, height=64, seed=3)
+    info = SimpleNamespace(
+        splits={"train": None}, metadata={"videos": {"train": [{"cycle_frames": 9.0}]}}
+    )
+    builder = SimpleNamespace(builder_config=config, info=info)
+    assert prepare.next_command(builder, "factory", prepare.DEFAULT_DATA_DIR) == (
+        "ipad-jax train --config factory --config.data.scene=lift_synthetic "
+        "--config.data.variant=seed3 --workdir runs/lift_synthetic"
+    )
 
 
 def test_test_videos_are_counted_by_what_their_labels_say(tmp_path, run):
