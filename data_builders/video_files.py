@@ -5,16 +5,18 @@
     <source>/test/<kind>/<name>.mp4      label 1 in every frame, unless <name>.npy says 0/1
     <source>/test/<name>.mp4             label unknown, unless <name>.npy
 
-A file may hold many cycles of the machine.
+`good` and `ok` mean `normal`, in any case of letters (`Normal`, `OK`): no kind of fault is called so.
+A file may hold many cycles of the machine. Frames are picked by the times the container gives them,
+so footage of varying rate keeps its speed; `ipad-jax detect` reads files by the same code.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,9 +26,12 @@ from data_builders.frame_folder import Cycle, Frame, Scene, phase_of
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 NORMAL = "normal"
+NORMAL_NAMES = (NORMAL, "good", "ok")  # of folders, compared without regard to case
 SAME_RATE = 0.01  # relative; 29.97 and 30 are one rate, 25 and 30 are not
 # Containers state their frame count from the duration, so it may be off by a little.
 COUNT_TOLERANCE = (2, 0.01)  # frames, share
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,24 +65,19 @@ class FileVideo:
         return round(self.source_frames * self.fps / self.source_fps)
 
     def frames(self) -> Iterator[Frame]:
-        """Decodes in order; for each tick of `fps` the nearest frame, the earlier of two as near."""
-        ratio = self.source_fps / self.fps
-        taken = 0
-        for index, image in enumerate(decode(self.path, self.source_frames)):
-            while math.ceil(taken * ratio - 0.5 - 1e-9) == index:
-                label, kind = self._label(index)
-                phase, cycle = float("nan"), -1
-                if self.cycle_s is not None:
-                    phases, cycles = phase_of(taken, 1, self.fps, self.cycle_s)
-                    phase, cycle = float(phases[0]), int(cycles[0])
-                yield Frame(
-                    load=lambda image=image: image,
-                    label=label,
-                    phase=phase,
-                    kind=kind,
-                    cycle=cycle,
-                )
-                taken += 1
+        """Decodes in order; for each tick of `fps` the frame nearest in time (`resample`)."""
+        rate = self.source_fps if same_rate(self.source_fps, self.fps) else self.fps
+        timed = timed_frames(self.path, self.source_fps, self.source_frames)
+        numbered = ((time_s, (i, image)) for i, (time_s, image) in enumerate(timed))
+        for taken, (index, image) in enumerate(resample(numbered, rate)):
+            label, kind = self._label(index)
+            phase, cycle = float("nan"), -1
+            if self.cycle_s is not None:
+                phases, cycles = phase_of(taken, 1, rate, self.cycle_s)
+                phase, cycle = float(phases[0]), int(cycles[0])
+            yield Frame(
+                load=lambda image=image: image, label=label, phase=phase, kind=kind, cycle=cycle
+            )
 
     def _label(self, index: int) -> tuple[int, int]:
         """Label and kind of a frame of the file."""
@@ -101,7 +101,7 @@ def read_folder(source: Path, *, fps: float | None = None, cycle: Cycle = None) 
         source: folder that holds train/ and test/ (one of them may be absent).
         fps: rate to resample to; None keeps the recorded one, which all files must then share.
         cycle: seconds, if every file starts at a cycle's start; None unknown.
-    Returns: the scene; kinds are "normal" and the folders of test/, by name.
+    Returns: the scene; kinds are "normal" and the other folders of test/, by name.
     Raises: DataError naming every file that is wrong.
     """
     if cycle == "folder":
@@ -109,29 +109,38 @@ def read_folder(source: Path, *, fps: float | None = None, cycle: Cycle = None) 
             "cycle='folder' is for folders of frames; give the cycle of video files in seconds."
         )
     problems: list[Problem] = []
-    kinds = [NORMAL]
-    for path in _files(source / "test"):
-        if path.parent != source / "test" and path.parent.name not in kinds:
-            kinds.append(path.parent.name)
-    kinds[1:] = sorted(kinds[1:])
+    test = source / "test"
+    folders = {path.parent.name for path in _files(test) if path.parent != test}
+    kinds = [NORMAL, *sorted(name for name in folders if not _is_normal(name))]
     splits: dict[str, list[FileVideo]] = {"train": [], "test": []}
     for split, videos in splits.items():
         root = source / split
+        named: dict[str, Path] = {}
         for path in _files(root):
             folder = path.parent.name if path.parent != root else None
-            if split == "train" and folder not in (None, NORMAL):
+            if split == "train" and folder and not _is_normal(folder):
                 problems.append(
                     Problem(path, f"training footage must be normal; move it to train/{NORMAL}/")
                 )
                 continue
-            kind = kinds.index(folder) if folder else (0 if split == "train" else -1)
+            name = f"{folder}-{path.stem}" if folder else path.stem
+            twin = named.setdefault(name, path)
+            if twin != path:
+                problems.append(
+                    Problem(path, f"has the same name as {twin.relative_to(source)}; rename one")
+                )
+                continue
+            if folder:
+                kind = 0 if _is_normal(folder) else kinds.index(folder)
+            else:
+                kind = 0 if split == "train" else -1
             try:
                 source_fps, count = probe(path)
             except ValueError as error:
                 problems.append(Problem(path, str(error)))
                 continue
             video = FileVideo(
-                name=f"{folder}-{path.stem}" if folder else path.stem,
+                name=name,
                 path=path,
                 fps=fps or source_fps,
                 source_fps=source_fps,
@@ -192,22 +201,37 @@ def probe(path: Path) -> tuple[float, int]:
     return float(fps), max(0, int(count)) if np.isfinite(count) else 0
 
 
-def decode(path: Path, expected: int) -> Iterator[np.ndarray]:
-    """Decodes a file to its end.
+def timed_frames(
+    path: Path, fps: float, expected: int, *, by_rate: bool = False
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Decodes a file to its end, with the time of each frame.
 
-    Args: expected: frame count the container states, 0 unknown.
-    Yields: [h, w, 3] uint8 BGR.
+    Args:
+        fps: frames a second, for containers that carry no times.
+        expected: frame count the container states, 0 unknown.
+        by_rate: times by `fps` alone, whatever the container says.
+    Yields: seconds from the first frame, rising; [h, w, 3] uint8 BGR.
     Raises: ValueError naming the file where it ends before the stated count.
     """
     capture = cv2.VideoCapture(str(path))
-    count = 0
+    count, first_s, previous_s = 0, 0.0, 0.0
     try:
         while True:
             ok, image = capture.read()
             if not ok:
                 break
+            stated_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if not count:
+                first_s, time_s = stated_s, 0.0
+            elif by_rate:
+                time_s = count / fps
+            else:
+                time_s = stated_s - first_s
+                if not time_s > previous_s:  # no times, or a time that steps back
+                    time_s = previous_s + 1 / fps
+            previous_s = time_s
             count += 1
-            yield image
+            yield time_s, image
     finally:
         capture.release()
     if count == 0 or expected - count > max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * expected):
@@ -215,6 +239,48 @@ def decode(path: Path, expected: int) -> Iterator[np.ndarray]:
             f"{path}: stops early, {count} of {expected} frames could be decoded; copy the file "
             "again, or cut it to its readable part"
         )
+
+
+def decode(path: Path, expected: int) -> Iterator[np.ndarray]:
+    """The frames of `timed_frames` without their times."""
+    return (image for _, image in timed_frames(path, 1.0, expected, by_rate=True))
+
+
+def same_rate(fps: float, other_fps: float) -> bool:
+    """Whether two rates are one: 29.97 and 30 are, 25 and 30 are not."""
+    return abs(fps - other_fps) <= SAME_RATE * other_fps
+
+
+def resample(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[T]:
+    """A frame for each tick of a clock: the nearest in time, the earlier of two equally near.
+
+    Frames less than half a tick off their own tick all come through, once each. The choice depends
+    on the times alone, and needs to look one frame ahead.
+
+    Args:
+        frames: (seconds, frame), times rising from about 0.
+        fps: ticks a second; the first is at 0.
+    """
+    tick, previous, gap_s = 0, None, 0.0
+    for time_s, frame in frames:
+        if previous is None:
+            previous = (time_s, frame)
+            continue
+        gap_s = time_s - previous[0]
+        # a nanosecond of grace, so that rounding does not break ties
+        while tick / fps <= (previous[0] + time_s) / 2 + 1e-9:
+            yield previous[1]
+            tick += 1
+        previous = (time_s, frame)
+    if previous is None:
+        return
+    while tick == 0 or tick / fps <= previous[0] + gap_s / 2 + 1e-9:
+        yield previous[1]
+        tick += 1
+
+
+def _is_normal(folder: str) -> bool:
+    return folder.casefold() in NORMAL_NAMES
 
 
 def _files(root: Path) -> list[Path]:

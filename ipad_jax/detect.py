@@ -5,6 +5,7 @@ are flushed as they come, so a killed process leaves a readable scores.csv.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -12,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from data_builders.video_files import resample, same_rate
 from ipad_jax.compile_cache import enable_compile_cache
-from ipad_jax.detect_record import Alarm, Record, clock, describe_alarm
-from ipad_jax.detector import UNCALIBRATED_SCORE, Detector, FrameScore, load_detector
-from ipad_jax.input.video_file import (
-    FrameFolder,
-    VideoSource,
-    open_camera,
-    open_video,
-    resample,
-    same_rate,
-    videos_in,
+from ipad_jax.detect_record import (
+    Alarm,
+    Record,
+    clock,
+    describe_alarm,
+    describe_open_alarm,
 )
+from ipad_jax.detector import UNCALIBRATED_SCORE, Detector, FrameScore, load_detector
+from ipad_jax.goodput import INTERRUPTED
+from ipad_jax.input.video_file import FrameFolder, VideoSource, open_camera, open_video, videos_in
 from ipad_jax.interrupt import Interrupt
 from ipad_jax.progress import frame_progress
 
@@ -45,7 +46,10 @@ def frames_at_rate(
             f"(the detector was trained at {wanted:g})."
         )
     if same_rate(source.fps, wanted):
-        return (frame for _, frame in source), ""
+        if source.live:
+            return (frame for _, frame in source), ""
+        # Leaves frames at even times as they are; those of uneven times keep their speed.
+        return resample(source, source.fps), ""
     if source.live and not fps_given:
         raise ValueError(
             f"{source.name} states {source.fps:g} frames a second, the detector was trained at "
@@ -109,31 +113,35 @@ def detect(
             if progress:
                 progress(record.num_frames, total or record.num_frames)
             else:
-                live.tell(row, alarm)
-        record.finish()
+                live.tell(row, alarm, record.open_alarm)
+        record.interrupted = interrupt.received
     return record
 
 
 class _LiveReport:
-    """What a person beside a camera reads: alarms when they are over, problems, a sign of life."""
+    """What a person beside a camera reads: alarms as they begin and end, problems, a sign of life."""
 
     def __init__(self, detector: Detector, source: VideoSource):
         self._detector, self._source = detector, source
-        self._problem = ""
+        self._problem, self._alarm_start = "", -1
         self._last_s = time.monotonic()
 
-    def tell(self, row: FrameScore, alarm: Alarm | None) -> None:
-        """Prints what is new."""
+    def tell(self, row: FrameScore, over: Alarm | None, on: Alarm | None) -> None:
+        """Prints what is new: an alarm that is over with this row, one that is on."""
         lines = []
-        if alarm:
-            lines.append(describe_alarm(alarm, self._detector))
+        if over:
+            lines.append(describe_alarm(over, self._detector))
+        if on and on.event.start != self._alarm_start:
+            self._alarm_start = on.event.start
+            lines.append(f"{clock(row.time_s):>9}   " + describe_open_alarm(on, self._detector))
         if bool(self._source.problem) != bool(self._problem):
             lines.append(
                 f"{clock(row.time_s):>9}   " + (self._source.problem or "rate is right again")
             )
             self._problem = self._source.problem
         if not lines and time.monotonic() - self._last_s > LIVE_REPORT_S:
-            lines.append(f"{clock(row.time_s):>9}   score {row.score:.2f}")
+            alarm = f"   {describe_open_alarm(on, self._detector)}" if on else ""
+            lines.append(f"{clock(row.time_s):>9}   score {row.score:.2f}{alarm}")
         if lines:
             self._last_s = time.monotonic()
             print("\n".join(lines), flush=True)
@@ -170,10 +178,15 @@ def summary(record: Record, source: VideoSource) -> str:
         lines += [f"  {describe_alarm(alarm, detector)}" for alarm in record.alarms[:50]]
         if record.num_alarms > 50:
             lines.append(f"  ... and {record.num_alarms - 50} more in events.csv")
+    if record.interrupted:
+        rest = "" if source.live else ": the rest is unseen"
+        lines.append(f"  interrupted at {clock(seconds)} ({record.interrupted}){rest}")
     if source.problem:
         lines.append(f"  WARNING: {source.problem}")
-    files = sorted(p.name for p in record.folder.iterdir() if p.is_file())
-    lines.append(f"  written to {record.folder}: {', '.join(files)}")
+    if source.note:
+        lines.append(f"  note: {source.note}")
+    replaced = ", in place of earlier results" if record.replaced else ""
+    lines.append(f"  written to {record.folder}{replaced}: {', '.join(record.written)}")
     return "\n".join(lines)
 
 
@@ -186,13 +199,21 @@ def make_parser() -> argparse.ArgumentParser:
         "--video", metavar="PATH", help="video file, folder of numbered frames, or folder of videos"
     )
     what.add_argument("--camera", metavar="N_OR_RTSP", help="camera number or rtsp:// address")
-    parser.add_argument("--threshold", type=float, help="alarm above it (default: calibrated)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="alarm above it (default: calibrated); in spreads of normal footage, or where a run has no "
+        "calibration the pooled error from 0 to 1",
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for results (default: WORKDIR/detect/NAME)"
     )
     parser.add_argument("--stride", type=int, help="frames between clips (default: the config's)")
     parser.add_argument(
-        "--fps", type=float, help="rate of the source, where it states none or lies"
+        "--fps",
+        type=float,
+        help="the source's true rate, where it states none or a wrong one: the file's own times then do "
+        "not count (frames are picked to the training's rate by themselves)",
     )
     parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
     parser.add_argument("--batch-size", type=int, help="clips at once (default: the config's)")
@@ -230,22 +251,29 @@ def main(argv: list[str]) -> int:
             stride=args.stride,
             progress=progress,
         )
-    if detector.calibration is not None and args.threshold is None:
-        print(detector.calibration.statement())
+    if detector.threshold is not None:
+        print(detector.threshold_statement())
     delay = detector.delay_frames
     print(f"a frame is judged {delay} frames ({delay / detector.fps:.1f} s) after it is seen")
     out = args.out or Path(args.workdir) / "detect"
     problems = 0
     for source in sources:
         folder = out if args.out and len(sources) == 1 else out / source.name
-        record = detect(
-            detector,
-            source,
-            folder,
-            fps_given=args.fps is not None,
-            side_by_side=not source.live if args.side_by_side is None else args.side_by_side,
-            batch_size=args.batch_size or detector.config.eval.batch_size,
-        )
+        try:
+            record = detect(
+                detector,
+                source,
+                folder,
+                fps_given=args.fps is not None,
+                side_by_side=not source.live if args.side_by_side is None else args.side_by_side,
+                batch_size=args.batch_size or detector.config.eval.batch_size,
+            )
+        except ValueError as error:  # of this source; the others may be well
+            print(f"ipad-jax detect: {error}", file=sys.stderr, flush=True)
+            problems += 1
+            continue
         print(summary(record, source), flush=True)
+        if record.interrupted:
+            return INTERRUPTED[record.interrupted]
         problems += bool(source.problem) or not record.num_frames
     return 1 if problems else 0

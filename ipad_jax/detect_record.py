@@ -20,6 +20,7 @@ from ipad_jax.report.plots import LIGHT, save_png, score_curve
 from ipad_jax.report.side_by_side import SideBySideWriter
 from ipad_jax.video.aggregate import COMPONENTS
 
+FILES = ("scores.csv", "events.csv", "timeline.png", "side_by_side.webm")
 CSV_COMPONENTS = (*COMPONENTS, "diff_mean", "diff_pooled")
 TIMELINE_POINTS = 4000  # stretches of time the plot tells apart; each keeps its highest score
 VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
@@ -117,12 +118,21 @@ class Timeline:
 
 
 class Record:
-    """Writes scores.csv, events.csv, timeline.png and, if wanted, side_by_side.webm as rows come."""
+    """Writes scores.csv, events.csv, timeline.png and, if wanted, side_by_side.webm as rows come.
+
+    Results of an earlier detection in the same folder are removed first. Leaving the block, also by an
+    error, ends the last alarm and draws the timeline.
+
+    Attributes:
+      interrupted: the signal that ended it early; "" none.
+      replaced: whether results of an earlier detection were there.
+    """
 
     def __init__(self, folder: Path, name: str, detector: Detector, pictures: bool):
         self.folder, self.name, self.detector = folder, name, detector
         self.num_frames = self.num_unscored = self.num_alarms = 0
         self.alarms: list[Alarm] = []
+        self.interrupted, self.replaced = "", False
         self._pictures = pictures
         self._timeline = Timeline()
         self._stack = ExitStack()
@@ -132,6 +142,9 @@ class Record:
 
     def __enter__(self) -> "Record":
         self.folder.mkdir(parents=True, exist_ok=True)
+        for name in self.written:
+            (self.folder / name).unlink()
+            self.replaced = True
         with ExitStack() as stack:
             self._scores_file = self._open_csv(stack, "scores.csv")
             self._scores = csv.writer(self._scores_file)
@@ -146,6 +159,16 @@ class Record:
             self._video = stack.enter_context(self._writer()) if self._pictures else None
             self._stack = stack.pop_all()
         return self
+
+    @property
+    def written(self) -> list[str]:
+        """Files of this detection, as far as they are whole."""
+        return [name for name in FILES if (self.folder / name).exists()]
+
+    @property
+    def open_alarm(self) -> Alarm | None:
+        """The alarm that is on."""
+        return self._finder.open if self._finder else None
 
     def _open_csv(self, stack: ExitStack, name: str) -> IO[str]:
         return stack.enter_context((self.folder / name).open("w", newline=""))
@@ -197,14 +220,13 @@ class Record:
         pictures = row.pictures
         if self._video is None or pictures is None:
             return
-        on = self._finder is not None and self._finder.open is not None
         self._video.write(
             pictures.frame,
             pictures.reconstruction,
             pictures.error,
             time_s=row.time_s,
             score=row.score,
-            alarm=on,
+            alarm=self.open_alarm is not None,
         )
 
     def _write_alarm(self, alarm: Alarm) -> None:
@@ -225,8 +247,13 @@ class Record:
         )
         self._events_file.flush()
 
-    def finish(self) -> Alarm | None:
-        """Ends the last alarm and draws the timeline; call before leaving the block."""
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._finish()
+        finally:
+            self._stack.__exit__(*error)
+
+    def _finish(self) -> None:
         alarm = self._finder.close() if self._finder else None
         if alarm:
             self._write_alarm(alarm)
@@ -239,10 +266,6 @@ class Record:
             figure.set_size_inches(11, 3)
             figure.patch.set(alpha=1, facecolor=LIGHT.paper)
             save_png(figure, self.folder / "timeline.png")
-        return alarm
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
 
 
 def number(value: float) -> str:
@@ -265,14 +288,23 @@ def clock(seconds: float) -> str:
 
 
 def describe_alarm(alarm: Alarm, detector: Detector) -> str:
-    """One line on an alarm for a person."""
+    """One line for a person on an alarm that is over."""
     event, fps = alarm.event, detector.fps
-    ratio = strength(event, detector.threshold)
-    strong = f"score {event.peak_score:.2f}"
-    if math.isfinite(ratio):
-        strong += f", {ratio:.1f} x threshold"
-    said = ", ".join(part for part in (alarm.cause, alarm.place) if part)
     return (
         f"{clock(event.start / fps):>9} to {clock(event.stop / fps):>9}   peak {clock(event.peak / fps)}"
-        f" ({strong})" + (f"   {said}" if said else "")
+        f" ({_strong(alarm, detector)})"
     )
+
+
+def describe_open_alarm(alarm: Alarm, detector: Detector) -> str:
+    """One line for a person on an alarm that is on."""
+    since = clock(alarm.event.start / detector.fps)
+    return f"ALARM since {since} (highest {_strong(alarm, detector)})"
+
+
+def _strong(alarm: Alarm, detector: Detector) -> str:
+    """The highest score so far, and what and where it is."""
+    ratio = strength(alarm.event, detector.threshold)
+    times = f"{ratio:.1f} x threshold" if math.isfinite(ratio) else ""
+    parts = (f"score {alarm.event.peak_score:.2f}", times, alarm.cause, alarm.place)
+    return ", ".join(part for part in parts if part)

@@ -130,6 +130,28 @@ class Detector:
         """Frames a second that the stream must have."""
         return self.footage.fps
 
+    def threshold_statement(self) -> str:
+        """What the threshold rests on, or for one set by hand what it is a threshold of."""
+        calibration, threshold = self.calibration, self.threshold
+        if threshold is None:
+            return ""
+        if calibration is None:
+            return (
+                f"Threshold {threshold:g} of {UNCALIBRATED_SCORE}, the largest locally pooled absolute "
+                f"error, from 0 to 1: the run has no calibration."
+            )
+        if threshold == calibration.threshold:
+            return calibration.statement()
+        weights = " + ".join(
+            f"{weight:g} {name}"
+            for name, weight in calibration.weights.items()
+            if weight and name in calibration.components
+        )
+        return (
+            f"Threshold {threshold:g} of the score {weights}, each in spreads (1.48 MAD) from its median "
+            f"on normal footage; the calibration's is {calibration.threshold:.2f}."
+        )
+
     def stream(
         self,
         frames: Iterable[np.ndarray],

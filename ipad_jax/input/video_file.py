@@ -1,14 +1,14 @@
 """Frames of video files, folders of frames and cameras, as a stream: constant memory, any length.
 
-What a detector sees must be what training saw: frames are brought to the training's rate by their
-times (`resample`), and to its size and JPEG quality by `as_stored`, the same steps in the same order
-as in the dataset's builder.
+What a detector sees must be what training saw: files are decoded and brought to the training's rate
+by the dataset builder's own code (`timed_frames`, `resample`), and to its size and JPEG quality by
+`as_stored`, the same steps in the same order.
 """
 
 import itertools
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 
 from data_builders.frame_folder import IMAGE_SUFFIXES, read_image
-from data_builders.video_files import COUNT_TOLERANCE, SAME_RATE, VIDEO_SUFFIXES, probe
+from data_builders.video_files import VIDEO_SUFFIXES, probe, timed_frames
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
 RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again
+READ_TRIES = 5  # a camera that fails so often in a row is gone
+RETRY_S = 0.2
 
 
 class VideoSource(Protocol):
@@ -32,6 +34,7 @@ class VideoSource(Protocol):
       num_frames: as the container states it; None unknown.
       live: frames come as they happen.
       problem: after reading, what was wrong with the stream; "" nothing.
+      note: after reading, what was odd about it and no harm; "" nothing.
     """
 
     name: str
@@ -39,46 +42,41 @@ class VideoSource(Protocol):
     num_frames: int | None
     live: bool
     problem: str
+    note: str
 
     def __iter__(self) -> Iterator[TimedFrame]: ...
 
 
 @dataclass
 class VideoFile:
-    """A file that OpenCV decodes: mp4, avi, mov, mkv."""
+    """A file that OpenCV decodes: mp4, avi, mov, mkv.
+
+    Attributes:
+      rate_given: a person vouches for `fps`; the file's own times then do not count.
+    """
 
     path: Path
     name: str
     fps: float | None
     num_frames: int | None
+    rate_given: bool = False
     live: bool = False
     problem: str = ""
+    note: str = ""
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        capture = cv2.VideoCapture(str(self.path))
-        count, first_s, previous_s = 0, 0.0, -1.0
+        fps = self.fps or 1.0
+        timed = timed_frames(self.path, fps, self.num_frames or 0, by_rate=self.rate_given)
         try:
-            while True:
-                ok, image = capture.read()
-                if not ok:
-                    break
-                # Files of varying rate carry true times; some containers carry none.
-                time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - first_s
-                if not count:
-                    first_s, time_s = time_s, 0.0
-                if not time_s > previous_s:
-                    time_s = count / self.fps if self.fps else previous_s
-                previous_s = time_s
-                count += 1
+            for count, (time_s, image) in enumerate(timed):
+                if not self.note and abs(time_s - count / fps) >= 0.5 / fps:
+                    self.note = (
+                        f"its frames do not come at an even {fps:g} a second (uneven from "
+                        f"{time_s:.1f} s on); they were picked by their times"
+                    )
                 yield time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        finally:
-            capture.release()
-        stated = self.num_frames or 0
-        if stated - count > max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * stated):
-            self.problem = (
-                f"{self.path} stops early: {count} of {stated} frames could be decoded; the rest is "
-                f"unseen. Copy the file again."
-            )
+        except ValueError as error:
+            self.problem = f"{error}; the rest is unseen."
 
 
 @dataclass
@@ -92,6 +90,7 @@ class FrameFolder:
     num_frames: int | None
     live: bool = False
     problem: str = ""
+    note: str = ""
 
     def __iter__(self) -> Iterator[TimedFrame]:
         for index, file in enumerate(self.files):
@@ -101,27 +100,29 @@ class FrameFolder:
 
 @dataclass
 class Camera:
-    """A camera by number, or a network stream by address."""
+    """A camera by number, or a network stream by address; opened when it is read."""
 
-    address: str
+    address: str | int = field(repr=False)  # may hold a password
+    shown: str
     name: str
     fps: float | None
     num_frames: int | None = None
     live: bool = True
     problem: str = ""
-    _capture: cv2.VideoCapture | None = field(default=None, repr=False)
+    note: str = ""
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        capture, self._capture = self._capture, None
-        if capture is None:
-            raise ValueError(f"camera {self.address} was read to its end; open it again.")
-        count, judged, judged_s = 0, 0, time.monotonic()
+        capture = cv2.VideoCapture(self.address)
+        count = failures = judged = 0
+        judged_s = time.monotonic()
         try:
-            while True:
+            while failures < READ_TRIES:
                 ok, image = capture.read()
                 if not ok:
-                    break
-                count += 1
+                    failures += 1
+                    time.sleep(RETRY_S)
+                    continue
+                count, failures = count + 1, 0
                 elapsed = time.monotonic() - judged_s
                 if elapsed > RATE_WINDOW_S:
                     self._judge_rate((count - judged) / elapsed)
@@ -129,14 +130,15 @@ class Camera:
                 yield (count - 1) / (self.fps or 1.0), cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         finally:
             capture.release()
-        if not count:
-            self.problem = f"camera {self.address} delivered no frame."
+        # A camera has no end: when it goes away nobody watches any more.
+        gone = f"camera {self.shown} stopped delivering after {count:,} frames; start again."
+        self.problem = f"{gone} {self.problem}".strip()
 
     def _judge_rate(self, measured: float) -> None:
         """A camera in the dark, or a machine too slow for it, delivers fewer frames than it says."""
         if self.fps and abs(measured - self.fps) > 0.1 * self.fps:
             self.problem = (
-                f"camera {self.address} delivers {measured:.1f} frames a second, not {self.fps:g}: its "
+                f"camera {self.shown} delivers {measured:.1f} frames a second, not {self.fps:g}: its "
                 f"scores are not to be trusted. Fix its exposure time, use a faster machine or a longer "
                 f"--stride, or pass the true rate with --fps."
             )
@@ -165,12 +167,12 @@ def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
         stated_fps, count = probe(path)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
-    return VideoFile(path, path.stem, fps or stated_fps, count or None)
+    return VideoFile(path, path.stem, fps or stated_fps, count or None, rate_given=bool(fps))
 
 
 def _numbered_frames(path: Path) -> list[Path]:
     """Images of a folder in the order of the numbers their names end with; no number may lack."""
-    files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
+    files = _held(path)[1]
     if not files:
         raise ValueError(f"{path} holds no frames ({', '.join(IMAGE_SUFFIXES)}).")
     matches = {p: re.search(r"(\d+)$", p.stem) for p in files}
@@ -195,15 +197,29 @@ def videos_in(path: str | Path) -> list[Path]:
     """The inputs a path stands for: itself, or each video file of a folder that holds such files.
 
     Raises:
-      ValueError: a folder that holds both video files and frames.
+      ValueError: a folder that holds both video files and frames, or whose subfolders hold them.
     """
     path = Path(path)
     if not path.is_dir():
         return [path]
-    videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-    if videos and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir()):
+    videos, images = _held(path)
+    if videos and images:
         raise ValueError(f"{path} holds both video files and images; give one of them.")
+    if not videos and not images:
+        below = sorted(p.name for p in path.iterdir() if p.is_dir() and any(_held(p)))
+        if below:
+            raise ValueError(
+                f"{path} holds no video files or frames itself, its subfolders "
+                f"{', '.join(below[:5])}{', ...' if len(below) > 5 else ''} do: give one of them."
+            )
     return videos or [path]
+
+
+def _held(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Video files and images of a folder; hidden ones (macOS writes ._a.mp4) do not count."""
+    files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
+    videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]
+    return videos, [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def open_camera(address: str | int, fps: float | None = None) -> Camera:
@@ -216,51 +232,20 @@ def open_camera(address: str | int, fps: float | None = None) -> Camera:
     Raises:
       ValueError: it cannot be opened.
     """
-    number = int(address) if str(address).isdigit() else None
-    capture = cv2.VideoCapture(str(address)) if number is None else cv2.VideoCapture(number)
+    target = int(address) if str(address).isdigit() else str(address)
     shown = re.sub(r"//[^/@]*@", "//", str(address))  # user and password stay out of files and logs
-    if not capture.isOpened():
+    # Only asked here: frames that came while a model loads would be read late, in one burst.
+    capture = cv2.VideoCapture(target)
+    opened, stated = capture.isOpened(), capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    if not opened:
         raise ValueError(
             f"camera {shown!r} cannot be opened; give a camera's number (0 is the first; on Linux "
             f"they are /dev/video*) or the address of a stream (rtsp://host/path)."
         )
-    stated = capture.get(cv2.CAP_PROP_FPS)
     known = np.isfinite(stated) and 0 < stated <= 1000
     rate = fps or (float(stated) if known else None)
-    name = "camera-" + re.sub(r"[^\w.-]+", "_", shown)
-    return Camera(shown, name, rate, _capture=capture)
-
-
-def same_rate(fps: float, other_fps: float) -> bool:
-    """Whether two rates are one: 29.97 and 30 are, 25 and 30 are not."""
-    return abs(fps - other_fps) <= SAME_RATE * other_fps
-
-
-def resample(frames: Iterable[TimedFrame], fps: float) -> Iterator[np.ndarray]:
-    """A frame for each tick of a clock: the nearest in time, the earlier of two equally near.
-
-    The choice depends on the times alone, and needs to look one frame ahead.
-
-    Args:
-      frames: (seconds, frame), times rising from about 0.
-      fps: ticks a second; the first is at 0.
-    """
-    tick, previous, gap_s = 0, None, 0.0
-    for time_s, frame in frames:
-        if previous is None:
-            previous = (time_s, frame)
-            continue
-        gap_s = time_s - previous[0]
-        # a nanosecond of grace, so that rounding does not break ties
-        while tick / fps <= (previous[0] + time_s) / 2 + 1e-9:
-            yield previous[1]
-            tick += 1
-        previous = (time_s, frame)
-    if previous is None:
-        return
-    while tick == 0 or tick / fps < previous[0] + gap_s / 2 - 1e-9:
-        yield previous[1]
-        tick += 1
+    return Camera(target, shown, "camera-" + re.sub(r"[^\w.-]+", "_", shown), rate)
 
 
 def as_stored(frame: np.ndarray, size: tuple[int, int], quality: int) -> np.ndarray:

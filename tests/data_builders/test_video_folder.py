@@ -127,6 +127,31 @@ def test_training_footage_must_be_normal(tmp_path):
         video_files.read_folder(tmp_path)
 
 
+def test_names_of_normal_folders(tmp_path):
+    for folder in ("train/Good", "test/Normal", "test/ok", "test/GOOD", "test/jam"):
+        write_video(tmp_path / folder / "a.avi", 3)
+    scene = video_files.read_folder(tmp_path)
+    assert scene.kinds == ("normal", "jam")
+    assert [video.kind for video in scene.train] == [0]
+    assert {video.name: video.kind for video in scene.test} == {
+        "GOOD-a": 0,
+        "Normal-a": 0,
+        "jam-a": 1,
+        "ok-a": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("test/jam/a.avi", "test/jam/a.mkv"), ("test/jam-a.avi", "test/jam/a.avi")],
+)
+def test_two_files_of_one_name_are_refused(tmp_path, one, other):
+    write_video(tmp_path / one, 3)
+    write_video(tmp_path / other, 3)
+    with pytest.raises(DataError, match=r"has the same name as test/.*; rename one"):
+        video_files.read_folder(tmp_path)
+
+
 def test_files_that_are_no_videos(tmp_path):
     folder = tmp_path / "train" / "normal"
     whole = write_video(folder / "a.mp4", 20).read_bytes()
