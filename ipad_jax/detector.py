@@ -18,10 +18,11 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.calibrate import calibrate, is_current, open_split, scoring_key
+from ipad_jax.calibrate import calibrate, is_current, scoring_key
 from ipad_jax.checkpoints import restore_for_inference
 from ipad_jax.files import write_atomic
 from ipad_jax.input.source import height_width
+from ipad_jax.input.split import open_split
 from ipad_jax.input.video_file import as_stored
 from ipad_jax.predict import Predictor, Progress, make_aggregator, scene_cycle
 from ipad_jax.video.aggregate import FrameRows
