@@ -8,6 +8,7 @@ from etils import epath
 
 from ipad_jax.config import load_config
 from ipad_jax.evaluate import check_test_split, measure, rescore, summary_text
+from ipad_jax.evaluation_report import roc_curves, warnings_of
 from ipad_jax.input.source import Video
 from ipad_jax.video.calibration import Calibration
 from ipad_jax.video.frame_scores import FrameScores
@@ -42,10 +43,14 @@ def table(label, score=None):
     )
 
 
-def text_of(folder, label, score=None):
+def evaluation_of(folder, label, score=None):
     calibration = Calibration.fit(table(np.zeros(500)), {"pooled_mean": 1.0})
     config = load_config("video_folder:tiny")
-    return summary_text(measure(epath.Path(folder), config, table(label, score), calibration))
+    return measure(epath.Path(folder), config, table(label, score), calibration)
+
+
+def text_of(folder, label, score=None):
+    return summary_text(evaluation_of(folder, label, score))
 
 
 def test_nothing_to_judge_is_refused_before_predicting():
@@ -82,6 +87,15 @@ def test_faults_alone_have_recall_and_no_false_alarms(tmp_path):
     assert "no frame AUC: all frames are anomalous" in text
     assert "at the threshold: 100.0 % of faults found, half of them within 0.00 s" in text
     assert "nan" not in text
+
+
+@pytest.mark.parametrize(("label", "only"), [(0, "normal"), (1, "anomalous")])
+def test_the_report_of_one_class_has_no_curve_and_says_so(tmp_path, label, only):
+    found = evaluation_of(tmp_path, np.full(100, label))
+    assert roc_curves(found.judged) == {}
+    warnings = warnings_of(found.calibration, found.metrics)
+    assert f"All test frames are {only}: an AUC needs both." in warnings
+    assert any("rests on only 10 normal videos" in warning for warning in warnings)
 
 
 def test_numbers_have_their_unit(tmp_path):

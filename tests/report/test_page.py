@@ -161,6 +161,13 @@ def test_little_data_gives_a_short_page(tmp_path):
     assert "nan" not in text.lower()
 
 
+def test_faulty_frames_alone_have_a_histogram_and_no_roc(tmp_path):
+    text = page.render(full(tmp_path, roc={}))
+    Balance(text)
+    assert "How the scores are spread" in text
+    assert "for every possible threshold" not in text
+
+
 def test_nan_and_null_read_as_a_dash(tmp_path):
     metrics = dict.fromkeys(METRICS, math.nan) | {
         "protocol": "paper", "auc_interval": [math.nan, math.nan], "by_kind": {}, "left_out": {},
