@@ -375,10 +375,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     config = read_config(args.workdir)
     flag_values = flags.FlagValues()
     section = config.eval.to_dict()
-    config_flags.DEFINE_config_dict(
-        "config", ConfigDict({"eval": section}), flag_values=flag_values, sys_argv=rest
-    )
-    try:
+    try:  # an override of a leaf that there is not fails when the flags are defined
+        config_flags.DEFINE_config_dict(
+            "config", ConfigDict({"eval": section}), flag_values=flag_values, sys_argv=rest
+        )
         unknown = flag_values(["evaluate", *rest])[1:]
     except (flags.Error, AttributeError, KeyError) as error:
         raise ValueError(
