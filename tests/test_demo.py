@@ -1,0 +1,35 @@
+"""What the demo and the Makefile name must exist: nobody reads them until they are run."""
+
+import re
+from pathlib import Path
+
+from ipad_jax import demo, prepare
+from ipad_jax.config import load_config
+from ipad_jax.main import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_demos_scene_is_one_the_factory_can_build():
+    known = {config.scene for config in prepare.load_builder_class("factory").BUILDER_CONFIGS}
+    assert demo.SCENE in known
+    assert load_config("factory").data.scene in known
+
+
+def test_the_demo_sets_leaves_that_exist():
+    overrides = demo.overrides(demo.SCENE, "data", 1.0)
+    assert load_config("factory", overrides).data.scene == demo.SCENE
+
+
+def test_commands_named_in_the_makefile_and_the_readme_exist():
+    for name in ("Makefile", "README.md"):
+        found = re.findall(r"bin/ipad-jax (\w+)|\(BIN\)/ipad-jax (\w+)", (ROOT / name).read_text())
+        assert found, name
+        assert {a or b for a, b in found} <= set(COMMANDS)
+
+
+def test_prepare_commands_in_the_texts_parse():
+    for path in [ROOT / "README.md", *(ROOT / "configs").glob("[!_]*.py")]:
+        for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
+            arguments = re.sub(r"\[[^]]*\]", "", line).split()
+            prepare.make_parser().parse_args(arguments)
