@@ -65,7 +65,7 @@ def write_report(
     data = ReportData(
         title=f"{config.data.scene}, {config.data.builder}",
         subtitle=f"checkpoint {metrics['checkpoint_step']}, protocol {judged.protocol}, "
-        f"every {config.eval.stride}. clip",
+        f"a clip every {config.eval.stride} frames",
         metrics=metrics,
         rows=rows,
         curves=curves(judged, source, threshold),
