@@ -29,7 +29,10 @@ def test_named_sizes_give_back_the_clip(name):
     out = jax.eval_shape(run)
     assert out.reconstruction.shape == shape
     assert out.phase_logits.shape == (2, cfg.num_phases)
-    assert out.attention.shape == (2, np.prod(cfg.feature_size), cfg.memory.num_slots)
+    if cfg.use_memory:
+        assert out.attention.shape == (2, np.prod(cfg.feature_size), cfg.memory.num_slots)
+    else:
+        assert out.attention is None
 
 
 @pytest.mark.parametrize(
