@@ -91,8 +91,8 @@ class VideoModelConfig:
     def small(cls) -> "VideoModelConfig":
         """For 16 frames of 64x64 on a CPU, where a run has minutes: 8x8 positions of 64 channels.
 
-        No memory: in the few hundred steps of such a run its slots hardly leave their start, and all
-        reconstructions stay alike. `model.use_memory=True` puts it back for longer ones.
+        No memory, our choice for so short a run and not compared with one; `model.use_memory=True` puts
+        it back.
         """
         return cls(
             image_size=(64, 64),
