@@ -35,9 +35,9 @@ test: setup lint types ## Lint, types and every test (under 30 minutes on 2 core
 test-fast: setup ## Only the tests under 30 seconds each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-bench: setup ## Speed of this machine: model (against PyTorch, which it installs), input, detection, start-up, growth
+bench: setup ## Speed of this machine: model (against PyTorch, which it installs), profile, input, detection, start-up, growth
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "torch>=2.6"
-	@for what in model input detection startup growth; do $(BIN)/ipad-jax bench $$what && echo || exit 1; done
+	@for what in model profile input detection startup growth; do $(BIN)/ipad-jax bench $$what && echo || exit 1; done
 
 lint: setup ## ruff
 	@echo "[lint] ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

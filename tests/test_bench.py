@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ipad_jax import bench
-from ipad_jax.bench import detection, timing
+from ipad_jax.bench import detection, profile, timing
 from ipad_jax.bench import input as input_bench
 from ipad_jax.bench.model import make_video_task, our_steps, random_clips
 from ipad_jax.input.source import Video
@@ -233,3 +233,36 @@ def test_startup_counts_a_cold_and_a_warm_start(capsys):
     _, cold, warm = rows(capsys.readouterr().out)
     assert (cold[0], cold[2]) == ("cold", "1.00")
     assert warm[0] == "with the cache"
+
+
+def test_profile_places_each_operation():
+    text = """ENTRY %main (p: f32[2,3]) -> f32[2,3] {
+  %p = f32[2,3]{1,0} parameter(0)
+  %a.1 = f32[2,3]{1,0} fusion(%p), kind=kLoop, metadata={op_name="jit(step)/jvp(encoder)/dot_general"}
+  %b = (f32[2]{0}, f32[3]{0}) fusion(%a.1), metadata={op_name="jit(step)/transpose(jvp(decoder))/slice"}
+  %w = f32[2,3]{1,0} while(%a.1), body=%c, metadata={op_name="jit(step)/memory/while"}
+  %d.2 = f32[2,2]{1,0} dot(%p, %p), metadata={op_name="jit(step)/jvp()/weird"}
+  ROOT %e = f32[2,3]{1,0} add(%p, %p), metadata={op_name="jit(step)/transpose(jvp(memory))/reduce_sum"}
+}
+"""
+    found = profile.places(text)
+    assert found["a.1"] == ("encoder", "products")
+    assert found["b"] == ("decoder", "moving")
+    assert found["d.2"] == (profile.REST, "products")
+    assert found["e"] == ("memory", "reductions")
+    assert "w" not in found  # its body counts itself
+
+
+def test_profile_shares_add_up_and_every_part_of_the_model_is_seen(capsys):
+    assert bench.main(["profile", "--config", "ipad:tiny", "--batch", "2", "--steps", "2"]) == 0
+    head, *found = rows(capsys.readouterr().out)
+    parts = [row[0] for row in found]
+    assert parts == ["encoder", "period head", "memory", "decoder", profile.REST, "all"]
+    assert head[0] == "part"
+    shares = [float(row[1].rstrip("%")) for row in found[:-1]]
+    assert all(share > 0 for share in shares)
+    assert sum(shares) == pytest.approx(100, abs=3)  # five figures, each rounded by half a percent
+    assert main(["bench", "profile", "--config", "conae:tiny"]) == 1
+    assert "no video model of ours" in capsys.readouterr().err
+    assert main(["bench", "profile", "--steps", "0"]) == 1
+    assert "--steps 0 must be at least 1" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import importlib
 
 BENCHES = {
     "model": "forward and training step against the same model in PyTorch (extra `bench`)",
+    "profile": "where a training step's time goes: by part of the model and kind of work",
     "input": "clips a second from a prepared dataset against full-size JPEGs read for each clip",
     "detection": "frames a second of a long video by stride and batch, and what that costs in AUC",
     "startup": "seconds from the command to the first step, cold and with the compilation cache",

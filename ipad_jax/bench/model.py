@@ -23,7 +23,12 @@ from ipad_jax.sharding import (
 )
 from ipad_jax.task import make_task
 from ipad_jax.train import compile_step
-from ipad_jax.train_state import abstract_state, create_state, inference_view
+from ipad_jax.train_state import (
+    abstract_state,
+    create_state,
+    inference_view,
+    start_options,
+)
 from ipad_jax.video.task import VideoTask, normalise
 
 DTYPES = ("float32", "bfloat16")
@@ -107,13 +112,25 @@ def our_calls(task: VideoTask, model: Any, clip: np.ndarray) -> dict[str, Callab
 
 def our_steps(task: VideoTask, clip: np.ndarray) -> Iterator[float]:
     """Endless steps of the trainer on one batch, on one device; yields each step's loss."""
+    step, state, *rest = compiled_step(task, clip)
+    while True:
+        state, metrics = step(state, *rest)
+        yield float(metrics["loss"])
+
+
+def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any]:
+    """The trainer's step on one device, compiled: the step, and its state, batch and key."""
     tx, mesh = make_optimizer(task.config.optim, 1000), make_mesh(1, 1)
     key, init_key = jax.random.split(jax.random.key(0))
     key = jax.device_put(key, replicated(mesh))
     graphdef, shapes = abstract_state(task, tx, init_key)
     shardings = fsdp_sharding(shapes, mesh, task.config.fsdp_min_bytes)
-    make = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)
-    state = make(init_key)
+    start = jax.jit(
+        lambda key: create_state(task, tx, key)[1],
+        out_shardings=shardings,
+        compiler_options=start_options(),
+    )
+    state = start(init_key)
     count = len(clip)
     batch = to_global(
         {
@@ -125,9 +142,7 @@ def our_steps(task: VideoTask, clip: np.ndarray) -> Iterator[float]:
         batch_sharding(mesh),
     )
     step = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
-    while True:
-        state, metrics = step(state, batch, key)
-        yield float(metrics["loss"])
+    return step, state, batch, key
 
 
 def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Callable[[], Any]]:

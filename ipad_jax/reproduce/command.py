@@ -13,9 +13,9 @@ from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.files import write_atomic
 from ipad_jax.report.table import TableData, table_csv, table_text
 from ipad_jax.report.table_page import write_table_page
-from ipad_jax.reproduce import cells, published
+from ipad_jax.reproduce import cells
 from ipad_jax.reproduce.collect import Folder, collect, look
-from ipad_jax.reproduce.methods import DATA_SEED, FACTORY_SCENES, SEEDS, Setting, make_table
+from ipad_jax.reproduce.methods import DATA_SEED, SEEDS, Setting, default_scenes, make_table
 from ipad_jax.reproduce.plan import Budget, Job, Table, jobs_of, shares
 
 SECONDS = 100.0  # of a factory training by default: Table 2 then takes about a night on two cores
@@ -320,7 +320,7 @@ def write(stem: epath.Path, data: TableData) -> None:
 
 
 def _setting(args: argparse.Namespace) -> Setting:
-    scenes = FACTORY_SCENES if args.data == "factory" else published.scenes()
+    scenes = default_scenes(args.data, args.table)
     return Setting(
         args.data,
         tuple(dict.fromkeys(args.scenes or scenes)),

@@ -72,12 +72,17 @@ class VideoModel(nnx.Module):
                 f"VideoModel: clips have shape {clip.shape}, expected [b, "
                 f"{', '.join(map(str, expected))}] from the config's clip_len and image_size."
             )
-        features = self.encoder(clip, rngs=rngs)
-        phase_logits = None if self.period_head is None else self.period_head(features)
-        attention = None
+        phase_logits = attention = None
+        with jax.named_scope("encoder"):  # the scopes are those of flops.PARTS; profiles show them
+            features = self.encoder(clip, rngs=rngs)
+        if self.period_head is not None:
+            with jax.named_scope("period_head"):
+                phase_logits = self.period_head(features)
         if self.memory is not None:
-            features, attention = self.memory(features, phase_logits)
-        return VideoOutput(self.decoder(features), phase_logits, attention)
+            with jax.named_scope("memory"):
+                features, attention = self.memory(features, phase_logits)
+        with jax.named_scope("decoder"):
+            return VideoOutput(self.decoder(features), phase_logits, attention)
 
 
 def num_parameters(module: nnx.Module | None) -> int:
