@@ -77,8 +77,8 @@ def video_config() -> ConfigDict:
     evaluation.features_share = 0.1  # of them, those nearest in phase; chosen on the tuning scene
     evaluation.alpha = 0.05  # share of normal cycles (videos) that may raise an alarm
     evaluation.paper_period_weight = 0.0  # of the period error in protocol paper, which is silent
-    evaluation.components = ConfigDict(  # weights of the fused score; chosen on the tuning scene
-        {"nearest": 1.0, "period_error": 0.3}
+    evaluation.components = ConfigDict(  # weights of the fused score; chosen on the tuning scenes
+        {"nearest": 1.0, "period_error": 0.3, "motion": 0.3}
     )
     return config
 

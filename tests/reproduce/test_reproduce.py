@@ -175,9 +175,9 @@ def test_the_time_is_estimated_from_what_is_known(data_dir, tmp_path, capsys):
     more += ["--seeds", "0", "1", "2", "2"]  # a seed named twice is one
     reproduce.main([*more, "--workdir", str(tmp_path), "--data-dir", data_dir])
     listed = capsys.readouterr().out
-    assert "8 scenes x 3 seeds; 48 trainings in all" in listed
-    hours = 48 * (90 + command.OVERHEAD_S) / 3600
-    assert f"1.2 h of training, {hours:.1f} h with 60 s each" in listed
+    assert "4 scenes x 3 seeds; 24 trainings in all" in listed
+    hours = 24 * (90 + command.OVERHEAD_S) / 3600
+    assert f"0.6 h of training, {hours:.1f} h with 60 s each" in listed
     assert (
         f"--size 64 --seed 1 --data-dir {data_dir} --scene conveyor_synthetic drill_synth" in listed
     )
