@@ -1,8 +1,8 @@
 """`ipad-jax bench`: the twin is the model, each table has its shape, bad arguments are named. No times."""
 
 import importlib.util
-import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,42 +161,27 @@ def test_detection_times_each_way(capsys):
     assert cell(found[0][4]) == 1
 
 
-class Footage:
-    """Two videos whose frames are as bright as the error that `BrightnessPredictor` gives them."""
-
-    def __init__(self):
-        self.bright = [np.full(40, 10), np.full(40, 10)]
-        self.bright[0][14:18] = 90  # a fault of 4 frames
-        self.bright[1][10:30] = 90  # one of 20
-        self.videos = tuple(Video(f"{i}", 40 * i, 40, 10.0, None) for i in range(2))
-        self.metadata = {}
-
-    def frames(self, video, indices):
-        values = self.bright[video][np.asarray(indices, int)].astype(np.uint8)
-        return np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 3))
-
-    def column(self, name):
-        if name == "label":
-            return [(b > 50).astype(np.int8) for b in self.bright]
-        return [np.full(40, math.nan, np.float32) for _ in self.bright]
+def test_short_faults_are_those_under_the_length_and_found_above_the_threshold():
+    # 10 frames a second: faults of 4 and of 20 frames in one video, of 3 in another
+    label = np.zeros(80, np.int8)
+    label[14:18] = label[20:40] = label[60:63] = 1
+    score = np.where(label == 1, 2.0, 0.0)
+    score[60:63] = 0.5
+    scores = SimpleNamespace(
+        video=np.repeat([0, 1], 40), frame=np.tile(np.arange(40), 2), label=label, fps=(10.0, 10.0)
+    )
+    found = SimpleNamespace(
+        judged=SimpleNamespace(scores=scores, score=score),
+        calibration=SimpleNamespace(threshold=1.0),
+    )
+    assert detection.short_faults(found, 0.5) == (1, 2)  # type: ignore[arg-type]
+    assert detection.short_faults(found, 5.0) == (2, 3)  # type: ignore[arg-type]
 
 
-class BrightnessPredictor:
-    def stream(self, batches):
-        for batch in batches:
-            error = batch["clip"][:, :, 0, 0, 0] / 255
-            phase = np.full(len(error), math.nan)
-            yield batch, {"mse": error, "pooled": error, "phase": phase}
-
-
-@pytest.mark.parametrize(("stride", "component"), [(1, "pooled_centre"), (4, "pooled_mean")])
-def test_quality_of_a_perfect_error_is_perfect(stride, component):
-    from ipad_jax.config import load_config
-
-    config = load_config("video_folder:tiny")
-    way = detection.Way(stride, 2, component)
-    quality = detection.quality(BrightnessPredictor(), config, Footage(), way, 0.5)  # type: ignore
-    assert quality == (1.0, 1, 1)  # under half a second at 10 frames/s: only the one of 4 frames
+def test_what_is_timed_has_as_many_frames_as_asked_for():
+    source = SimpleNamespace(videos=tuple(Video(f"{n}", 0, n, 10.0, None) for n in (30, 5, 40)))
+    found = detection.some_segments(source, 50)  # type: ignore[arg-type]
+    assert [(s.video, s.start, s.stop) for s in found] == [(0, 0, 30), (1, 0, 5), (2, 0, 15)]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """Frames a second of a long video, by stride and batch, against one forward pass a frame.
 
-The slow way predicts the clip around every frame and keeps its middle frame: stride 1, one clip at a
-time. The others score all frames of a clip, so one pass serves as many frames as the stride. With
-`--workdir RUN` the model and the test split are the run's and each row has its AUC, and the share of
-short faults found at a threshold that 5 % of the normal frames exceed; without, random weights on
-noise, for the time alone.
+The slow way predicts a clip around every frame: stride 1, one clip at a time. The others score all
+frames of a clip, so one pass serves as many frames as the stride. With `--workdir RUN` everything that
+makes the run's score is timed (model, comparison with normal frames and motion) on frames of its test
+split, and each way has the AUC of that score on the whole split and the short faults found at the
+threshold that its calibration sets. Without, random weights on noise: the passes alone.
 """
 
 import argparse
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +17,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.bench.model import describe_machine
-from ipad_jax.bench.timing import Table, number
+from ipad_jax.bench.timing import Table, alternate, number
 from ipad_jax.checkpoints import restore_for_inference
-from ipad_jax.config import load_config
-from ipad_jax.input.clips import Batch, clip_starts, eval_batches
+from ipad_jax.comparisons import predictor_of
+from ipad_jax.config import load_config, read_config
+from ipad_jax.evaluate import evaluate, override_eval
+from ipad_jax.input.clips import Batch, clip_starts
 from ipad_jax.input.source import FrameSource
 from ipad_jax.input.split import Segment, open_split
+from ipad_jax.measure import Evaluation
 from ipad_jax.metrics.events import true_intervals
-from ipad_jax.metrics.ranking import auc_micro
-from ipad_jax.predict import Predictor, make_aggregator, scene_cycle
+from ipad_jax.predict import Predictor, predict_here
 from ipad_jax.task import make_task
 from ipad_jax.train_state import inference_view
-
-ALPHA = 0.05  # share of normal frames above the threshold at which short faults are looked for
-CENTRE, MEAN = "pooled_centre", "pooled_mean"  # error of a clip's middle frame; mean over clips
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,14 @@ class Way:
 
     stride: int
     batch: int
-    component: str
+
+    @property
+    def text(self) -> str:
+        """What it is called in the table."""
+        return "one pass a frame" if self == SLOW else "clips overlap"
+
+
+SLOW = Way(1, 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,76 +60,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Table:
-    """Times every way on the same frames; with a run also scores the whole test split each way."""
-    source: FrameSource | None = None
-    if args.workdir:
-        config, task, model, _ = restore_for_inference(args.workdir)
-        source = open_split(config, "test")
-    else:
-        config = load_config(args.config)
-        task = make_task(config)
-        model = inference_view(task.init_model(jax.random.key(0)))
+    """Times every way on the same frames; with a run also scores its whole test split each way."""
+    config = read_config(args.workdir) if args.workdir else load_config(args.config)
     clip_len = config.data.clip_len
     if bad := [stride for stride in args.stride if not 1 <= stride <= clip_len]:
         raise ValueError(f"--stride {bad} must be in 1..{clip_len}, the frames of a clip.")
     if args.frames < clip_len:
         raise ValueError(f"--frames {args.frames} must be at least {clip_len}, a clip.")
-    predictor = Predictor(task, model)
-    size = task.model_config.image_size  # type: ignore[attr-defined]
-    video = np.random.default_rng(0).integers(0, 256, (args.frames, *size, 3), dtype=np.uint8)
-    ways = [Way(1, 1, CENTRE), *(Way(stride, args.batch, MEAN) for stride in args.stride)]
-    rates = frames_per_second(predictor, video, clip_len, ways, args.repeats)
+    ways = [SLOW, *(Way(stride, args.batch) for stride in args.stride)]
+    found: list[Evaluation] = []
+    if args.workdir:
+        config, task, model, _ = restore_for_inference(args.workdir)
+        source = open_split(config, "test")
+        predictor = predictor_of(args.workdir, config, task, model)
+        segments = some_segments(source, args.frames)
+        timed = sum(segment.length for segment in segments)
+        calls = {way: scoring(predictor, config, source, segments, way) for way in ways}
+    else:
+        task = make_task(config)
+        predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
+        shape = (args.frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
+        video = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        timed = args.frames
+        calls = {way: passes(predictor, video, clip_len, way) for way in ways}
+    timings = alternate(calls, args.repeats)
+    if args.workdir:
+        found = [judged(args.workdir, way) for way in ways]
     rows = []
-    slow = None
-    for way, rate in zip(ways, rates):
-        row = [
-            "one pass a frame" if way.component == CENTRE else "clips overlap",
-            *(str(way.stride), str(way.batch), number(rate), f"{rate / rates[0]:.1f}"),
-        ]
-        if source is not None:
-            auc, found, short = quality(predictor, config, source, way, args.short)
-            slow = auc if slow is None else slow
-            row += [f"{auc:.3f}", f"{auc - slow:+.3f}", f"{found} of {short}"]
+    for index, way in enumerate(ways):
+        rate = timed / timings[way].seconds
+        ratio = timings[SLOW].seconds / timings[way].seconds
+        row = [way.text, str(way.stride), str(way.batch), number(rate), f"{ratio:.1f}"]
+        if found:
+            auc, slow = (each.metrics["auc_micro"] for each in (found[index], found[0]))
+            hit, short = short_faults(found[index], args.short)
+            row += [f"{auc:.3f}", f"{auc - slow:+.3f}", f"{hit} of {short}"]
         rows.append(tuple(row))
     quality_columns = ("AUC", "change", f"faults under {args.short:g} s found")
+    cfg = task.model_config  # type: ignore[attr-defined]
     return Table(
-        f"Detection at {size[0]}x{size[1]}, {task.model_config.dtype} "  # type: ignore[attr-defined]
+        f"Detection at {cfg.image_size[0]}x{cfg.image_size[1]}, {cfg.dtype} "
         f"({args.workdir or args.config}, {describe_machine()})",
-        ("way", "stride", "batch", "frames/s", "ratio", *(quality_columns if source else ())),
+        ("way", "stride", "batch", "frames/s", "ratio", *(quality_columns if found else ())),
         tuple(rows),
-        ("reading frames is left out: `ipad-jax bench input` has it",)
-        + (
-            ("score: the locally pooled error, raw; middle frame, or mean over clips",)
-            * bool(source)
-        ),
+        (
+            f"all that makes the score, on {timed} frames of the test split; AUC of the score, faults at "
+            "its own threshold; evaluations are in eval/bench_stride<N>",
+        )
+        if found
+        else ("passes alone, on noise; reading frames is left out: `ipad-jax bench input` has it",),
     )
 
 
-def frames_per_second(
-    predictor: Predictor, video: np.ndarray, clip_len: int, ways: list[Way], repeats: int
-) -> list[float]:
-    """Rate of each way on a video in memory, the ways in turn; the median of the repeats.
+def some_segments(source: FrameSource, frames: int) -> list[Segment]:
+    """The first videos of a split, cut so that they have at most so many frames."""
+    segments: list[Segment] = []
+    for index, video in enumerate(source.videos):
+        length = min(video.length, frames - sum(segment.length for segment in segments))
+        if length > 0:
+            segments.append(Segment(index, 0, length))
+    return segments
 
-    The slow way is timed on as many clips as there are in a sixteenth of the frames, at least 4.
-    """
 
-    def clips(way: Way) -> list[np.ndarray]:
-        starts = clip_starts(len(video), clip_len, way.stride)
-        if way.component == CENTRE:
-            starts = starts[: max(4, len(starts) // 16)]
-        return [video[start : start + clip_len] for start in starts]
+def scoring(
+    predictor: Predictor,
+    config: ConfigDict,
+    source: FrameSource,
+    segments: list[Segment],
+    way: Way,
+) -> Callable[[], Any]:
+    """A call that scores segments as `evaluate` does."""
+    leaves = {"stride": way.stride, "batch_size": way.batch}
+    own = override_eval(config, leaves)
+    return lambda: predict_here(predictor, own, source, segments)
 
-    seconds: list[list[float]] = [[] for _ in ways]
-    for round_ in range(repeats + 1):
-        for way, spent in zip(ways, seconds):
-            todo = clips(way)
-            served = len(todo) if way.component == CENTRE else len(video)
-            start = time.perf_counter()
-            for _ in predictor.stream(_batches(todo, way.batch)):
-                pass
-            if round_:  # the first compiles
-                spent.append((time.perf_counter() - start) / served)
-    return [1 / float(np.median(spent)) for spent in seconds]
+
+def passes(predictor: Predictor, video: np.ndarray, clip_len: int, way: Way) -> Callable[[], None]:
+    """A call that makes the forward passes that a video needs."""
+    starts = clip_starts(len(video), clip_len, way.stride)
+    clips = [video[start : start + clip_len] for start in starts]
+
+    def call() -> None:
+        for _ in predictor.stream(_batches(clips, way.batch)):
+            pass
+
+    return call
 
 
 def _batches(clips: list[np.ndarray], size: int) -> Iterator[Batch]:
@@ -134,57 +154,24 @@ def _batches(clips: list[np.ndarray], size: int) -> Iterator[Batch]:
         yield {"clip": np.stack(part + part[-1:] * (size - len(part)))}
 
 
-def quality(
-    predictor: Predictor, config: ConfigDict, source: FrameSource, way: Way, short_s: float
-) -> tuple[float, int, int]:
-    """Scores the test split one way.
+def judged(workdir: str, way: Way) -> Evaluation:
+    """The whole test split scored in one way, by protocol strict."""
+    leaves = {"stride": way.stride, "batch_size": way.batch, "protocol": "strict"}
+    name = f"bench_stride{way.stride}"
+    return evaluate(workdir, name=name, overrides=leaves, report=False)
 
-    Returns:
-      AUC over all its scored frames; how many short faults have a frame above the threshold; how
-      many there are.
-    """
-    config = ConfigDict(config.to_dict())
-    config.eval.stride = way.stride
-    segments = [
-        Segment(index, 0, video.length)
-        for index, video in enumerate(source.videos)
-        if video.length >= config.data.clip_len
-    ]
-    batches = eval_batches(
-        source,
-        segments,
-        clip_len=config.data.clip_len,
-        stride=way.stride,
-        batch_size=max(way.batch, config.eval.batch_size),
-    )
-    scores = {segment.video: np.full(segment.length, np.nan) for segment in segments}
-    aggregators: dict[int, Any] = {
-        segment.video: make_aggregator(config, scene_cycle(source)) for segment in segments
-    }
 
-    def keep(video: int, rows: Any) -> None:
-        scores[video][rows.frame] = rows.components[way.component]
-
-    for batch, predicted in predictor.stream(batches):
-        for row in np.flatnonzero(batch["valid"]):
-            video, first = int(batch["video"][row]), int(batch["first_frame"][row])
-            mse, pooled = predicted["mse"][row], predicted["pooled"][row]
-            phase = float(predicted["phase"][row])
-            keep(video, aggregators[video].add(first, mse, pooled, phase))
-    for video, aggregator in aggregators.items():
-        keep(video, aggregator.close(source.videos[video].length))
-    half = config.data.clip_len // 2
-    for values in scores.values():  # all ways are judged on the frames that have a clip around them
-        values[:half] = values[len(values) - config.data.clip_len + half + 1 :] = np.nan
-    labels = source.column("label")
-    score = np.concatenate([scores[segment.video] for segment in segments])
-    label = np.concatenate([labels[segment.video] for segment in segments])
-    known = np.isfinite(score) & (label >= 0)
-    threshold = np.quantile(score[known & (label == 0)], 1 - ALPHA)
-    found = total = 0
-    for video, values in scores.items():
-        for start, stop in true_intervals(labels[video], np.arange(len(values))):
-            if stop - start < short_s * source.videos[video].fps:
+def short_faults(found: Evaluation, short_s: float) -> tuple[int, int]:
+    """How many faults shorter than that have a frame above the threshold; how many there are."""
+    scores, score = found.judged.scores, found.judged.score
+    assert found.calibration is not None  # protocol strict
+    hit = total = 0
+    for video in np.unique(scores.video):
+        at = scores.video == video
+        frame, fps = scores.frame[at], scores.fps[video]
+        for start, stop in true_intervals(scores.label[at], frame):
+            if stop - start < short_s * fps:
                 total += 1
-                found += bool(np.nanmax(values[start:stop], initial=-np.inf) > threshold)
-    return auc_micro(score[known], label[known]), found, total
+                inside = (frame >= start) & (frame < stop)
+                hit += bool((score[at][inside] > found.calibration.threshold).any())
+    return hit, total

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax import evaluate, measure
+from ipad_jax import bench, evaluate, measure
 from ipad_jax.calibrate import is_current, scoring_key
 from ipad_jax.config import load_config, read_config, save_config
 from ipad_jax.detector import load_detector
@@ -63,6 +63,20 @@ def test_scoring_again_needs_no_model_and_says_the_same(evaluated, monkeypatch):
     np.testing.assert_allclose(
         psnr.metrics["auc_micro"], evaluation.metrics["rows"][ROW_OF_PSNR]["auc_micro"]
     )
+
+
+def test_the_detection_bench_judges_as_evaluate_does(evaluated, capsys):
+    workdir, _ = evaluated
+    more = ["--frames", "40", "--stride", "2", "4", "--batch", "2", "--repeats", "1"]
+    assert bench.main(["detection", "--workdir", str(workdir), *more]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if " of " in line]
+    rows = {int(words[-9]): words for words in lines if words[-2] == "of"}
+    assert rows.keys() == {1, 2, 4}
+    for stride, words in rows.items():
+        metrics = json.loads((workdir / f"eval/bench_stride{stride}/metrics.json").read_text())
+        assert metrics["protocol"] == "strict"
+        assert words[-5] == f"{metrics['auc_micro']:.3f}"
+    assert rows[2][-5] == f"{evaluated[1].metrics['auc_micro']:.3f}"  # the config's own stride
 
 
 ROW_OF_PSNR = measure.COMPONENT_ROWS["psnr_mean"]
