@@ -52,19 +52,19 @@ def parse_rate(text: str) -> float:
 
 
 def parse_cycle(text: str) -> float | str:
-    """'12.5' -> 12.5 seconds; 'folder' and 'auto' stay."""
+    """'12.5' -> 12.5 seconds; 'folder', 'auto' and 'auto:12.5' stay."""
     if text in ("folder", "auto"):
         return text
     try:
-        seconds = float(text)
+        seconds = float(text.removeprefix("auto:"))
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(
-            f"cycle {text!r}: give seconds above 0, 'folder' (each training folder is one cycle) or "
-            "'auto' (look for it)"
+            f"cycle {text!r}: give seconds above 0, 'folder' (each training folder is one cycle), "
+            "'auto' (look for it) or 'auto:SECONDS' (look for one of about that length)"
         )
-    return seconds
+    return text if text.startswith("auto:") else seconds
 
 
 def parse_count(text: str) -> int:
@@ -109,9 +109,9 @@ def make_parser() -> argparse.ArgumentParser:
                 metavar="SECONDS",
                 help="cycle length, if every file starts at a cycle's start; "
                 "or 'folder': each training folder is exactly one cycle; "
-                "or 'auto': look for the cycle in the training videos, each of several cycles, "
-                "and give every frame its phase; refused where none is found. Check the length it "
-                "prints: it can be a multiple of the true one",
+                "or 'auto:SECONDS': look for a cycle of about that length in the training videos, "
+                "each of several cycles, and give every frame its phase; refused where none is found; "
+                "or 'auto' where the length is unknown: check what it prints, which can be a multiple",
             )
         else:
             command.add_argument(
@@ -389,10 +389,12 @@ def prepare_one(
             return False
     else:
         try:
-            if getattr(config, "cycle", None) == "auto":
+            if str(getattr(config, "cycle", None)).startswith("auto"):
                 from ipad_jax.prepare_cycle import measure_cycle  # imports TFDS
 
-                config.measured = measure_cycle(Path(config.source), config.fps or None, console)
+                config.measured = measure_cycle(
+                    Path(config.source), config.fps or None, config.cycle, console
+                )
             if there:
                 rebuild(builder_class, config, data_dir, manual_dir, workers, console)
                 builder = builder_class(config=config, data_dir=data_dir)

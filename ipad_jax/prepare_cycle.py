@@ -1,4 +1,4 @@
-"""`prepare video_folder --cycle auto`: looks for the machine's cycle in the training footage.
+"""`prepare video_folder --cycle auto[:SECONDS]`: looks for the machine's cycle in the training footage.
 
 The videos are streamed once as small grey pictures, a kilobyte a frame; the dataset is built afterwards
 from a second reading, with the phases that were found.
@@ -24,12 +24,13 @@ from ipad_jax.prepare_report import new_bar
 LOW_CONFIDENCE = 0.6
 
 
-def measure_cycle(source: Path, fps: float | None, console: Console) -> MeasuredCycle:
+def measure_cycle(source: Path, fps: float | None, cycle: str, console: Console) -> MeasuredCycle:
     """Finds the cycle of the training videos of a folder of footage.
 
     Args:
       source: folder in either layout of `video_folder`.
       fps: as for the dataset: rate of frame folders, or to resample video files to; None as recorded.
+      cycle: "auto", or "auto:SECONDS" where its length is about known.
       console: shows a progress bar.
 
     Raises:
@@ -49,34 +50,36 @@ def measure_cycle(source: Path, fps: float | None, console: Console) -> Measured
                 bar.advance(task)
             pictures.append(np.stack(small))
     rate = train[0].fps
+    seconds = cycle.removeprefix("auto").removeprefix(":")
     try:
-        found = find_cycles(pictures)
+        found = find_cycles(pictures, float(seconds) * rate if seconds else None)
     except NoCycleError as error:
+        known = "" if seconds else "--cycle auto:SECONDS if you know about how long it is, "
         raise ValueError(
-            f"--cycle auto found no cycle in the {len(train)} training videos: {error}. If the machine has "
-            f"one, give it: --cycle SECONDS where every file starts at a cycle's start, or --cycle folder "
-            f"where each training folder is one cycle (at {rate:g} frames a second, a video must hold at "
-            f"least two). Else leave --cycle away: the phase is then out of the model."
+            f"--cycle {cycle} found no cycle in the {len(train)} training videos: {error}. If the machine "
+            f"has one, give it: {known}--cycle SECONDS where every file starts at a cycle's start, or "
+            f"--cycle folder where each training folder is one cycle (at {rate:g} frames a second, a video "
+            f"must hold at least two). Else leave --cycle away: the phase is then out of the model."
         ) from error
     timings = {
         video.name: Timing(found.cycle_frames, phase, cycle)
         for video, phase, cycle in zip(train, found.phase, found.cycle)
     }
-    return MeasuredCycle(found.cycle_frames, timings, describe(found, rate))
+    return MeasuredCycle(found.cycle_frames, timings, describe(found, rate, bool(seconds)))
 
 
-def describe(found: Cycles, fps: float) -> str:
+def describe(found: Cycles, fps: float, is_known: bool = False) -> str:
     """What was found, how far it can be trusted, and what to do about it."""
     low, high = np.quantile(found.lengths, [0.05, 0.95]) / fps
     check = "check this length against the machine"
-    if found.explained < LOW_CONFIDENCE:
+    if found.explained < LOW_CONFIDENCE and not is_known:
         check = "LOW CONFIDENCE: this may be a multiple of the true cycle; " + check
     return (
         f"found a cycle of {found.cycle_frames / fps:.3g} s ({found.cycle_frames:.1f} frames) in the "
         f"training videos: {len(found.lengths)} whole cycles, most of {low:.3g} to {high:.3g} s; confidence "
         f"{found.explained:.2f} (share of the pictures' change that the phase foretells in cycles left out); "
-        f"{check}; if it is wrong, prepare again with --overwrite and --cycle SECONDS (every file then "
-        f"starts at a cycle's start), or without --cycle"
+        f"{check}; if it is wrong, prepare again with --overwrite and --cycle auto:SECONDS (about so long) "
+        f"or --cycle SECONDS (every file then starts at a cycle's start), or without --cycle"
     )
 
 

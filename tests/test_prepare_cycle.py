@@ -90,6 +90,9 @@ def test_phases_of_training_videos_are_found_and_stored(tmp_path, run, layout):
     status, text = run(line.replace("auto", "1.44"))
     assert status == 1
     assert "was prepared with cycle='auto' (now 1.44)" in text
+    about, text = run(line.replace("auto", "auto:1.5") + " --overwrite")
+    assert about == 0
+    assert "found a cycle of 1.4" in text
 
 
 def test_footage_without_a_cycle_is_refused_and_nothing_is_left(tmp_path, run):
@@ -98,6 +101,7 @@ def test_footage_without_a_cycle_is_refused_and_nothing_is_left(tmp_path, run):
     status, text = run(LINE)
     assert status == 1
     assert "--cycle auto found no cycle in the 1 training videos" in text
+    assert "--cycle auto:SECONDS if you know about how long it is" in text
     assert "Else leave --cycle away" in text
     assert not (tmp_path / "data").exists()
 
@@ -123,6 +127,9 @@ def test_the_sentence_says_seconds_and_what_it_rests_on():
     assert "cycle of 2.4 s (60.0 frames)" in text
     assert "3 whole cycles, most of 2.04 to 2.76 s; confidence 0.81" in text
     assert "check this length against the machine; if it is wrong" in text
+    Found.explained = 0.4
+    assert "LOW CONFIDENCE: this may be a multiple" in describe(Found(), 25.0)
+    assert "LOW CONFIDENCE" not in describe(Found(), 25.0, is_known=True)
     assert "LOW CONFIDENCE" not in text
     Found.explained = 0.55  # a multiple of the true length was seen with it
     assert "LOW CONFIDENCE: this may be a multiple" in describe(Found(), 25.0)

@@ -46,13 +46,13 @@ class VideoFolderConfig(FrameConfig):
 
     source: folder; TFDS's manual_dir where empty. fps: rate of frame folders; for video files the
     rate to resample to (0: as recorded). cycle: seconds, every file then starts at a cycle's start;
-    "folder": each training folder is exactly one cycle; "auto": as `measured` says; None: unknown,
-    no phase.
+    "folder": each training folder is exactly one cycle; "auto" or "auto:SECONDS": as `measured`
+    says; None: unknown, no phase.
     """
 
     source: str = ""
     fps: float = 0.0
-    cycle: frame_folder.Cycle | Literal["auto"] = None
+    cycle: frame_folder.Cycle | str = None
     measured: MeasuredCycle | None = None
 
 
@@ -65,7 +65,7 @@ class Builder(FrameBuilder):
     def read_videos(self, manual_dir: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         config = self.builder_config
         source = Path(config.source or manual_dir()).expanduser()
-        if config.cycle != "auto":
+        if not str(config.cycle).startswith("auto"):
             train, test, metadata = read_source(source, config.fps or None, config.cycle)
             return {"train": train, "test": test}, {**metadata, "source": source.name}
         if config.measured is None:

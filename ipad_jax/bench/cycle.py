@@ -118,6 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=201)
     parser.add_argument("--cycles", type=int, default=10, help="of each video (default: 10)")
     parser.add_argument(
+        "--about",
+        action="store_true",
+        help="tell it the usual length of the rendered machines' cycles, as `--cycle auto:SECONDS` does",
+    )
+    parser.add_argument(
         "--real-data",
         default=os.environ.get("IPAD_JAX_REAL_DATA"),
         metavar="DIR",
@@ -147,16 +152,21 @@ def run(args: argparse.Namespace) -> str:
             for condition in CONDITIONS:
                 pictures, turns = rendered(device, look, args.seed, condition, args.cycles)
                 name = f"{device}_{look}, {condition}"
-                lines.append(row(name, [pictures], turns))
+                lines.append(row(name, [pictures], turns, CYCLE_FRAMES if args.about else None))
     if root:
         lines += [row(name, pictures) for name, pictures in real_footage(root)]
     return "\n".join(lines)
 
 
-def row(name: str, pictures: list[np.ndarray], true_turns: np.ndarray | None = None) -> str:
+def row(
+    name: str,
+    pictures: list[np.ndarray],
+    true_turns: np.ndarray | None = None,
+    about: float | None = None,
+) -> str:
     """One line of the table; refused footage says why."""
     try:
-        found = find_cycles(pictures)
+        found = find_cycles(pictures, about)
     except NoCycleError as error:
         return f"| {name} | refused: {error} | | | | |"
     if true_turns is None:

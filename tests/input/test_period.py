@@ -110,6 +110,24 @@ def test_a_way_at_random_has_no_cycle(seed):
         find_cycles([wandering(500, seed)])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_nor_has_it_one_of_a_length_that_someone_believes_in(seed):
+    with pytest.raises(NoCycleError, match="a cycle of about"):
+        find_cycles([wandering(500, seed)], about=60)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_known_length_decides_between_a_cycle_and_its_multiples(times):
+    pictures = [drawn(machine([40, 44, 38, 41, 43, 39, 40, 42, 41, 40, 42, 39]))]
+    found = find_cycles(pictures, about=times * 40 * 1.1)  # 10 % off
+    assert found.cycle_frames == pytest.approx(times * 41, rel=0.06)
+
+
+def test_a_known_length_that_the_footage_cannot_hold_twice_says_so():
+    with pytest.raises(NoCycleError, match=r"must hold two.*it has 120"):
+        find_cycles([drawn(np.arange(120) / 40)], about=200)
+
+
 def test_noise_a_still_picture_and_one_cycle_have_none():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (300, SIDE, SIDE), dtype=np.uint8)
