@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> Table:
     if args.frames < clip_len:
         raise ValueError(f"--frames {args.frames} must be at least {clip_len}, a clip.")
     ways = [SLOW, *(Way(stride, args.batch) for stride in args.stride)]
+    calls: dict[Way, Callable[[], Any]]
     found: list[Evaluation] = []
     if args.workdir:
         config, task, model, _ = restore_for_inference(args.workdir)

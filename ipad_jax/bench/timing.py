@@ -2,11 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Timing:
     cpu_seconds: float
 
 
-def alternate(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
+def alternate(calls: Mapping[Key, Callable[[], Any]], repeats: int) -> dict[Key, Timing]:
     """Runs all calls once uncounted, then all in turn `repeats` times.
 
     In turn, so that what else the machine does meets all of them alike.
@@ -32,7 +34,7 @@ def alternate(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Ti
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats} must be at least 1.")
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    taken: dict[Key, list[tuple[float, float]]] = {name: [] for name in calls}
     for round_ in range(repeats + 1):
         for name, call in calls.items():
             wall, cpu = time.perf_counter(), time.process_time()
