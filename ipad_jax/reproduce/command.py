@@ -22,6 +22,10 @@ SECONDS = 100.0  # of a factory training by default: Table 2 then takes about a 
 # What a cell takes beside its seconds (starting, compiling, scoring) where none has been run yet:
 # a guess for 64x64 on two cores.
 OVERHEAD_S = 60.0
+# How `ipad-jax prepare` is told where the footage lies, and what it is called.
+DIR_HOLDS = {"ipad": "DIR holds the archive", "video_folder": "DIR holds the footage"}
+DIR_OPTION = {"ipad": " --manual-dir DIR", "video_folder": " --source DIR"}
+NAME_OPTION = {"video_folder": "--name"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,9 +38,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--table", type=int, required=True, choices=(2, 3, 4), help="of the paper")
     parser.add_argument(
         "--data",
-        choices=("factory", "ipad"),
+        choices=("factory", "ipad", "video_folder"),
         default="factory",
-        help="rendered machines (default), or the IPAD archive, prepared with `ipad-jax prepare ipad`",
+        help="rendered machines (default), the IPAD archive, or your own footage (table 2, with --scenes "
+        "NAME); the last two prepared before",
     )
     parser.add_argument(
         "--scenes", nargs="+", metavar="SCENE", help="judged on (default: all of the table)"
@@ -55,8 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--seconds",
         type=float,
         default=0.0,
-        help=f"length of a training on one scene (default: {SECONDS:g} on factory, the config's epochs on "
-        "ipad)",
+        help=f"length of a training on one scene (default: {SECONDS:g} on factory, else as the config says)",
     )
     parser.add_argument(
         "--steps", type=int, default=0, help="the same in steps, in place of --seconds"
@@ -64,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--protocol",
         choices=("paper", "strict"),
-        help="of scoring (default: strict on factory, paper on ipad)",
+        help="of scoring (default: paper on ipad, else strict)",
     )
     parser.add_argument(
         "--workdir",
@@ -219,9 +223,9 @@ def trained_of(
 def prepare_data(configs: Sequence[ConfigDict], args: argparse.Namespace) -> bool:
     """Renders factory scenes that are not there; says what to do about others. Whether all are there."""
     missing = cells.missing_data(configs)
-    if args.data == "ipad" and missing:
+    if args.data != "factory" and missing:
         lines = [f"  {line}" for line in prepare_lines(missing)]
-        print("not prepared yet (DIR holds the archive):\n" + "\n".join(lines))
+        print(f"not prepared yet ({DIR_HOLDS[args.data]}):\n" + "\n".join(lines))
         return False
     return all(prepare.main(words) == 0 for words in missing)
 
@@ -229,7 +233,10 @@ def prepare_data(configs: Sequence[ConfigDict], args: argparse.Namespace) -> boo
 def prepare_lines(missing: Sequence[Sequence[str]]) -> list[str]:
     """The commands that make missing datasets."""
     return [
-        f"ipad-jax prepare {' '.join(words)}" + " --manual-dir DIR" * (words[0] == "ipad")
+        f"ipad-jax prepare {' '.join(words)}".replace(
+            "--scene", NAME_OPTION.get(words[0], "--scene")
+        )
+        + DIR_OPTION.get(words[0], "")
         for words in missing
     ]
 
@@ -273,7 +280,7 @@ def plan_text(
     )
     texts.append(time_text(folder, jobs, untrained, budget))
     if missing := cells.missing_data([configs[job.training.folder] for job in todo]):
-        by = "made by the run itself" if args.data == "factory" else "DIR holds the archive"
+        by = DIR_HOLDS.get(args.data, "made by the run itself")
         texts += [f"not prepared yet ({by}): {line}" for line in prepare_lines(missing)]
     return "\n".join(texts)
 
@@ -325,7 +332,7 @@ def _setting(args: argparse.Namespace) -> Setting:
         args.data,
         tuple(dict.fromkeys(args.scenes or scenes)),
         tuple(args.seeds),
-        args.protocol or ("strict" if args.data == "factory" else "paper"),
+        args.protocol or ("paper" if args.data == "ipad" else "strict"),
         f"seed{args.data_seed}" if args.data_seed else "",
         args.tiny,
     )

@@ -44,7 +44,7 @@ class Setting:
     """What a table is made on.
 
     Attributes:
-      data: "factory" or "ipad".
+      data: "factory", "ipad", or "video_folder": own footage, which only Table 2 can be made on.
       scenes: judged on.
       seeds: of the trainings.
       protocol: "strict" or "paper".
@@ -72,8 +72,8 @@ class Setting:
     def spec(self, config: str) -> str:
         """FILE[:arg] of a config at this setting's size."""
         options = []
-        if self.data == "factory" and config != "factory":
-            options.append("factory")
+        if self.data != "ipad" and config != self.data:
+            options.append(self.data)
         if self.data == "ipad" and self.protocol == "paper":
             options.append("paper")
         options += ["tiny"] if self.tiny else []
@@ -82,6 +82,8 @@ class Setting:
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Scenes of each look, where both are there, and all of them."""
+        if self.data == "video_folder":
+            return {"mean": self.scenes}
         real = tuple(s for s in self.scenes if s.startswith("R") or s.endswith("_real"))
         synthetic = tuple(s for s in self.scenes if s not in real)
         both = {"synthetic": synthetic, "real": real} if real and synthetic else {}
@@ -89,9 +91,11 @@ class Setting:
 
 
 def default_scenes(data: str, number: int) -> tuple[str, ...]:
-    """The scenes that a table judges: the paper's, or the factory's in the table's look."""
+    """Scenes that a table judges: the paper's, the factory's in the table's look, none of own footage."""
     if data == "ipad":
         return scenes()
+    if data == "video_folder":
+        return ()
     return tuple(f"{device}_{LOOKS[number]}" for device in DEVICES)
 
 
@@ -126,14 +130,15 @@ def ours(setting: Setting, *, memory: bool | None = None, period: bool = True) -
     What equals the config is the method "ours", so that one training serves all rows and tables. Without
     both parts it is V-Swin-T, one of the baselines.
     """
-    config = "factory" if setting.data == "factory" else "ipad"
-    has_memory = bool(_config(setting.spec(config)).model.use_memory)
+    has_memory = bool(_config(setting.spec(setting.data)).model.use_memory)
     overrides: dict[str, Any] = {} if period else dict(NO_PERIOD)
     name = [] if period else ["without_period"]
     if memory is not None and memory != has_memory:
         overrides["model.use_memory"] = memory
         name.append("with_memory" if memory else "without_memory")
-    return Method("_".join(name) or "ours", "", config, overrides)
+    return Method(
+        "_".join(name) or "ours", "", setting.data, overrides
+    )  # configs/ has one a kind of data
 
 
 @functools.cache
@@ -163,7 +168,7 @@ def scoring(setting: Setting, name: str, components: Mapping[str, float], period
 
 def with_features(setting: Setting) -> Scoring:
     """Our own score with the distance to prototypes of frozen ImageNet features added."""
-    own = _config(setting.spec("factory" if setting.data == "factory" else "ipad")).eval.components
+    own = _config(setting.spec(setting.data)).eval.components
     added = dict(own) | {"features": FEATURES_WEIGHT}
     leaves = {"protocol": setting.protocol, "features": FEATURES, "components": added}
     return Scoring(f"{setting.protocol}_own_features", leaves)
@@ -190,7 +195,7 @@ def line(
         for scene in setting.scenes
         for seed in setting.seeds
     )
-    return Line(name, text, cells, published=numbers.get(name, {}), beyond=name not in numbers)
+    return Line(name, text, cells, published=numbers.get(name, {}))
 
 
 def untrained(lines: Sequence[Line]) -> list[Line]:
@@ -202,7 +207,6 @@ def untrained(lines: Sequence[Line]) -> list[Line]:
             f"{text} (no training)",
             tuple(dataclasses.replace(cell, column=name) for cell in cells),
             column=name,
-            beyond=True,
         )
         for name, text in UNTRAINED.items()
     ]
@@ -210,7 +214,7 @@ def untrained(lines: Sequence[Line]) -> list[Line]:
 
 def table2(setting: Setting) -> Table:
     """Methods against each other (paper, Table 2)."""
-    numbers = published(2)
+    numbers = {} if setting.data == "video_folder" else published(2)
     lines = [
         line(setting, m.name, m.text, m, scoring(setting, "own", {}, 0.0), numbers)
         for m in BASELINES
@@ -349,6 +353,13 @@ def make_table(number: int, setting: Setting) -> tuple[Table, list[Training]]:
     Raises:
       ValueError: no such table, or a scene that it cannot be made on.
     """
+    if setting.data == "video_folder":
+        if number != 2 or not setting.scenes:
+            raise ValueError(
+                f"--table {number} --scenes {' '.join(setting.scenes)}: on own footage there is table 2, with "
+                "the names given to `ipad-jax prepare video_folder --name` as --scenes."
+            )
+        return table2(setting), []
     if setting.data == "factory" and (bad := [s for s in setting.scenes if s.startswith("lift")]):
         raise ValueError(f"{', '.join(bad)}: the lift was tuned on, so no table judges it.")
     known = scenes() if setting.data == "ipad" else (*FACTORY_SCENES, *ARM_SCENES)
@@ -373,7 +384,7 @@ def _table(
     comparisons: tuple[Comparison, ...],
 ) -> Table:
     """With what all tables share."""
-    where = "IPAD" if setting.data == "ipad" else "rendered factory machines"
+    where = {"ipad": "IPAD", "factory": "rendered factory machines", "video_folder": "own footage"}
     notes = []
     if setting.data == "factory":
         notes.append(
@@ -383,7 +394,7 @@ def _table(
         notes.append("Tiny models on tiny pictures: these numbers mean nothing.")
     return Table(
         number,
-        f"{title}, {where}",
+        f"{title}, {where[setting.data]}",
         setting.scenes,
         setting.groups,
         tuple(lines),

@@ -112,7 +112,6 @@ class Line:
       cells: one a scene and seed. Of an untrained line: cells of others, any of which will do.
       column: see `Cell`.
       published: the paper's numbers by scene or group.
-      beyond: whether the paper's table lacks it.
     """
 
     name: str
@@ -120,7 +119,6 @@ class Line:
     cells: tuple[Cell, ...]
     column: str = "score"
     published: Mapping[str, float] = field(default_factory=dict)
-    beyond: bool = False
 
     @property
     def is_untrained(self) -> bool:

@@ -52,6 +52,25 @@ def test_a_night_on_two_cores_is_enough():
     assert len(both) + len(three) <= 210  # about 200, some of them on a fifth of the footage
 
 
+def test_own_footage_is_judged_by_table_2_alone():
+    own = Setting("video_folder", ("press7",))
+    table, pretrainings = make_table(2, own)
+    assert not pretrainings
+    assert table.groups == {"mean": ("press7",)}
+    configs = {job.training.config for job in jobs_of(table)}
+    assert configs == {
+        "video_folder",
+        *(
+            f"{name}:video_folder"
+            for name in ("conae", "memae", "astnet", "dmad", "vswint", "convlstm")
+        ),
+    }
+    assert not any(line.published for line in table.lines)  # the paper's are of other footage
+    for number, names in ((3, ("press7",)), (4, ("press7",)), (2, ())):
+        with pytest.raises(ValueError, match="on own footage there is table 2"):
+            make_table(number, dataclasses.replace(own, scenes=names))
+
+
 def test_what_was_tuned_on_or_seen_is_in_no_table():
     for number in (2, 3, 4):
         table, _ = make_table(number, FACTORY)

@@ -170,6 +170,16 @@ def test_ipad_scenes_that_are_not_prepared_are_named_with_their_command(tmp_path
     assert command in capsys.readouterr().out
 
 
+def test_own_footage_that_is_not_prepared_is_named_with_its_command(tmp_path, capsys):
+    more = ["--table", "2", "--data", "video_folder", "--scenes", "press7", "--rows", "conae"]
+    places = ["--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "tables")]
+    assert reproduce.main([*more, *places, "--seconds", "10"]) == 1
+    command = (
+        f"prepare video_folder --size 128 --data-dir {tmp_path}/data --name press7 --source DIR"
+    )
+    assert command in capsys.readouterr().out
+
+
 def test_the_time_is_estimated_from_what_is_known(data_dir, tmp_path, capsys):
     more = ["--table", "2", "--list", "--seconds", "90", "--rows", "ours", "conae"]
     more += ["--seeds", "0", "1", "2", "2"]  # a seed named twice is one
