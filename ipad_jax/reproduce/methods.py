@@ -356,8 +356,8 @@ def make_table(number: int, setting: Setting) -> tuple[Table, list[Training]]:
     if setting.data == "video_folder":
         if number != 2 or not setting.scenes:
             raise ValueError(
-                f"--table {number} --scenes {' '.join(setting.scenes)}: on own footage there is table 2, with "
-                "the names given to `ipad-jax prepare video_folder --name` as --scenes."
+                f"--table {number} --scenes {' '.join(setting.scenes)}: on own footage take table 2 "
+                "with the names given to `ipad-jax prepare video_folder --name` as --scenes."
             )
         return table2(setting), []
     if setting.data == "factory" and (bad := [s for s in setting.scenes if s.startswith("lift")]):

@@ -67,7 +67,7 @@ def test_own_footage_is_judged_by_table_2_alone():
     }
     assert not any(line.published for line in table.lines)  # the paper's are of other footage
     for number, names in ((3, ("press7",)), (4, ("press7",)), (2, ())):
-        with pytest.raises(ValueError, match="on own footage there is table 2"):
+        with pytest.raises(ValueError, match="on own footage take table 2 with"):
             make_table(number, dataclasses.replace(own, scenes=names))
 
 
