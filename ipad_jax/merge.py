@@ -21,7 +21,12 @@ from ipad_jax.files import absolute, write_atomic
 from ipad_jax.nn.lora import merge_adapters
 from ipad_jax.optim import make_optimizer
 from ipad_jax.task import make_task
-from ipad_jax.train_state import create_state, model_arrays, with_model_arrays
+from ipad_jax.train_state import (
+    create_state,
+    model_arrays,
+    start_options,
+    with_model_arrays,
+)
 
 # What belongs to the footage or to the outputs, which stay the same.
 KEPT = ("footage.json", "normal_*px.npz", "calibration.json", "calibration_*.*")
@@ -62,7 +67,11 @@ def merge(
     task = make_task(config)
     steps = max(config.total_steps, step, config.optim.warmup_steps + 1)  # slots depend on none
     tx = make_optimizer(config.optim, steps)
-    state = jax.jit(lambda: create_state(task, tx, jax.random.key(config.seed))[1])()
+    start = jax.jit(
+        lambda: create_state(task, tx, jax.random.key(config.seed))[1],
+        compiler_options=start_options(),
+    )
+    state = start()
     check_same(model_arrays(state), merged, f"{workdir} merged")
     state = dataclasses.replace(with_model_arrays(state, merged), step=jnp.int32(step))
     save_config(target, config)

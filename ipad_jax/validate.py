@@ -30,7 +30,8 @@ from data_builders.ipad import scenes as ipad
 from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
 from data_builders.ipad.ipad_dataset_builder import Builder as IpadBuilder
 from data_builders.video_folder.video_folder_dataset_builder import layout
-from ipad_jax.prepare import no_archive, parse_rate
+from ipad_jax.prepare import no_archive
+from ipad_jax.prepare_arguments import parse_rate
 
 
 @dataclasses.dataclass

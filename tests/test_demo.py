@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ipad_jax import demo, prepare
+from ipad_jax import demo, prepare, prepare_arguments
 from ipad_jax.config import load_config
 from ipad_jax.main import COMMANDS
 
@@ -32,4 +32,4 @@ def test_prepare_commands_in_the_texts_parse():
     for path in [ROOT / "README.md", *(ROOT / "configs").glob("[!_]*.py")]:
         for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
             arguments = re.sub(r"\[[^]]*\]", "", line).split()
-            prepare.make_parser().parse_args(arguments)
+            prepare_arguments.make_parser("").parse_args(arguments)

@@ -59,6 +59,7 @@ LEVELS = {
     "detector": 4,
     "detect_record": 4,
     "detect": 5,
+    "prepare_arguments": 4,
     "prepare_report": 4,
     "prepare_cycle": 4,
     "prepare": 4,

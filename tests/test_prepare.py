@@ -31,7 +31,7 @@ from rich.console import Console
 from data_builders import frames, pieces, streaming, video_files
 from data_builders.factory.factory_dataset_builder import FactoryConfig
 from data_builders.mad import mad_dataset_builder
-from ipad_jax import prepare
+from ipad_jax import prepare, prepare_arguments
 from ipad_jax.config import load_config
 from ipad_jax.input.source import dataset_dir
 
@@ -113,7 +113,7 @@ def test_video_folder_of_files(tmp_path, run):
 
 def test_defaults_fit_the_configs():
     for name in ("ipad", "video_folder", "factory"):
-        assert prepare.DEFAULT_SIZES[name] == load_config(name, {}).data.size
+        assert prepare_arguments.DEFAULT_SIZES[name] == load_config(name, {}).data.size
 
 
 def test_the_next_command_is_said_and_reads_what_was_prepared(tmp_path, run):
@@ -135,7 +135,7 @@ def test_the_next_command_of_another_seed_names_the_variant():
         splits={"train": None}, metadata={"videos": {"train": [{"cycle_frames": 9.0}]}}
     )
     builder = SimpleNamespace(builder_config=config, info=info)
-    assert prepare.next_command(builder, "factory", prepare.DEFAULT_DATA_DIR) == (
+    assert prepare.next_command(builder, "factory", prepare_arguments.DEFAULT_DATA_DIR) == (
         "ipad-jax train --config factory --config.data.scene=lift_synthetic "
         "--config.data.variant=seed3 --workdir runs/lift_synthetic"
     )

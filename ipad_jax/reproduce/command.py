@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ipad_jax import prepare
 from ipad_jax.compile_cache import enable_compile_cache
 from ipad_jax.files import write_atomic
+from ipad_jax.prepare_arguments import DEFAULT_DATA_DIR
 from ipad_jax.report.table import TableData, table_csv, table_text
 from ipad_jax.report.table_page import write_table_page
 from ipad_jax.reproduce import cells
@@ -80,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--data-dir",
         default="",
         metavar="DIR",
-        help=f"of prepared datasets (default: {prepare.DEFAULT_DATA_DIR})",
+        help=f"of prepared datasets (default: {DEFAULT_DATA_DIR})",
     )
     parser.add_argument(
         "--data-seed", type=int, default=DATA_SEED, help="of the factory's videos (default: 1)"
