@@ -1,8 +1,11 @@
 """From a restored model to scores: the one way that calibration, evaluation and detection share."""
 
 import dataclasses
+import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -16,14 +19,15 @@ from ipad_jax.input.source import FrameSource
 from ipad_jax.input.split import Segment
 from ipad_jax.task import Task
 from ipad_jax.video.aggregate import FrameAggregator, FrameRows
-from ipad_jax.video.frame_difference import frame_difference
+from ipad_jax.video.frame_difference import FrameDifference
 from ipad_jax.video.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.motion import MotionStream, NormalMotion
-from ipad_jax.video.nearest import Comparison, NormalFrames, scores_of, small_picture
+from ipad_jax.video.nearest import ComparedStream, NormalFrames, small_picture
 from ipad_jax.video.prototypes import Prototypes
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
-_CHUNK = 512  # frames decoded at once for the untrained rows
+_CHUNK = 512  # frames decoded at once for what stands beside the model
+BESIDE = ("diff_mean", "diff_pooled", "nearest", "features", "motion")  # made of frames and phase
 
 
 # Scores segments together with other processes: (config, source, segments, progress) -> the whole table
@@ -207,10 +211,8 @@ def predict_here(
         done += segment.length
         video = source.videos[segment.video]
         table = FrameRows.concat(rows)
-        extra = _differences(source, segment, config.eval.pool_px)
-        extra["nearest"] = _compared(predictor.normal, source, segment, table)
-        extra["features"] = _compared(predictor.prototypes, source, segment, table)
-        extra["motion"] = _motion(predictor.motion, source, segment, table)
+        beside = _beside_the_model(predictor, source, segment, table, config.eval.pool_px)
+        extra = {name: _column(source, segment, values) for name, values in beside.items()}
         parts.append(
             FrameScores.from_rows(
                 table,
@@ -254,39 +256,35 @@ def _clips(
             yield int(batch["video"][row]), int(batch["first_frame"][row]), of_row
 
 
-def _differences(source: FrameSource, segment: Segment, pool_px: int) -> dict[str, np.ndarray]:
-    """Frame differences as columns of the whole video, NaN outside the segment."""
-    found = frame_difference(_frames(source, segment), pool_px)
-    return {name: _column(source, segment, values) for name, values in found.items()}
-
-
-def _compared(
-    normal: Comparison | None, source: FrameSource, segment: Segment, rows: FrameRows
-) -> np.ndarray:
-    """Distance from normal frames or their features as a column of the whole video."""
-    if normal is None:
-        return _column(source, segment, np.full(segment.length, np.nan))
-    found = scores_of(normal, _frames(source, segment), rows.components["phase"])
-    return _column(source, segment, found)
-
-
-def _motion(
-    normal: NormalMotion | None, source: FrameSource, segment: Segment, rows: FrameRows
-) -> np.ndarray:
-    """Distance from normal motion as a column of the whole video."""
-    found = np.full(segment.length, np.nan)
-    if normal is not None:
-        stream = MotionStream()
-        phases = rows.components["phase"].tolist()
-        for at, (frame, phase) in enumerate(zip(_frames(source, segment), phases)):
-            found[at] = normal.score(stream.add(small_picture(frame, normal.side)), phase)
-    return _column(source, segment, found)
-
-
-def _frames(source: FrameSource, segment: Segment) -> Iterator[np.ndarray]:
-    """The frames of a segment, decoded some at a time."""
-    for start in range(segment.start, segment.stop, _CHUNK):
-        yield from source.frames(segment.video, range(start, min(start + _CHUNK, segment.stop)))
+def _beside_the_model(
+    predictor: Predictor, source: FrameSource, segment: Segment, rows: FrameRows, pool_px: int
+) -> dict[str, np.ndarray]:
+    """Components that need the frames and at most the phase, float64 [n]; each frame is decoded once."""
+    normal, prototypes, motion = predictor.normal, predictor.prototypes, predictor.motion
+    phases = rows.components["phase"].tolist()
+    found = {name: np.full(segment.length, np.nan) for name in BESIDE}
+    differences, movement = FrameDifference(pool_px), MotionStream()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        near = None if normal is None else ComparedStream(normal, pool)
+        alike = None if prototypes is None else ComparedStream(prototypes, pool)
+        for at in range(0, segment.length, _CHUNK):
+            some = slice(at, min(at + _CHUNK, segment.length))
+            numbers = range(segment.start + some.start, segment.start + some.stop)
+            frames, phase = source.frames(segment.video, numbers), phases[some]
+            pairs = [differences.add(frame) for frame in frames]
+            found["diff_mean"][some], found["diff_pooled"][some] = zip(*pairs)
+            small: dict[int, list[np.ndarray]] = {}  # by side: two components may share them
+            for side in {part.side for part in (normal, motion) if part is not None}:
+                small[side] = list(pool.map(small_picture, frames, itertools.repeat(side)))
+            if normal is not None and near is not None:
+                found["nearest"][some] = near.add(small[normal.side], phase)
+            if prototypes is not None and alike is not None:
+                seen = list(pool.map(prototypes.picture, frames))
+                found["features"][some] = alike.add(seen, phase)
+            if motion is not None:
+                changes = [movement.add(picture) for picture in small[motion.side]]
+                found["motion"][some] = list(pool.map(motion.score, changes, phase))
+    return found
 
 
 def _column(source: FrameSource, segment: Segment, values: np.ndarray) -> np.ndarray:

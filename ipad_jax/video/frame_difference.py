@@ -6,8 +6,6 @@ videos), above autoencoders trained for twenty minutes; a table without such a r
 everybody.
 """
 
-from collections.abc import Iterable
-
 import cv2
 import numpy as np
 
@@ -41,15 +39,3 @@ class FrameDifference:
         difference = cv2.absdiff(frame, previous).mean(axis=2, dtype=np.float32) / 255
         pooled = cv2.blur(difference, (self.pool_px, self.pool_px))
         return float(difference.mean()), float(pooled.max())
-
-
-def frame_difference(frames: Iterable[np.ndarray], pool_px: int = 9) -> dict[str, np.ndarray]:
-    """Both differences of a whole video: {"diff_mean", "diff_pooled"}, float32 [n] each.
-
-    Args:
-      frames: each uint8 [h, w, 3].
-      pool_px: side of the averaging box in pixels.
-    """
-    stream = FrameDifference(pool_px)
-    pairs = np.array([stream.add(frame) for frame in frames], np.float32).reshape(-1, 2)
-    return {"diff_mean": pairs[:, 0], "diff_pooled": pairs[:, 1]}

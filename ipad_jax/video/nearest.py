@@ -21,7 +21,7 @@ to the same median.
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,11 +82,14 @@ class NormalFrames:
 
     @cached_property
     def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest value of each pixel's neighbourhood, with a border around each picture."""
+        """Lowest and highest value of each pixel's neighbourhood, with a border around each picture.
+
+        uint8 [3, n, h + 2 pad, w + 2 pad] each: NumPy compares whole channels four times as fast as pixels.
+        """
         # stacked into one tall picture later: the border keeps the box from reaching the neighbour
         padded = np.pad(self.pictures, ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge")
         low, high = zip(*map(range_of, padded))
-        return np.stack(low), np.stack(high)
+        return _channels_first(np.stack(low)), _channels_first(np.stack(high))
 
     @cached_property
     def usual(self) -> tuple[np.ndarray, np.ndarray]:
@@ -157,13 +160,22 @@ class NormalFrames:
 
     def _map(self, picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Smallest pooled distance from some frames at each place: float32 [h, w] in [0, 1]."""
-        height, width = picture.shape[:2]
-        tall = (-1, width + 2 * _PAD, 3)
-        low, high = (bound[chosen].reshape(tall) for bound in self._ranges)
+        low, high = (bound[:, chosen] for bound in self._ranges)
         padded = np.pad(picture, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge")
-        mean = outside(np.tile(padded, (len(chosen), 1, 1)), (low, high))
-        pooled = cv2.blur(mean, (BOX_PX, BOX_PX)).reshape(len(chosen), height + 2 * _PAD, -1)
-        return pooled.min(axis=0)[_PAD:-_PAD, _PAD:-_PAD]
+        seen = _channels_first(padded)[:, None]
+        beyond = np.maximum(seen, high) - high  # one of the two is 0
+        beyond += np.maximum(low, seen) - seen
+        # whole numbers: three channels of 255 over the box stay below 2^16
+        total = beyond[0].astype(np.uint16) + beyond[1] + beyond[2]
+        tall = total.reshape(-1, total.shape[-1])
+        sums = cv2.boxFilter(tall, cv2.CV_16U, (BOX_PX, BOX_PX), normalize=False)
+        least = sums.reshape(total.shape).min(axis=0)[_PAD:-_PAD, _PAD:-_PAD]
+        return least / np.float32(BOX_PX**2 * 3 * 255)
+
+
+def _channels_first(pictures: np.ndarray) -> np.ndarray:
+    """[..., h, w, 3] -> [3, ..., h, w], contiguous."""
+    return np.ascontiguousarray(np.moveaxis(pictures, -1, 0))
 
 
 def check_phases(phase: np.ndarray, count: int) -> None:
@@ -263,10 +275,15 @@ class Comparison(Protocol):
         ...
 
 
-def scores_of(normal: Comparison, frames: Iterator[np.ndarray], phases: np.ndarray) -> np.ndarray:
-    """Scores of a video's frames, float32 [n]; several at once, in order."""
-    normal.warm_up()
-    trail = Trail()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(normal.largest, frames, phases.tolist())
-        return np.fromiter(map(trail.add, found), np.float32)
+class ComparedStream:
+    """Scores of a video's frames as they come, some at a time."""
+
+    def __init__(self, normal: Comparison, pool: ThreadPoolExecutor) -> None:
+        """Takes what is compared with, and threads that compare."""
+        normal.warm_up()
+        self._normal, self._pool, self._trail = normal, pool, Trail()
+
+    def add(self, pictures: Sequence[np.ndarray], phases: Sequence[float]) -> list[float]:
+        """Scores of the next frames, given as `Comparison.picture` makes them."""
+        distances = self._pool.map(self._normal.distance, pictures, phases)
+        return [self._trail.add(float(distance.max())) for distance in distances]

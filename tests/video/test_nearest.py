@@ -1,6 +1,7 @@
 """Distance to the nearest normal frame: against loops, and what it must not mind."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from ipad_jax.video.nearest import (
     BOX_PX,
     MEDIAN,
     TRAIL_FRAMES,
+    ComparedStream,
     NormalFrames,
-    scores_of,
     small_picture,
     spread,
 )
@@ -125,13 +126,17 @@ def test_a_score_is_the_mean_over_the_last_frames_that_have_one_and_looks_at_no_
     queries, phases = pictures(9, seed=2), np.linspace(0, 0.99, 9, dtype=np.float32)
     phases[2] = np.nan
     largest = np.array([normal.largest(q, p) for q, p in zip(queries, phases.tolist())])
-    found = scores_of(normal, iter(queries), phases)
+    with ThreadPoolExecutor(2) as pool:
+        stream = ComparedStream(normal, pool)
+        seen = [small_picture(query, SIDE) for query in queries]
+        found = np.array(stream.add(seen[:6], phases[:6]) + stream.add(seen[6:], phases[6:]))
+        again = np.array(ComparedStream(normal, pool).add(seen[:6], phases[:6]))
     assert np.isnan(found[2])
     known = np.delete(np.arange(9), 2)
     for place, at in enumerate(known):
         last = largest[known[max(0, place - TRAIL_FRAMES + 1) : place + 1]]
         np.testing.assert_allclose(found[at], last.mean(), rtol=1e-6)
-    np.testing.assert_array_equal(scores_of(normal, iter(queries[:6]), phases[:6]), found[:6])
+    np.testing.assert_array_equal(again, found[:6])
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, 5), (5, 5), (7, 5), (1000, 3)])

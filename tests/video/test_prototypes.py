@@ -1,13 +1,14 @@
 """Distance to prototypes: against loops, by phase and place, and what an extractor gives."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from efficientnet_weights import drawn_state
 
 from ipad_jax.convert.efficientnet import fold
-from ipad_jax.video.nearest import scores_of
+from ipad_jax.video.nearest import ComparedStream
 from ipad_jax.video.prototypes import Extractor, Prototypes
 
 ROWS, COLUMNS, CHANNELS = 5, 6, 3
@@ -80,7 +81,9 @@ def test_a_videos_scores_are_those_of_its_frames_averaged_over_the_last():
     frames, phases = drawn(7, seed=2), np.linspace(0, 1, 7, endpoint=False)
     single = [made.largest(frame, phase) for frame, phase in zip(frames, phases, strict=True)]
     expected = [np.mean(single[max(0, i - 4) : i + 1]) for i in range(7)]
-    np.testing.assert_allclose(scores_of(made, iter(frames), phases), expected, rtol=1e-6)
+    with ThreadPoolExecutor(2) as pool:
+        found = ComparedStream(made, pool).add([made.picture(frame) for frame in frames], phases)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():

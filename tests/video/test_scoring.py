@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ipad_jax.video.aggregate import FrameAggregator, FrameRows
-from ipad_jax.video.frame_difference import FrameDifference, frame_difference
+from ipad_jax.video.frame_difference import FrameDifference
 from ipad_jax.video.frame_scores import FORMAT
 from ipad_jax.video.scoring import Calibration, FrameScores, fuse, judge, min_max, paper_score
 
@@ -194,10 +194,11 @@ def slow_difference(frames, pool_px):
 @pytest.mark.parametrize("pool_px", [1, 3, 9])
 def test_frame_difference_equals_the_loops(pool_px):
     frames = np.random.default_rng(0).integers(0, 256, (5, 14, 12, 3), dtype=np.uint8)
-    found = frame_difference(frames, pool_px)
+    stream = FrameDifference(pool_px)
+    found = np.array([stream.add(frame) for frame in frames])
     means, largest = slow_difference(frames, pool_px)
-    np.testing.assert_allclose(found["diff_mean"], means, rtol=1e-5)
-    np.testing.assert_allclose(found["diff_pooled"], largest, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0], means, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], largest, rtol=1e-5)
 
 
 def test_a_still_picture_does_not_differ_and_a_buffer_may_be_reused():
