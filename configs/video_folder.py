@@ -65,6 +65,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if "cycle" not in options:
         config.model.period_head = "none"  # takes the phase out of everything
         config.loss.period_weight = 0.0  # no phase to learn
-        # no period error; weights chosen on the tuning scenes, scored as if they had no cycle
-        config.eval.components = ConfigDict({"nearest": 1.0, "motion": 1.0})
+        # Chosen on the tuning scenes, scored as if they had no cycle
+        config.eval.components = ConfigDict({"nearest": 1.0, "motion": 1.0})  # no period error
     return config

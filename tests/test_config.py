@@ -29,7 +29,7 @@ from ipad_jax.video.model import VideoModelConfig
 from ipad_jax.video.task import VideoTask
 
 NAMES = ("factory", "ipad", "video_folder")
-WEIGHTS = [f"eval.components.{name}" for name in ("nearest", "period_error")]
+WEIGHTS = [f"eval.components.{name}" for name in ("nearest", "period_error", "motion")]
 VARIANTS = [
     f"{name}:{arg}"
     for name in NAMES
