@@ -73,10 +73,16 @@ def start(*, saves_on_sigterm: bool) -> None:
 
 
 def leave(status: int) -> int:
-    """The last call of a command that came to its end: waits until every process has.
+    """The last call of a command that came to its end: waits until every process has, then ends this one.
+
+    JAX's own way out is left aside: there the coordinator may be gone while another process still
+    listens to it, which then aborts with status 134.
 
     Args:
       status: its exit status; one that is not in `TOGETHER` counts as a failure (see `fail`).
+
+    Returns:
+      The status, where this is the only process.
     """
     if not is_many():
         return status
@@ -86,7 +92,9 @@ def leave(status: int) -> int:
     tell(f"done/{index}", str(status))
     while len(_client().key_value_dir_get(f"{_PREFIX}done/")) < count:
         time.sleep(_POLL_S)  # without end: the coordinator notices who died, `_watch` who failed
-    return status
+    if index == 0:
+        _see_others_off(count)
+    _end(status)
 
 
 def fail(status: int, why: str) -> int:
@@ -107,12 +115,8 @@ def fail(status: int, why: str) -> int:
     index, count = _place()
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # somebody was first
         tell("failed", f"process {index} of {count} failed: {' '.join(why.split())[:500]}")
-    if index == 0:  # the coordinator goes with us, and a process that misses it aborts
-        end = time.monotonic() + 2 * _GRACE_S
-        while time.monotonic() < end:
-            if len(_client().key_value_dir_get(f"{_PREFIX}gone/")) == count - 1:
-                break
-            time.sleep(_POLL_S)
+    if index == 0:
+        _see_others_off(count)
     _end(status)
 
 
@@ -185,6 +189,15 @@ def _watch() -> None:
             time.sleep(_GRACE_S)
             print(f"ipad-jax: {text}; so this one stops", file=sys.stderr)
             _end(1)
+
+
+def _see_others_off(count: int) -> None:
+    """Process 0 ends last, for a while: the coordinator goes with it, and a process that misses it aborts."""
+    end = time.monotonic() + 2 * _GRACE_S
+    while time.monotonic() < end:
+        if len(_client().key_value_dir_get(f"{_PREFIX}gone/")) == count - 1:
+            return
+        time.sleep(_POLL_S)
 
 
 def _end(status: int) -> NoReturn:
