@@ -1,4 +1,4 @@
-"""Which processes belong to a run, from environment variables alone; no JAX.
+"""Which processes and cores belong to a run, from what surrounds it alone; no JAX.
 
 Variables say it; without them Slurm, GKE and Cloud TPU VMs are recognised:
 
@@ -8,6 +8,7 @@ Variables say it; without them Slurm, GKE and Cloud TPU VMs are recognised:
     IPAD_JAX_TIMEOUT=300          seconds to wait for the others at the start
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,6 +18,12 @@ NUM_PROCESSES = "IPAD_JAX_NUM_PROCESSES"
 PROCESS_ID = "IPAD_JAX_PROCESS_ID"
 
 T = TypeVar("T")
+
+
+def num_cores() -> int:
+    """Cores this process may use (a scheduler such as Slurm may allow only some)."""
+    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def arguments(environ: Mapping[str, str]) -> dict[str, Any] | None:

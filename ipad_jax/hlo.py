@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -11,6 +12,20 @@ _SHAPE = re.compile(r"\b(pred|token|bf16|[usfc]\d+)(?:e\d\w*)?\[([\d,<=]*)\]")
 # `%name = SHAPE kind(`, SHAPE one array or a tuple; `-start` opens an asynchronous one, whose `-done` says
 # nothing new.
 _LINE = re.compile(rf"^\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ({'|'.join(KINDS)})(-start)?\(")
+
+
+class Operation(NamedTuple):
+    """One instruction of a program.
+
+    Attributes:
+      name: as profilers call it.
+      kind: its opcode, such as "fusion" or "dot".
+      source: the operation of the model's code that it comes from, scopes included; "" if unknown.
+    """
+
+    name: str
+    kind: str
+    source: str
 
 
 class Collective(NamedTuple):
@@ -52,11 +67,24 @@ def collectives(text: str) -> list[Collective]:
         payload = sum(_num_bytes(shape) for shape in shapes)
         if kind == "reduce-scatter":
             payload *= max(group, 1)
-        source = re.search(r'op_name="([^"]*)"', line)
-        found.append(
-            Collective(kind, payload, group, tuple(shapes), source.group(1) if source else "")
-        )
+        found.append(Collective(kind, payload, group, tuple(shapes), _source(line)))
     return found
+
+
+def operations(text: str) -> Iterator[Operation]:
+    """Every instruction in the text of an HLO module, those of fusions, loops and calls included.
+
+    Args:
+      text: as `compiled.as_text()` gives it.
+    """
+    for line in text.splitlines():
+        if match := _INSTRUCTION.match(line):
+            yield Operation(match.group(1), match.group(3), _source(line))
+
+
+def _source(line: str) -> str:
+    found = re.search(r'op_name="([^"]*)"', line)
+    return found.group(1) if found else ""
 
 
 def _num_bytes(shape: str) -> float:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from ipad_jax.cluster import num_cores
 from ipad_jax.input.clips import Batch, eval_batches
 from ipad_jax.input.source import FrameSource
 from ipad_jax.input.split import Segment
@@ -264,7 +264,7 @@ def _beside_the_model(
     phases = rows.components["phase"].tolist()
     found = {name: np.full(segment.length, np.nan) for name in BESIDE}
     differences, movement = FrameDifference(pool_px), MotionStream()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         near = None if normal is None else ComparedStream(normal, pool)
         alike = None if prototypes is None else ComparedStream(prototypes, pool)
         for at in range(0, segment.length, _CHUNK):

@@ -225,7 +225,7 @@ def leftovers(place: Any) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Runs the command; 0 built or already there, 1 the data cannot be used, 2 wrong arguments."""
     try:
-        args = make_parser(__doc__ or "").parse_args(list(argv))
+        args = make_parser().parse_args(list(argv))
     except SystemExit as exit_:  # argparse has printed why
         return int(exit_.code or 0)
     console, errors = Console(file=sys.stdout), Console(stderr=True)

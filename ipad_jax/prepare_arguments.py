@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from ipad_jax.cluster import num_cores
+
+DESCRIPTION = "Build a dataset with a progress bar, all of it or nothing."
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 # Pixels a side: data.size of configs/<name>.py, so that the defaults of the two commands fit; mad:
 # half the archive's, as the published code.
@@ -56,15 +58,9 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def num_cores() -> int:
-    """Cores this process may use (a scheduler such as Slurm may allow only some)."""
-    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Parser of `ipad-jax prepare`."""
-    parser = argparse.ArgumentParser(prog="ipad-jax prepare", description=description)
+    parser = argparse.ArgumentParser(prog="ipad-jax prepare", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
     for name, text in (
         ("ipad", "scenes of the IPAD archive, downloaded by hand"),

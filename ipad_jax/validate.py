@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from data_builders.ipad import scenes as ipad
 from data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
 from data_builders.ipad.ipad_dataset_builder import Builder as IpadBuilder
 from data_builders.video_folder.video_folder_dataset_builder import layout
+from ipad_jax.cluster import num_cores
 from ipad_jax.prepare import no_archive
 from ipad_jax.prepare_arguments import parse_rate
 
@@ -192,7 +192,7 @@ def _unreadable(videos: Iterable[FolderVideo], name: str, bar: Progress) -> Iter
     """Opens every image, at an eighth of its size: the whole file is parsed, few pixels are made."""
     paths = [p for video in videos for p in (*video.paths, *video.masks.values())]
     task = bar.add_task(name, total=len(paths))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for path, message in zip(paths, pool.map(_open, paths, chunksize=1)):
             bar.advance(task)
             if message:

@@ -32,4 +32,4 @@ def test_prepare_commands_in_the_texts_parse():
     for path in [ROOT / "README.md", *(ROOT / "configs").glob("[!_]*.py")]:
         for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
             arguments = re.sub(r"\[[^]]*\]", "", line).split()
-            prepare_arguments.make_parser("").parse_args(arguments)
+            prepare_arguments.make_parser().parse_args(arguments)

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from flax import nnx
 
 from ipad_jax.bench.timing import Table, Timing, alternate, number
 from ipad_jax.bench.torch_twin import TorchTwin, import_torch, train_steps
+from ipad_jax.cluster import num_cores
 from ipad_jax.config import load_config
 from ipad_jax.optim import make_optimizer
 from ipad_jax.sharding import (
@@ -148,7 +148,7 @@ def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any
 def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Callable[[], Any]]:
     """The same two of the twin."""
     torch = import_torch()
-    torch.set_num_threads(num_threads())
+    torch.set_num_threads(num_cores())
     tensor = torch.from_numpy(clip)
     steps = train_steps(twin, tensor, dtype)
 
@@ -162,15 +162,10 @@ def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Call
     return {"PyTorch forward": forward, "PyTorch train step": lambda: next(steps)}
 
 
-def num_threads() -> int:
-    """Cores of this process; both frameworks get so many."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe_machine() -> str:
     """How many threads of what."""
     device = jax.devices()[0]
-    return f"{num_threads()} threads, {device.platform}" + (
+    return f"{num_cores()} threads, {device.platform}" + (
         f" ({device.device_kind})" if device.platform != "cpu" else ""
     )
 

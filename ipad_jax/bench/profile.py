@@ -12,7 +12,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from ipad_jax.bench.model import compiled_step, describe_machine, random_clips
 from ipad_jax.bench.timing import Table, number
 from ipad_jax.config import load_config
+from ipad_jax.hlo import operations
 from ipad_jax.task import make_task
 from ipad_jax.video.flops import PARTS
 from ipad_jax.video.task import VideoTask
@@ -35,9 +36,6 @@ KINDS = {
     "reductions": r"reduce_\w+|argm\w+|cumsum|sort",
 }
 ARITHMETIC = "arithmetic"
-# `%name = shape opcode(...), metadata={op_name="..."}`; the shape may be a tuple, with layouts
-INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][\w\-]*)\(", re.MULTILINE)
-OP_NAME = re.compile(r'op_name="([^"]*)"')
 CALLERS = ("while", "call", "conditional")  # what they call is counted itself
 PEAK_SIDE = 2048  # of the square matrices whose product shows the machine's speed
 
@@ -92,31 +90,21 @@ def run(args: argparse.Namespace) -> Table:
     for product in task.products(train=True):
         flops[product.part] += product.flops * args.batch
     kinds = (*KINDS, ARITHMETIC)
-    total = sum(shares.values())
-    rows = []
-    for part in (*(part for part in PARTS if any((part, kind) in shares for kind in kinds)), REST):
-        in_kind = [shares[part, kind] for kind in kinds]
-        rate = flops[part] / in_kind[0] / 1e9 if flops[part] and in_kind[0] else 0.0
-        rows.append(
-            (
-                part.replace("_", " "),
-                f"{sum(in_kind) / total:.0%}",
-                *(f"{seconds / total:.0%}" for seconds in in_kind),
-                number(flops[part] / 1e9) if flops[part] else "",
-                number(rate) if rate else "",
-            )
+    total, all_flops = sum(shares.values()), sum(flops.values())
+
+    def row(name: str, parts: tuple[str, ...], flops: float) -> tuple[str, ...]:
+        in_kind = [sum(shares[part, kind] for part in parts) for kind in kinds]
+        rate = flops / in_kind[0] / 1e9 if flops and in_kind[0] else 0.0
+        return (
+            name.replace("_", " "),
+            *(f"{seconds / total:.0%}" for seconds in (sum(in_kind), *in_kind)),
+            number(flops / 1e9) if flops else "",
+            number(rate) if rate else "",
         )
-    by_kind = [sum(shares[part, kind] for part in (*PARTS, REST)) for kind in kinds]
-    all_flops = sum(flops.values())
-    rows.append(
-        (
-            "all",
-            "100%",
-            *(f"{seconds / total:.0%}" for seconds in by_kind),
-            number(all_flops / 1e9),
-            number(all_flops / by_kind[0] / 1e9),
-        )
-    )
+
+    there = [part for part in PARTS if any((part, kind) in shares for kind in kinds)]
+    rows = [row(part, (part,), flops[part]) for part in (*there, REST)]
+    rows.append(row("all", (*PARTS, REST), all_flops))
     peak = product_speed(args.dtype)
     cfg = task.model_config
     shape = f"{args.batch} x {cfg.clip_len}x{cfg.image_size[0]}x{cfg.image_size[1]}"
@@ -157,22 +145,18 @@ def places(text: str) -> dict[str, tuple[str, str]]:
       Operation's name -> part of the model or REST, and kind of work; operations that only call others
       are left out.
     """
-    return dict(_places(text))
-
-
-def _places(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    for line in text.splitlines():
-        if not (match := INSTRUCTION.match(line)) or match.group(2) in CALLERS:
+    found = {}
+    for operation in operations(text):
+        if operation.kind in CALLERS:
             continue
-        found = OP_NAME.search(line)
-        path = found.group(1) if found else ""
-        words = re.split(r"[/()]+", path)
+        words = [word for word in re.split(r"[/()]+", operation.source) if word]
         part = next((word for word in words if word in PARTS), REST)
-        last = next((word for word in reversed(words) if word), match.group(2))
-        kind = next((k for k, names in KINDS.items() if re.fullmatch(names, last)), None)
-        if kind is None:
-            kind = "products" if match.group(2) in ("dot", "convolution") else ARITHMETIC
-        yield match.group(1), (part, kind)
+        last = words[-1] if words else operation.kind
+        kind = next((k for k, names in KINDS.items() if re.fullmatch(names, last)), ARITHMETIC)
+        if operation.kind in ("dot", "convolution"):
+            kind = "products"
+        found[operation.name] = part, kind
+    return found
 
 
 def product_speed(dtype: str) -> float:

@@ -19,7 +19,9 @@ from ipad_jax.reproduce.collect import Folder, collect, look
 from ipad_jax.reproduce.methods import DATA_SEED, SEEDS, Setting, default_scenes, make_table
 from ipad_jax.reproduce.plan import Budget, Job, Table, jobs_of, shares
 
-SECONDS = 100.0  # of a factory training by default: Table 2 then takes about a night on two cores
+SECONDS = (
+    100.0  # of a factory training by default: all three tables then fit into a night on two cores
+)
 # What a cell takes beside its seconds (starting, compiling, scoring) where none has been run yet:
 # a guess for 64x64 on two cores.
 OVERHEAD_S = 60.0

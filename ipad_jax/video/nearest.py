@@ -19,7 +19,6 @@ Light that rises and falls over the whole picture is taken out first: each colou
 to the same median.
 """
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,8 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+
+from ipad_jax.cluster import num_cores
 
 MEDIAN = 128  # grey level every channel's median is scaled to; brighter than 2x of it saturates
 BOX_PX = 5  # pixels of the small picture, side of the averaging box; our choice
@@ -105,7 +106,7 @@ class NormalFrames:
             return self._map(self.pictures[at], self._candidates(self.phase[at], others))
 
         _ = self._ranges  # once, before the threads ask for them
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(num_cores()) as pool:
             maps = np.stack(list(pool.map(left_out, spread(len(self.pictures), MAX_USUAL))))
         return maps.mean(axis=0), maps.std(axis=0) + np.float32(GREY_LEVEL)
 
