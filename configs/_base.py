@@ -70,6 +70,8 @@ def video_config() -> ConfigDict:
     evaluation.nearest_px = 64  # pixels, side at which normal frames are compared; 0: off; ours
     evaluation.nearest_share = 0.04  # of them, those nearest in phase; chosen on the tuning scene
     evaluation.motion_px = 64  # pixels, side at which motion is compared; 0: off; our choice
+    evaluation.register = True  # takes the camera's shake out of both; ours, video/small_picture.py
+    evaluation.track_phase = True  # also by pictures and speed; ours, video/phase_tracking.py
     evaluation.features = ""  # efficientnet_lite0: its features are compared too; "": off
     evaluation.features_px = 128  # pixels, longest side as it sees a frame; our choice
     evaluation.features_blocks = "4+10"  # whose outputs are taken; FACTS 6

@@ -68,6 +68,9 @@ def leave_out_ours(config: ConfigDict) -> None:
     for leaf in ("nearest_px", "motion_px"):
         if leaf in config.eval:
             config.eval[leaf] = 0  # pixels; off
+    for leaf in ("register", "track_phase"):
+        if leaf in config.eval:
+            config.eval[leaf] = False
 
 
 def scene_config(options: set[str]) -> ConfigDict:

@@ -10,6 +10,7 @@ from ipad_jax.normal_frames import normal_frames_of
 from ipad_jax.normal_motion import normal_motion_of
 from ipad_jax.predict import Predictor
 from ipad_jax.task import Task
+from ipad_jax.video.phase_tracking import PhaseMap
 
 
 def predictor_of(
@@ -27,7 +28,10 @@ def predictor_of(
       ValueError: a file of it is damaged.
     """
     predictor = Predictor(task, model)
-    predictor.normal = normal_frames_of(workdir, config)
+    predictor.normal = normal = normal_frames_of(workdir, config)
+    if config.eval.get("track_phase", False) and normal is not None and normal.has_phase:
+        assert normal.group is not None  # a run's normal frames have groups
+        predictor.phase_map = PhaseMap(normal.pictures, normal.phase, normal.group)
     predictor.prototypes = prototypes_of(workdir, config)
     predictor.motion = normal_motion_of(workdir, config)
     return predictor

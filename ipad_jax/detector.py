@@ -6,7 +6,7 @@ both. A row is handed out once no later frame can change it, `delay_frames` afte
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +140,11 @@ class Detector:
             raise ValueError(f"batch_size={batch_size} must be at least 1.")
         aggregator = make_aggregator(self.config, self.footage.cycle_frames)
         open_frames = OpenFrames(
-            self.config.data.clip_len, self.config.eval.pool_px, pictures, self.predictor
+            self.config.data.clip_len,
+            self.config.eval.pool_px,
+            pictures,
+            self.predictor,
+            self.footage.cycle_frames,
         )
         prepared = map(prepare or self.prepare, frames)
         clips = open_frames.clips(prepared, self.config.eval.stride)
@@ -158,6 +162,8 @@ class Detector:
         for normal in (self.predictor.normal, self.predictor.prototypes):
             if normal is not None:
                 normal.largest(clip[0, 0], 0.0)
+        if self.predictor.phase_map is not None:
+            self.predictor.phase_map.warm_up()
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """A frame as the training's dataset would have stored it."""
@@ -176,14 +182,16 @@ class Detector:
         components = dict(rows.components)
         for place, name in enumerate(("diff_mean", "diff_pooled")):
             components[name] = np.array([k.difference[place] for k in kept], np.float32)
+        phases: Sequence[float] = components["phase"].tolist()
+        tracked = [open_frames.tracked_phase(k, head) for k, head in zip(kept, phases)]
+        components["tracked_phase"] = np.array(tracked, np.float32)
+        if open_frames.tracks:
+            phases = tracked
         shown = self.calibration.mapped if self.calibration is not None else ""
         for name in ("nearest", "features"):
-            found = [
-                open_frames.compare(name, k, phase, shown)
-                for k, phase in zip(kept, components["phase"])
-            ]
+            found = [open_frames.compare(name, k, p, shown) for k, p in zip(kept, phases)]
             components[name] = np.array(found, np.float32)
-        motion = [open_frames.motion_score(k, p) for k, p in zip(kept, components["phase"])]
+        motion = [open_frames.motion_score(k, p) for k, p in zip(kept, phases)]
         components["motion"] = np.array(motion, np.float32)
         rows = FrameRows(rows.frame, rows.position, components)
         shares: dict[str, np.ndarray] = {}

@@ -8,17 +8,18 @@ from ml_collections import ConfigDict
 
 from ipad_jax.input.source import FrameSource
 from ipad_jax.kept import Arrays, fitted_frames, kept_arrays
-from ipad_jax.video.nearest import MAX_FRAMES, MAX_WITHOUT_PHASE, NormalFrames, small_picture
+from ipad_jax.small_pictures import made_with, small_pictures_of
+from ipad_jax.video.nearest import MAX_FRAMES, MAX_WITHOUT_PHASE, NormalFrames
 
 PARTS = 4  # of a single video's normal frames: each is compared with those of the others
 
 
 def normal_frames_of(workdir: str | os.PathLike[str], config: ConfigDict) -> NormalFrames | None:
-    """A run's normal frames, from normal_frames_<side>px.npz or, the first time, from its dataset.
+    """A run's normal frames, from normal_frames_<...>.npz or, the first time, from its dataset.
 
     Args:
       workdir: run folder.
-      config: of the run; `data`, `eval.nearest_px` and `eval.nearest_share` count.
+      config: of the run; `data` and, of `eval`, `nearest_px`, `nearest_share` and `register` count.
 
     Returns:
       None where `eval.nearest_px` is 0.
@@ -30,17 +31,18 @@ def normal_frames_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Nor
     side, share = config.eval.nearest_px, config.eval.nearest_share
     if not side:
         return None
+    view = small_pictures_of(workdir, config, side)
 
     def make(source: FrameSource) -> Arrays:
         places, phase = fitted_frames(config, source, MAX_FRAMES, MAX_WITHOUT_PHASE)
-        pictures = np.stack([small_picture(source.frames(v, [f])[0], side) for v, f in places])
+        pictures = np.stack([view(source.frames(v, [f])[0]) for v, f in places])
         return {"pictures": pictures, "phase": phase, "group": _groups([v for v, _ in places])}
 
-    path = epath.Path(workdir) / f"normal_frames_{side}px.npz"
+    path = epath.Path(workdir) / f"normal_frames_{made_with(view)}.npz"
     lacking = "there are no normal frames to compare with"
     found = kept_arrays(path, config, ("pictures", "phase", "group"), make, lacking)
     assert found is not None  # a run was fitted on something
-    return NormalFrames(found["pictures"], found["phase"], share, side, found["group"])
+    return NormalFrames(found["pictures"], found["phase"], share, view, found["group"])
 
 
 def _groups(videos: list[int]) -> np.ndarray:

@@ -8,16 +8,17 @@ from ml_collections import ConfigDict
 
 from ipad_jax.input.source import FrameSource
 from ipad_jax.kept import Arrays, fitted_frames, kept_arrays
+from ipad_jax.small_pictures import made_with, small_pictures_of
 from ipad_jax.video.motion import LAGS, MAX_FRAMES, NormalMotion, change
-from ipad_jax.video.nearest import range_of, small_picture
+from ipad_jax.video.small_picture import SmallPictures
 
 
 def normal_motion_of(workdir: str | os.PathLike[str], config: ConfigDict) -> NormalMotion | None:
-    """A run's normal motion, from normal_motion_<side>px.npz or, the first time, from its dataset.
+    """A run's normal motion, from normal_motion_<...>.npz or, the first time, from its dataset.
 
     Args:
       workdir: run folder.
-      config: of the run; `data`, `model.period_head` and `eval.motion_px` count.
+      config: of the run; `data`, `model.period_head`, `eval.motion_px` and `eval.register` count.
 
     Returns:
       None where `eval.motion_px` is 0, or no training video is longer than the longest lag.
@@ -29,24 +30,25 @@ def normal_motion_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Nor
     side = config.eval.get("motion_px", 0)  # runs made before the leaf have none
     if not side:
         return None
+    view = small_pictures_of(workdir, config, side)
 
     def make(source: FrameSource) -> Arrays | None:
         places, phase = fitted_frames(config, source, MAX_FRAMES, MAX_FRAMES, skip=max(LAGS))
         if not places:
             return None
         return {
-            "changes": np.stack([_changes_at(source, *p, side) for p in places]),
+            "changes": np.stack([_changes_at(source, *p, view) for p in places]),
             "phase": phase,
         }
 
-    path = epath.Path(workdir) / f"normal_motion_{side}px.npz"
+    path = epath.Path(workdir) / f"normal_motion_{made_with(view)}.npz"
     lacking = "there is no normal motion to compare with"
     found = kept_arrays(path, config, ("changes", "phase"), make, lacking)
-    return None if found is None else NormalMotion(found["changes"], found["phase"], side)
+    return None if found is None else NormalMotion(found["changes"], found["phase"], view)
 
 
-def _changes_at(source: FrameSource, video: int, number: int, side: int) -> np.ndarray:
+def _changes_at(source: FrameSource, video: int, number: int, view: SmallPictures) -> np.ndarray:
     """float32 [lags, cells] of one frame."""
-    now, *earlier = source.frames(video, [number, *(number - lag for lag in LAGS)])
-    picture = small_picture(now, side)
-    return np.stack([change(picture, range_of(small_picture(frame, side))) for frame in earlier])
+    frames = source.frames(video, [number, *(number - lag for lag in LAGS)])
+    now, *earlier = map(view, frames)
+    return np.stack([change(now, picture) for picture in earlier])

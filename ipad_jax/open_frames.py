@@ -15,7 +15,8 @@ import numpy as np
 
 from ipad_jax.video.frame_difference import FrameDifference
 from ipad_jax.video.motion import MotionStream, NormalMotion
-from ipad_jax.video.nearest import Comparison, NormalFrames, Trail, small_picture
+from ipad_jax.video.nearest import Comparison, NormalFrames, Trail
+from ipad_jax.video.phase_tracking import PhaseMap, PhaseTracker
 from ipad_jax.video.prototypes import Prototypes
 
 
@@ -41,6 +42,7 @@ class PredictsClips(Protocol):
     normal: NormalFrames | None
     prototypes: Prototypes | None
     motion: NormalMotion | None
+    phase_map: PhaseMap | None
 
     def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]: ...
 
@@ -67,7 +69,14 @@ class Kept:
 class OpenFrames:
     """Cuts clips from a stream, and keeps what belongs to frames whose rows are not final."""
 
-    def __init__(self, clip_len: int, pool_px: int, pictures: bool, predictor: PredictsClips):
+    def __init__(
+        self,
+        clip_len: int,
+        pool_px: int,
+        pictures: bool,
+        predictor: PredictsClips,
+        cycle_frames: float | None,
+    ):
         self.clip_len = clip_len
         self.motion = predictor.motion
         self._with: dict[str, Comparison | None] = {
@@ -78,6 +87,10 @@ class OpenFrames:
         self._pictures = pictures
         self._difference = FrameDifference(pool_px)
         self._motion = MotionStream()
+        self._normal, self._phase_map, self._tracker = predictor.normal, predictor.phase_map, None
+        if self._normal is not None and self._phase_map is not None and cycle_frames:
+            self._tracker = PhaseTracker(cycle_frames)
+        self.tracks = self._tracker is not None
         self._kept: dict[int, Kept] = {}
         self._trails = {name: Trail() for name in self._with}
 
@@ -91,7 +104,9 @@ class OpenFrames:
                 if normal is not None:
                     kept.compared[name] = normal.picture(frame)
             if self.motion is not None:
-                kept.changes = self._motion.add(small_picture(frame, self.motion.side))
+                alike = self._normal is not None and self._normal.view.side == self.motion.view.side
+                small = kept.compared["nearest"] if alike else self.motion.view(frame)
+                kept.changes = self._motion.add(small)
             self._kept[number] = kept
             self.num_frames = number + 1
             first_frame = self.num_frames - self.clip_len
@@ -112,6 +127,12 @@ class OpenFrames:
             if kept and (place >= self.clip_len // 2 or kept.reconstruction is None):
                 kept.reconstruction = predicted["reconstruction"][place]
                 kept.error = predicted["error"][place]
+
+    def tracked_phase(self, kept: Kept, head: float) -> float:
+        """A frame's phase, NaN where nothing tracks it; frames come in order."""
+        if self._tracker is None or self._phase_map is None:
+            return math.nan
+        return self._tracker.add(self._phase_map.log_likelihood(kept.compared["nearest"]), head)
 
     def compare(self, name: str, kept: Kept, phase: float, shown: str) -> float:
         """Distance of a frame from the nearest normal ones, NaN where there are none to compare with.

@@ -1,7 +1,6 @@
 """From a restored model to scores: the one way that calibration, evaluation and detection share."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,14 @@ from ipad_jax.video.aggregate import FrameAggregator, FrameRows
 from ipad_jax.video.frame_difference import FrameDifference
 from ipad_jax.video.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.motion import MotionStream, NormalMotion
-from ipad_jax.video.nearest import ComparedStream, NormalFrames, small_picture
+from ipad_jax.video.nearest import ComparedStream, NormalFrames
+from ipad_jax.video.phase_tracking import PhaseMap, PhaseTracker
 from ipad_jax.video.prototypes import Prototypes
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 _CHUNK = 512  # frames decoded at once for what stands beside the model
-BESIDE = ("diff_mean", "diff_pooled", "nearest", "features", "motion")  # made of frames and phase
+# made of frames and phase
+BESIDE = ("diff_mean", "diff_pooled", "tracked_phase", "nearest", "features", "motion")
 
 
 # Scores segments together with other processes: (config, source, segments, progress) -> the whole table
@@ -42,6 +43,8 @@ class Predictor:
       normal: frames to compare with (see normal_frames.py); None: the component `nearest` is NaN.
       prototypes: the same of features (see normal_features.py); None: the component `features` is NaN.
       motion: motion to compare with (see normal_motion.py); None: the component `motion` is NaN.
+      phase_map: what the machine looks like at every phase (video/phase_tracking.py); None: what is compared
+        with normal footage goes by the period head's phase alone.
       unscored: frames at the start of a clip that the model only predicts others from.
     """
 
@@ -49,6 +52,7 @@ class Predictor:
     normal: NormalFrames | None = None
     prototypes: Prototypes | None = None
     motion: NormalMotion | None = None
+    phase_map: PhaseMap | None = None
 
     def __init__(self, task: Task, model: nnx.Module, devices: Sequence[Any] | None = None):
         """Takes the inference view of a model, as `restore_for_inference` gives it.
@@ -211,7 +215,9 @@ def predict_here(
         done += segment.length
         video = source.videos[segment.video]
         table = FrameRows.concat(rows)
-        beside = _beside_the_model(predictor, source, segment, table, config.eval.pool_px)
+        beside = _beside_the_model(
+            predictor, source, segment, table, config.eval.pool_px, cycle_frames
+        )
         extra = {name: _column(source, segment, values) for name, values in beside.items()}
         parts.append(
             FrameScores.from_rows(
@@ -257,11 +263,20 @@ def _clips(
 
 
 def _beside_the_model(
-    predictor: Predictor, source: FrameSource, segment: Segment, rows: FrameRows, pool_px: int
+    predictor: Predictor,
+    source: FrameSource,
+    segment: Segment,
+    rows: FrameRows,
+    pool_px: int,
+    cycle_frames: float | None,
 ) -> dict[str, np.ndarray]:
     """Components that need the frames and at most the phase, float64 [n]; each frame is decoded once."""
     normal, prototypes, motion = predictor.normal, predictor.prototypes, predictor.motion
     phases = rows.components["phase"].tolist()
+    phase_map, tracker = predictor.phase_map, None
+    if normal is not None and phase_map is not None and cycle_frames:
+        phase_map.warm_up()
+        tracker = PhaseTracker(cycle_frames)
     found = {name: np.full(segment.length, np.nan) for name in BESIDE}
     differences, movement = FrameDifference(pool_px), MotionStream()
     with ThreadPoolExecutor(num_cores()) as pool:
@@ -273,16 +288,19 @@ def _beside_the_model(
             frames, phase = source.frames(segment.video, numbers), phases[some]
             pairs = [differences.add(frame) for frame in frames]
             found["diff_mean"][some], found["diff_pooled"][some] = zip(*pairs)
-            small: dict[int, list[np.ndarray]] = {}  # by side: two components may share them
-            for side in {part.side for part in (normal, motion) if part is not None}:
-                small[side] = list(pool.map(small_picture, frames, itertools.repeat(side)))
+            views = {part.view.side: part.view for part in (normal, motion) if part is not None}
+            small = {side: list(pool.map(view, frames)) for side, view in views.items()}
+            if tracker is not None and phase_map is not None and normal is not None:
+                said = pool.map(phase_map.log_likelihood, small[normal.view.side])
+                phase = [tracker.add(one, head) for one, head in zip(said, phase)]
+                found["tracked_phase"][some] = phase
             if normal is not None and near is not None:
-                found["nearest"][some] = near.add(small[normal.side], phase)
+                found["nearest"][some] = near.add(small[normal.view.side], phase)
             if prototypes is not None and alike is not None:
                 seen = list(pool.map(prototypes.picture, frames))
                 found["features"][some] = alike.add(seen, phase)
             if motion is not None:
-                changes = [movement.add(picture) for picture in small[motion.side]]
+                changes = [movement.add(picture) for picture in small[motion.view.side]]
                 found["motion"][some] = list(pool.map(motion.score, changes, phase))
     return found
 

@@ -21,6 +21,7 @@ class FakePredictor:
     normal = None
     prototypes = None
     motion = None
+    phase_map = None
     unscored = 0
 
     def __init__(self):

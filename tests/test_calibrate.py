@@ -143,7 +143,7 @@ def test_a_saved_table_is_only_scored_with_its_own_calibration(run, tmp_path):
 def test_a_saved_table_made_with_other_leaves_is_refused(tmp_path):
     config = load_config("video_folder:tiny")
     made = {"window": 5, "spacing": 0, "pool_px": 9, "nearest_px": 64, "nearest_share": 0.04}
-    made |= {"motion_px": 64}
+    made |= {"motion_px": 64, "register": True, "track_phase": True}
     normal = dataclasses.replace(table(), **made)
     normal.save(tmp_path / FILES[1])
     assert fit_for(config, normal, tmp_path) == fit_for(config, table(), tmp_path)  # an older table

@@ -31,8 +31,11 @@ from ipad_jax.input.split import whole_videos
 from ipad_jax.input.video_file import open_video
 from ipad_jax.predict import predict_segments
 from ipad_jax.video.calibration import Calibration
-from ipad_jax.video.nearest import NormalFrames, small_picture
+from ipad_jax.video.motion import LAGS, NormalMotion
+from ipad_jax.video.nearest import NormalFrames
+from ipad_jax.video.phase_tracking import PhaseMap
 from ipad_jax.video.prototypes import Extractor, Prototypes
+from ipad_jax.video.small_picture import SmallPictures, reference_of, small_picture
 
 
 @pytest.fixture(scope="module")
@@ -384,14 +387,16 @@ def test_distances_from_normal_frames_and_features_are_those_of_the_evaluation(p
     features = np.stack([extractor.cells(extractor.picture(picture)) for picture in pictures])
     predictor = FakePredictor()
     predictor.prototypes = Prototypes(extractor, features, phase, 0.3)
-    predictor.normal = NormalFrames(
-        np.stack([small_picture(picture, 24) for picture in pictures]), phase, 0.3, 24
-    )
+    small = np.stack([small_picture(picture, 24) for picture in pictures])
+    view = SmallPictures(24, reference_of(small))
+    predictor.normal = NormalFrames(np.stack([view(p) for p in pictures]), phase, 0.3, view)
+    predictor.motion = NormalMotion(np.zeros((12, len(LAGS), 6), np.float32), phase, view)
+    predictor.phase_map = PhaseMap(predictor.normal.pictures, phase, np.arange(12) // 6)
     table = predict_segments(predictor, make_config(3), source, whole_videos(source.videos))
     marked = detector.Detector(predictor, make_config(3), Footage(10.0, CYCLE))
     marked.warm_up()
     rows = list(marked.stream((f for _, f in open_video(path)), batch_size=2))
-    for name in ("nearest", "features"):
+    for name in ("tracked_phase", "nearest", "features", "motion"):
         live = np.array([row.components[name] for row in rows], np.float32)
         np.testing.assert_array_equal(live, table.components[name], err_msg=name)
         assert np.isfinite(live).all()

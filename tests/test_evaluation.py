@@ -214,7 +214,13 @@ def test_scoring_again_keeps_the_leaves_that_made_the_table(tmp_path):
     scores = table(label.astype(int))
     components = {**scores.components, "psnr_centre": scores.components["pooled_mean"]}
     made = {"stride": 1, "window": 5, "spacing": 0, "pool_px": 9}
-    made |= {"nearest_px": 64, "nearest_share": 0.04, "motion_px": 64}
+    made |= {
+        "nearest_px": 64,
+        "nearest_share": 0.04,
+        "motion_px": 64,
+        "register": True,
+        "track_phase": True,
+    }
     scores = dataclasses.replace(scores, components=components, **made)
     scores.save(tmp_path / "scores.npz")
     first = measure(epath.Path(tmp_path), config, scores, None)

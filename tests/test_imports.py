@@ -44,6 +44,7 @@ LEVELS = {
     "predict": 3,
     "kept": 3,
     "open_frames": 3,
+    "small_pictures": 3,
     "normal_frames": 4,
     "normal_features": 4,
     "normal_motion": 4,

@@ -13,7 +13,9 @@ from ipad_jax.video.aggregate import FrameRows
 from ipad_jax.video.calibration import Calibration
 from ipad_jax.video.frame_scores import FrameScores
 from ipad_jax.video.motion import LAGS, MotionStream, NormalMotion
-from ipad_jax.video.nearest import NormalFrames, small_picture
+from ipad_jax.video.nearest import NormalFrames
+from ipad_jax.video.phase_tracking import PhaseMap
+from ipad_jax.video.small_picture import SmallPictures
 
 HEIGHT, WIDTH, CYCLE, FPS = 24, 48, 40, 10.0
 NORMAL = 6 * CYCLE  # frames before the fault, and after it
@@ -66,13 +68,15 @@ def detector() -> Detector:
     config = make_config(stride=4, size=(HEIGHT, WIDTH))
     predictor = ReadsTheSlide()
     turns = np.arange(10 * CYCLE) / CYCLE
-    small = [small_picture(frame, 64) for frame in machine(turns)]
+    view = SmallPictures(64)
+    small = [view(frame) for frame in machine(turns)]
     phase = (turns % 1).astype(np.float32)
     group = np.arange(len(turns)) // (2 * CYCLE)
-    predictor.normal = NormalFrames(np.stack(small), phase, 0.1, 64, group)
+    predictor.phase_map = PhaseMap(np.stack(small), phase, group)
+    predictor.normal = NormalFrames(np.stack(small), phase, 0.1, view, group)
     stream = MotionStream()
     changes = np.stack([stream.add(picture) for picture in small])
-    predictor.motion = NormalMotion(changes[max(LAGS) :], phase[max(LAGS) :], 64)
+    predictor.motion = NormalMotion(changes[max(LAGS) :], phase[max(LAGS) :], view)
     made = Detector(predictor, config, Footage(FPS, float(CYCLE)))
     rows = list(made.stream(machine(turns, seed=1), batch_size=8, prepare=as_it_is))
     calibration = Calibration.fit(table(rows), WEIGHTS, alpha=0.05)

@@ -10,7 +10,7 @@ from ipad_jax.input.split import Segment, whole_videos
 from ipad_jax.normal_motion import normal_motion_of
 from ipad_jax.predict import predict_here
 from ipad_jax.video.motion import LAGS, MotionStream, NormalMotion
-from ipad_jax.video.nearest import small_picture
+from ipad_jax.video.small_picture import SmallPictures
 
 LENGTH = 60
 
@@ -64,12 +64,12 @@ def test_it_is_that_of_the_fitted_frames_with_all_lags_and_reads_back_the_same(
     phase = np.arange(LENGTH) / LENGTH
     fitted(phase)
     made = normal_motion_of(tmp_path, config)
-    longest = max(LAGS)
+    longest, view = max(LAGS), made.view
     expected, phases = [], []
     for video, start, stop in ((0, 0, 40), (1, 5, 35)):
         stream = MotionStream()
         for frame in range(start, stop):
-            changes = stream.add(small_picture(Source().drawn[video][frame], 64))
+            changes = stream.add(view(Source().drawn[video][frame]))
             if frame >= start + longest:
                 expected.append(changes)
                 phases.append(phase[frame])
@@ -79,7 +79,10 @@ def test_it_is_that_of_the_fitted_frames_with_all_lags_and_reads_back_the_same(
     again = normal_motion_of(tmp_path, config)
     np.testing.assert_array_equal(again.changes, made.changes)
     np.testing.assert_array_equal(again.phase, made.phase)
-    assert [p.name for p in tmp_path.iterdir()] == ["normal_motion_64px.npz"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "normal_motion_64px_registered.npz",
+        "reference_64px.npz",
+    ]
 
 
 def test_without_phase_all_are_compared_and_too_short_videos_give_none(
@@ -88,6 +91,7 @@ def test_without_phase_all_are_compared_and_too_short_videos_give_none(
     fitted(np.arange(LENGTH) / LENGTH)
     assert not normal_motion_of(tmp_path, load_config("video_folder:tiny")).has_phase
     monkeypatch.setattr(kept, "training_parts", lambda *_: ([Segment(0, 0, max(LAGS))], []))
+    (tmp_path / "other").mkdir()
     assert normal_motion_of(tmp_path / "other", load_config("video_folder:tiny")) is None
 
 
@@ -104,10 +108,11 @@ def test_off_where_the_side_is_0_and_in_runs_from_before(tmp_path, config):
 def test_evaluation_and_detection_agree_bit_for_bit(stride, batch_size):
     source = Source(np.arange(LENGTH) / CYCLE % 1)
     stream = MotionStream()
-    known = [stream.add(small_picture(f, 64)) for f in source.drawn[1]][max(LAGS) :]
+    view = SmallPictures(64)
+    known = [stream.add(view(f)) for f in source.drawn[1]][max(LAGS) :]
     phase = (np.arange(max(LAGS), LENGTH) / CYCLE % 1).astype(np.float32)
     predictor = FakePredictor()
-    predictor.motion = NormalMotion(np.stack(known), phase, 64)
+    predictor.motion = NormalMotion(np.stack(known), phase, view)
     detector = make_detector(stride)
     detector.predictor = predictor
     as_it_is = {"prepare": lambda frame: frame, "batch_size": batch_size}

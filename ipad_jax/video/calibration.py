@@ -19,7 +19,7 @@ from scipy.stats import beta
 from ipad_jax.files import write_atomic
 from ipad_jax.video.frame_scores import FrameScores
 
-FORMAT = 3  # 3: goes with format 2 of frame_scores
+FORMAT = 4  # 4: goes with format 3 of frame_scores
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
 UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
 STRETCH = f"{UNIT_S} s stretch"

@@ -18,7 +18,7 @@ from etils import epath
 from ipad_jax.files import write_atomic
 from ipad_jax.video.aggregate import FrameRows
 
-FORMAT = 2  # 2: the distance from normal frames is in standard deviations
+FORMAT = 3  # 3: small pictures are compared pixel by pixel
 # Leaves of a config's `eval` section that the values depend on; the others only judge or show them.
 PREDICTION_LEAVES = (
     "stride",
@@ -28,6 +28,8 @@ PREDICTION_LEAVES = (
     "nearest_px",
     "nearest_share",
     "motion_px",
+    "register",
+    "track_phase",
     "features",
     "features_px",
     "features_blocks",
@@ -79,6 +81,8 @@ class FrameScores:
     nearest_px: int | None = None
     nearest_share: float | None = None
     motion_px: int | None = None
+    register: bool | None = None
+    track_phase: bool | None = None
     features: str | None = None
     features_px: int | None = None
     features_blocks: str | None = None

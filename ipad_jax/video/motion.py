@@ -4,9 +4,9 @@ Beyond the paper. A machine that stands still, lags or runs ahead looks normal i
 phase that is predicted from the frames goes along with it; over several lags it changes too little or too
 much. What is normal depends on the moment of the cycle, so:
 
-    1. The frame now is compared with those `LAGS` frames ago, as small pictures: how far each pixel lies
-       outside the range of the earlier one's 3x3 neighbourhood (a camera that shakes by a pixel is no
-       motion), averaged over cells of `CELL_PX` pixels: the changes.
+    1. The frame now is compared with those `LAGS` frames ago, as small pictures, from which light and the
+       camera's shake are taken out (small_picture.py): the absolute difference of each pixel, averaged over
+       cells of `CELL_PX` pixels: the changes.
     2. The normal frames nearest in phase are the candidates (all of them where there is no phase).
     3. The score is the mean over lags of the largest distance between a cell's change and the candidate's,
        for the candidate where that is least: one normal moment must fit everywhere.
@@ -22,50 +22,50 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ipad_jax.video.nearest import Range, check_phases, nearest_in_phase, outside, range_of
+from ipad_jax.video.nearest import check_phases, nearest_in_phase
+from ipad_jax.video.small_picture import SmallPictures
 
 LAGS = (1, 2, 4, 8, 16)  # frames
 CELL_PX = 8  # pixels of the small picture, side of a cell; our choice
-SHARE = 0.16  # of the normal frames, those nearest in phase; chosen on the tuning scene
+SHARE = 0.04  # of the normal frames, those nearest in phase; chosen on the tuning scenes
 MAX_FRAMES = 2000  # normal frames kept; 3 MB at 64x64
 
 
-def change(picture: np.ndarray, earlier: Range) -> np.ndarray:
-    """How far the pixels of each cell lie outside the range of an earlier picture on average.
+def change(picture: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """How far the pixels of each cell are from an earlier picture's on average.
 
     Args:
-      picture: uint8 [h, w, 3], from `nearest.small_picture`.
-      earlier: `range_of` one of the same size.
+      picture, earlier: small pictures, uint8 [h, w, 3].
 
     Returns:
       float32 [cells] in [0, 1].
     """
     height, width = picture.shape[:2]
     size = (max(1, round(width / CELL_PX)), max(1, round(height / CELL_PX)))
-    return cv2.resize(outside(picture, earlier), size, interpolation=cv2.INTER_AREA).reshape(-1)
+    apart = cv2.absdiff(picture, earlier).mean(axis=2, dtype=np.float32) / 255
+    return cv2.resize(apart, size, interpolation=cv2.INTER_AREA).reshape(-1)
 
 
 class MotionStream:
     """Changes of a video's frames as they come; keeps as many of them as the longest lag."""
 
     def __init__(self) -> None:
-        self._earlier: deque[Range] = deque(maxlen=max(LAGS))  # the newest last
+        self._earlier: deque[np.ndarray] = deque(maxlen=max(LAGS))  # the newest last
 
     def add(self, picture: np.ndarray) -> np.ndarray:
         """Takes the next small picture; gives its changes.
 
         Args:
-          picture: uint8 [h, w, 3], from `nearest.small_picture`.
+          picture: uint8 [h, w, 3].
 
         Returns:
           float32 [lags, cells], a lag that reaches before the first frame NaN.
         """
-        own = range_of(picture)
-        out = np.full((len(LAGS), change(picture, own).size), np.nan, np.float32)
+        out = np.full((len(LAGS), change(picture, picture).size), np.nan, np.float32)
         for row, lag in enumerate(LAGS):
             if lag <= len(self._earlier):
                 out[row] = change(picture, self._earlier[-lag])
-        self._earlier.append(own)
+        self._earlier.append(picture)
         return out
 
 
@@ -76,12 +76,12 @@ class NormalMotion:
     Attributes:
       changes: float32 [n, lags, cells], all known.
       phase: float32 [n] in [0, 1), or NaN throughout where the footage has no cycle.
-      side: pixels, longest side of the small pictures.
+      view: makes the small pictures that changes are taken from.
     """
 
     changes: np.ndarray
     phase: np.ndarray
-    side: int
+    view: SmallPictures
 
     def __post_init__(self) -> None:
         count = len(self.changes)

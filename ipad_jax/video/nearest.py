@@ -6,8 +6,7 @@ once. Prototypes by phase are what scored highest on IPAD's real scenes in unrev
 are small pictures, so nothing has to be learned but the phase, which the period head gives.
 
     1. The normal frames nearest in phase are the candidates (all of them where there is no phase).
-    2. A pixel's distance to a candidate is how far it lies outside the range of the candidate's 3x3
-       neighbourhood: a camera that shakes by a pixel costs nothing.
+    2. A pixel's distance to a candidate is their absolute difference, mean over the channels.
     3. Distances are averaged over a box, the smallest over the candidates is kept: the map.
     4. Normal frames differ from each other too, more where parts move than where the hall stands still: each
        place of the map is standardised by the maps of normal frames against those of other videos. Its edge
@@ -15,8 +14,8 @@ are small pictures, so nothing has to be learned but the phase, which the period
     5. The map's maximum, so that a small fault counts as much as a large one; as a score, its mean over the
        last few frames, since a camera's knock is shorter than a fault.
 
-Light that rises and falls over the whole picture is taken out first: each colour channel is scaled
-to the same median.
+Light and the camera's shake are taken out first (small_picture.py): without that, a pixel would have to be
+compared with its candidate's neighbourhood, and faults of a pixel or two are lost.
 """
 
 from collections import deque
@@ -30,8 +29,8 @@ import cv2
 import numpy as np
 
 from ipad_jax.cluster import num_cores
+from ipad_jax.video.small_picture import SmallPictures
 
-MEDIAN = 128  # grey level every channel's median is scaled to; brighter than 2x of it saturates
 BOX_PX = 5  # pixels of the small picture, side of the averaging box; our choice
 MAX_FRAMES = 2000  # normal frames kept where the phase chooses among them; 25 MB at 64x64
 MAX_WITHOUT_PHASE = 200  # kept where every one is compared
@@ -39,10 +38,8 @@ MAX_USUAL = 500  # normal frames that say how far normal frames lie apart
 EDGE = 0.05  # of the picture's shorter side, all round, that does not count; our choice
 TRAIL_FRAMES = 5  # frames whose largest distances are averaged, the latest last; our choice
 GREY_LEVEL = 1 / 255  # added to their spread: what never changed may change by one
-_KERNEL = np.ones((3, 3), np.uint8)
 _PAD = BOX_PX // 2
-
-Range = tuple[np.ndarray, np.ndarray]  # lowest and highest value of each pixel
+_BORDER = ((_PAD, _PAD), (_PAD, _PAD), (0, 0))
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,10 @@ class NormalFrames:
     """Small normal pictures and their phases; `distance` compares a frame with them.
 
     Attributes:
-      pictures: uint8 [n, h, w, 3], as `small_picture` makes them.
+      pictures: uint8 [n, h, w, 3], as `view` makes them.
       phase: float32 [n] in [0, 1), or NaN throughout where the footage has no cycle.
       share: part of the frames that are candidates, those nearest in phase.
-      side: pixels, longest side of a small picture.
+      view: makes frames comparable with them.
       group: int32 [n], the video (or part of the only one) that a frame is from; None: maps are not
         standardised.
     """
@@ -61,7 +58,7 @@ class NormalFrames:
     pictures: np.ndarray
     phase: np.ndarray
     share: float
-    side: int
+    view: SmallPictures
     group: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -82,15 +79,13 @@ class NormalFrames:
             raise ValueError(f"share={self.share} must be above 0 and at most 1.")
 
     @cached_property
-    def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest value of each pixel's neighbourhood, with a border around each picture.
+    def _padded(self) -> np.ndarray:
+        """The pictures with a border around each: uint8 [3, n, h + 2 pad, w + 2 pad].
 
-        uint8 [3, n, h + 2 pad, w + 2 pad] each: NumPy compares whole channels four times as fast as pixels.
+        NumPy compares whole channels four times as fast as pixels.
         """
         # stacked into one tall picture later: the border keeps the box from reaching the neighbour
-        padded = np.pad(self.pictures, ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge")
-        low, high = zip(*map(range_of, padded))
-        return _channels_first(np.stack(low)), _channels_first(np.stack(high))
+        return _channels_first(np.pad(self.pictures, ((0, 0), *_BORDER), mode="edge"))
 
     @cached_property
     def usual(self) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +100,7 @@ class NormalFrames:
             others = np.flatnonzero(group != group[at])
             return self._map(self.pictures[at], self._candidates(self.phase[at], others))
 
-        _ = self._ranges  # once, before the threads ask for them
+        _ = self._padded  # once, before the threads ask for them
         with ThreadPoolExecutor(num_cores()) as pool:
             maps = np.stack(list(pool.map(left_out, spread(len(self.pictures), MAX_USUAL))))
         return maps.mean(axis=0), maps.std(axis=0) + np.float32(GREY_LEVEL)
@@ -119,7 +114,7 @@ class NormalFrames:
         """How far each place is from the nearest normal frame's.
 
         Args:
-          picture: uint8 [h, w, 3], from `small_picture`.
+          picture: uint8 [h, w, 3], from `picture`.
           phase: of the frame, in [0, 1); NaN = unknown.
 
         Returns:
@@ -142,7 +137,7 @@ class NormalFrames:
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
         """A frame, uint8 [h, w, 3] of any size, as `distance` takes it."""
-        return small_picture(frame, self.side)
+        return self.view(frame)
 
     def warm_up(self) -> None:
         """Computes what the first frame would wait for."""
@@ -161,13 +156,11 @@ class NormalFrames:
 
     def _map(self, picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Smallest pooled distance from some frames at each place: float32 [h, w] in [0, 1]."""
-        low, high = (bound[:, chosen] for bound in self._ranges)
-        padded = np.pad(picture, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge")
-        seen = _channels_first(padded)[:, None]
-        beyond = np.maximum(seen, high) - high  # one of the two is 0
-        beyond += np.maximum(low, seen) - seen
+        normal = self._padded[:, chosen]
+        seen = _channels_first(np.pad(picture, _BORDER, mode="edge"))[:, None]
+        apart = np.maximum(seen, normal) - np.minimum(seen, normal)
         # whole numbers: three channels of 255 over the box stay below 2^16
-        total = beyond[0].astype(np.uint16) + beyond[1] + beyond[2]
+        total = apart[0].astype(np.uint16) + apart[1] + apart[2]
         tall = total.reshape(-1, total.shape[-1])
         sums = cv2.boxFilter(tall, cv2.CV_16U, (BOX_PX, BOX_PX), normalize=False)
         least = sums.reshape(total.shape).min(axis=0)[_PAD:-_PAD, _PAD:-_PAD]
@@ -188,18 +181,6 @@ def check_phases(phase: np.ndarray, count: int) -> None:
         raise ValueError(f"{int((~known).sum())} of {count} normal frames have no phase.")
 
 
-def range_of(picture: np.ndarray) -> Range:
-    """Lowest and highest value of each pixel's 3x3 neighbourhood, uint8 [h, w, 3] each."""
-    return cv2.erode(picture, _KERNEL), cv2.dilate(picture, _KERNEL)
-
-
-def outside(picture: np.ndarray, bounds: Range) -> np.ndarray:
-    """How far each pixel lies outside a range, mean over its channels: float32 [h, w] in [0, 1]."""
-    low, high = bounds
-    beyond = cv2.subtract(picture, high) + cv2.subtract(low, picture)  # one of them is 0
-    return cv2.transform(beyond.astype(np.float32), np.full((1, 3), 1 / (3 * 255), np.float32))
-
-
 def nearest_in_phase(phases: np.ndarray, phase: float, share: float) -> np.ndarray:
     """Indices of the share of `phases`, float32 [n], that is nearest to one; at least one index."""
     away = np.abs((phases - np.float32(phase) + 0.5) % 1 - 0.5)
@@ -213,26 +194,6 @@ def without_edge(distance: np.ndarray) -> np.ndarray:
     result = np.zeros_like(distance)
     result[inner] = distance[inner]
     return result
-
-
-def small_picture(frame: np.ndarray, side: int) -> np.ndarray:
-    """A frame as it is compared: at most `side` pixels long, every channel's median the same.
-
-    Args:
-      frame: uint8 [h, w, 3].
-      side: pixels of the longest side, at least `BOX_PX`.
-
-    Returns:
-      uint8 [h', w', 3]; a channel whose median is 0 is left as it is.
-    """
-    height, width = frame.shape[:2]
-    factor = side / max(height, width)
-    if factor < 1:
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    median = np.median(frame, axis=(0, 1))
-    gain = np.where(median > 0, MEDIAN / np.maximum(median, 1), 1.0)
-    return np.clip(np.rint(frame * gain), 0, 255).astype(np.uint8)
 
 
 def spread(count: int, limit: int) -> np.ndarray:
