@@ -35,6 +35,11 @@ PERIOD_WEIGHT = 0.3
 # An ImageNet network whose features are compared beside our own score, in a row of its own.
 FEATURES, FEATURES_WEIGHT = "efficientnet_lite0", 0.3  # the weight chosen on the tuning scenes
 FEATURES_TEXT = "our full method, frozen ImageNet features"
+# Switches of `eval` that our own score is also made without, and what a table prints.
+SWITCHES = {
+    "register": "our full method, the camera's shake left in",
+    "track_phase": "our full method, phase of the period head alone",
+}
 # Of the min-max period error in protocol paper, where the paper is silent: our choice.
 PAPER_PERIOD_WEIGHT = 1.0
 
@@ -174,6 +179,12 @@ def with_features(setting: Setting) -> Scoring:
     return Scoring(f"{setting.protocol}_own_features", leaves)
 
 
+def without(setting: Setting, leaf: str) -> Scoring:
+    """Our own score with a switch of `eval` off."""
+    leaves = {"protocol": setting.protocol, leaf: False}
+    return Scoring(f"{setting.protocol}_own_without_{leaf}", leaves)
+
+
 def train(setting: Setting, method: Method, scene: str, seed: int) -> Training:
     """A method's training on one scene."""
     overrides = {"data.scene": scene, **setting.shared, **method.overrides}
@@ -275,6 +286,12 @@ def table4(setting: Setting) -> Table:
         lines += [
             line(setting, "ours", "our full method", ours(setting), own, numbers),
             line(setting, "ours_features", FEATURES_TEXT, ours(setting), seen, numbers),
+            *(
+                line(
+                    setting, f"ours_without_{leaf}", text, ours(setting), without(setting, leaf), {}
+                )
+                for leaf, text in SWITCHES.items()
+            ),
         ]
     lines += untrained(lines)
     differences = [
@@ -289,6 +306,8 @@ def table4(setting: Setting) -> Table:
         ("nearest", "nearest_only", "window, beside the nearest normal frame"),
         ("nearest_memory", "nearest", "memory, beside the nearest normal frame"),
         ("ours", "nearest", "motion over several lags"),
+        ("ours", "ours_without_register", "taking out the camera's shake"),
+        ("ours", "ours_without_track_phase", "phase tracking"),
         ("ours_features", "ours", "frozen ImageNet features"),
     ]
     there = {entry.name for entry in lines}

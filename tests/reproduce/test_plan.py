@@ -87,6 +87,8 @@ def test_switches_of_scoring_retrain_nothing():
     trainings = {name: {c.training.folder for c in line.cells} for name, line in lines.items()}
     assert trainings["full"] == trainings["memory_without_window"] == trainings["period_only"]
     assert trainings["nearest"] == trainings["window_without_memory"]
+    for leaf in ("register", "track_phase"):
+        assert trainings[f"ours_without_{leaf}"] == trainings["ours"]
     assert not trainings["full"] & trainings["window_without_memory"]  # memory: trained
     assert not trainings["reconstruction_only"] & trainings["head_only"]  # period head: trained
     two = {line.name: line for line in make_table(2, FACTORY)[0].lines}
