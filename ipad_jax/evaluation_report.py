@@ -138,7 +138,7 @@ class Pictures:
         self._phases = {
             (scores.video_names[video], frame): phase
             for video, frame, phase in zip(
-                scores.video.tolist(), scores.frame.tolist(), scores.components["phase"].tolist()
+                scores.video.tolist(), scores.frame.tolist(), scores.best_phase.tolist()
             )
         }
         self.clip_len, self.batch_size = config.data.clip_len, config.eval.batch_size
@@ -204,7 +204,7 @@ def curves(judged: Judged, source: FrameSource, threshold: float | None) -> list
                 time_s=scores.time_s[at],
                 score=judged.score[at],
                 label=scores.label[at],
-                phase=scores.components["phase"][at],
+                phase=scores.best_phase[at],
                 true_phase=true_phase[index][scores.frame[at]],
                 events=[(e.start / fps, e.stop / fps) for e in events],
                 note=", ".join(_kinds_of(scores, at)),

@@ -118,6 +118,13 @@ class FrameScores:
         return len(self.video)
 
     @property
+    def best_phase(self) -> np.ndarray:
+        """float32 [n] in [0, 1): the tracked phase, where there is none the period head's, else NaN."""
+        head = self.components["phase"]
+        tracked = self.components.get("tracked_phase", np.full_like(head, np.nan))
+        return np.where(np.isfinite(tracked), tracked, head)
+
+    @property
     def made_with(self) -> dict[str, Any]:
         """Checkpoint and `PREDICTION_LEAVES`, as far as they are known."""
         names = ("checkpoint_step", *PREDICTION_LEAVES)

@@ -118,9 +118,9 @@ class NormalFrames:
           phase: of the frame, in [0, 1); NaN = unknown.
 
         Returns:
-          float32 [h, w]: above the usual distance there, in its standard deviations; without groups the
-          distance itself, in [0, 1]. 0 at the edge; NaN throughout if the footage has a cycle and the
-          phase is unknown.
+          float32 [h, w], of the picture as the view has shifted it: above the usual distance there, in its
+          standard deviations; without groups the distance itself, in [0, 1]. 0 at the edge; NaN throughout
+          if the footage has a cycle and the phase is unknown.
 
         Raises:
           ValueError: a picture of another size.
