@@ -174,6 +174,15 @@ def test_extra_columns_and_labels_are_picked_by_frame():
     np.testing.assert_allclose(part.time_s, np.arange(30, 40) / 25)
 
 
+def test_the_phase_is_the_tracked_one_where_it_is_known():
+    plain = video()
+    head = plain.components["phase"]
+    np.testing.assert_array_equal(plain.best_phase, head)
+    tracked = np.where(plain.frame < 20, np.nan, 0.25).astype(np.float32)
+    found = video(extra={"tracked_phase": tracked}).best_phase
+    np.testing.assert_array_equal(found, np.where(plain.frame < 20, head, 0.25))
+
+
 def slow_difference(frames, pool_px):
     """Loops: mean over the picture, and the largest mean of a box inside the picture."""
     means, largest = [np.nan], [np.nan]
