@@ -60,20 +60,23 @@ class PhaseMap:
             raise ValueError("phases can be tracked only by known phases, of two videos at least.")
 
     @cached_property
-    def _tiny(self) -> np.ndarray:
-        return np.stack([_tiny(picture) for picture in self.pictures])
+    def _normal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tiny pictures, float32 [n, values], and the sum of their squares [n]."""
+        tiny = np.stack([_tiny(picture) for picture in self.pictures])
+        return tiny, np.einsum("nv,nv->n", tiny, tiny)
 
     @cached_property
     def _spread(self) -> float:
         """s of the module's text, from normal frames against those of other videos."""
         extra = []
+        tiny, squares = self._normal
         for one in np.unique(self.group):
             others = self.group != one
-            near = _near(self.phase[others])
+            normal, near = (tiny[others], squares[others]), _near(self.phase[others])
             own = np.flatnonzero(self.group == one)
             step = -(-len(own) * len(np.unique(self.group)) // MAX_CHECKED)
             for at in own[:: max(1, step)]:
-                away = _away(self._tiny[at], self._tiny[others], near)
+                away = _away(tiny[at], normal, near)
                 extra.append(away[_bin_of(float(self.phase[at]))] - away.min())
         return 2 * float(np.std(extra)) + float(np.finfo(np.float32).eps)
 
@@ -83,7 +86,7 @@ class PhaseMap:
 
     def warm_up(self) -> None:
         """Computes what the first frame would wait for, and several threads would all compute."""
-        _ = self._tiny, self._spread, self._near
+        _ = self._normal, self._spread, self._near
 
     def log_likelihood(self, picture: np.ndarray) -> np.ndarray:
         """What a small picture, uint8 [h, w, 3], says of the phase: float64 [BINS], its largest value 0.
@@ -93,7 +96,7 @@ class PhaseMap:
         """
         if picture.shape != self.pictures.shape[1:]:
             raise ValueError(f"picture is {picture.shape}, expected {self.pictures.shape[1:]}.")
-        away = _away(_tiny(picture), self._tiny, self._near)
+        away = _away(_tiny(picture), self._normal, self._near)
         return (away.min() - away) / self._spread
 
 
@@ -167,9 +170,11 @@ def _near(phases: np.ndarray) -> np.ndarray:
     return order[:, : int(inside.sum(axis=1).max())]
 
 
-def _away(tiny: np.ndarray, normal: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Root mean square difference from the most alike normal frames of each phase: float64 [BINS]."""
-    difference = np.sqrt(np.mean(np.square(normal - tiny), axis=1, dtype=np.float64))
+def _away(tiny: np.ndarray, normal: tuple[np.ndarray, np.ndarray], near: np.ndarray) -> np.ndarray:
+    """Root mean square difference from the most alike normal frames of each phase: float [BINS]."""
+    normals, squares = normal
+    squared = squares - 2 * (normals @ tiny) + tiny @ tiny  # |a - b|^2, in one product
+    difference = np.sqrt(np.maximum(squared, 0) / len(tiny))
     of_phase = np.append(difference, np.inf)[near]  # -1: none
     count = min(NEIGHBOURS, near.shape[1])
     least = np.partition(of_phase, count - 1, axis=1)[:, :count]

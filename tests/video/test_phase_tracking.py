@@ -58,7 +58,7 @@ def test_what_a_picture_says_equals_the_loops(learned):
         roots = [math.sqrt(np.mean((tiny[i] - module._tiny(seen)) ** 2)) for i in near]
         away[at] = np.mean(sorted(roots)[:NEIGHBOURS])
     found = learned.log_likelihood(seen)
-    # float32 pictures
+    # roots of float32 differences of sums near 100
     np.testing.assert_allclose(found, (away.min() - away) / learned._spread, rtol=1e-4, atol=1e-3)
     assert around((found.argmax() + 0.5) / BINS, 0.31) < 0.02
 
