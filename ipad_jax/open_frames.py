@@ -87,9 +87,9 @@ class OpenFrames:
         self._pictures = pictures
         self._difference = FrameDifference(pool_px)
         self._motion = MotionStream()
-        self._normal, self._phase_map, self._tracker = predictor.normal, predictor.phase_map, None
-        if self._normal is not None and self._phase_map is not None and cycle_frames:
-            self._tracker = PhaseTracker(cycle_frames)
+        self._normal, self._tracker = predictor.normal, None
+        if predictor.normal is not None and predictor.phase_map is not None and cycle_frames:
+            self._tracker = PhaseTracker(predictor.phase_map, cycle_frames)
         self.tracks = self._tracker is not None
         self._kept: dict[int, Kept] = {}
         self._trails = {name: Trail() for name in self._with}
@@ -130,9 +130,9 @@ class OpenFrames:
 
     def tracked_phase(self, kept: Kept, head: float) -> float:
         """A frame's phase, NaN where nothing tracks it; frames come in order."""
-        if self._tracker is None or self._phase_map is None:
+        if self._tracker is None:
             return math.nan
-        return self._tracker.add(self._phase_map.log_likelihood(kept.compared["nearest"]), head)
+        return self._tracker.add(kept.compared["nearest"], head)
 
     def compare(self, name: str, kept: Kept, phase: float, shown: str) -> float:
         """Distance of a frame from the nearest normal ones, NaN where there are none to compare with.

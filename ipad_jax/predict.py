@@ -273,10 +273,9 @@ def _beside_the_model(
     """Components that need the frames and at most the phase, float64 [n]; each frame is decoded once."""
     normal, prototypes, motion = predictor.normal, predictor.prototypes, predictor.motion
     phases = rows.components["phase"].tolist()
-    phase_map, tracker = predictor.phase_map, None
-    if normal is not None and phase_map is not None and cycle_frames:
-        phase_map.warm_up()
-        tracker = PhaseTracker(cycle_frames)
+    tracker = None
+    if normal is not None and predictor.phase_map is not None and cycle_frames:
+        tracker = PhaseTracker(predictor.phase_map, cycle_frames)
     found = {name: np.full(segment.length, np.nan) for name in BESIDE}
     differences, movement = FrameDifference(pool_px), MotionStream()
     with ThreadPoolExecutor(num_cores()) as pool:
@@ -290,9 +289,8 @@ def _beside_the_model(
             found["diff_mean"][some], found["diff_pooled"][some] = zip(*pairs)
             views = {part.view.side: part.view for part in (normal, motion) if part is not None}
             small = {side: list(pool.map(view, frames)) for side, view in views.items()}
-            if tracker is not None and phase_map is not None and normal is not None:
-                said = pool.map(phase_map.log_likelihood, small[normal.view.side])
-                phase = [tracker.add(one, head) for one, head in zip(said, phase)]
+            if tracker is not None and normal is not None:
+                phase = list(map(tracker.add, small[normal.view.side], phase))
                 found["tracked_phase"][some] = phase
             if normal is not None and near is not None:
                 found["nearest"][some] = near.add(small[normal.view.side], phase)

@@ -85,7 +85,7 @@ class PhaseMap:
         return _near(self.phase)
 
     def warm_up(self) -> None:
-        """Computes what the first frame would wait for, and several threads would all compute."""
+        """Computes what the first frame would wait for."""
         _ = self._normal, self._spread, self._near
 
     def log_likelihood(self, picture: np.ndarray) -> np.ndarray:
@@ -103,28 +103,30 @@ class PhaseMap:
 class PhaseTracker:
     """The filter, for the frames of one video in order."""
 
-    def __init__(self, cycle_frames: float):
-        """Takes the length of a usual cycle in frames.
+    def __init__(self, phase_map: PhaseMap, cycle_frames: float):
+        """Takes what the machine looks like, and the length of a usual cycle in frames.
 
         Raises:
-          ValueError: it is not positive.
+          ValueError: the length is not positive.
         """
         if not cycle_frames > 0:
             raise ValueError(f"cycle_frames={cycle_frames} must be above 0.")
+        phase_map.warm_up()
+        self._map = phase_map
         self._advance = np.fft.rfft(_advance(BINS / cycle_frames))
         self._now: np.ndarray | None = None
 
-    def add(self, log_likelihood: np.ndarray, head: float) -> float:
+    def add(self, picture: np.ndarray, head: float) -> float:
         """The phase of the next frame, in [0, 1).
 
         Args:
-          log_likelihood: float64 [BINS], from `PhaseMap`.
+          picture: its small picture, uint8 [h, w, 3].
           head: the period head's phase, in [0, 1); NaN = unknown.
 
         Returns:
           NaN where the head's is: what is not scored stays so, but the filter goes on.
         """
-        said = log_likelihood
+        said = self._map.log_likelihood(picture)
         if np.isfinite(head):
             said = said - np.abs((_middles() - head + 0.5) % 1 - 0.5) / HEAD_SPREAD
         before = np.full(BINS, 1 / BINS)
