@@ -140,7 +140,11 @@ def fit_for(
         path = epath.Path(folder) / SCORES
         if not path.exists():
             continue
-        normal = FrameScores.load(path)
+        try:
+            normal = FrameScores.load(path)
+        except ValueError as error:  # of an earlier version, or damaged: another folder's may do
+            found.append(str(error).rstrip("."))
+            continue
         has = normal.made_with
         if all(has.get(name, value) == value for name, value in wanted.items()):
             return fit(config, normal)

@@ -189,7 +189,10 @@ def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDic
     config = ConfigDict(config.to_dict())
     for leaf, value in overrides.items():
         if leaf not in config.eval:
-            raise ValueError(f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}.")
+            raise ValueError(
+                f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}. A run made before a "
+                "leaf existed gets it by adding it to `eval` in the run's config.json."
+            )
         config.eval[leaf] = value
     if config.eval.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={config.eval.protocol!r}; take {' or '.join(PROTOCOLS)}.")

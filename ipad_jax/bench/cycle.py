@@ -20,6 +20,7 @@ from data_builders.factory.write import CYCLE_FRAMES, FPS, make_video
 from data_builders.files import read_image
 from data_builders.video_files import decode
 from ipad_jax.input.period import Cycles, NoCycleError, find_cycles, small_grey
+from ipad_jax.video.period_error import circular_distance
 
 # The lift, seed 101, is what the method's constants were chosen on.
 DEVICES = ("lift", "conveyor", "drill", "crane", "turntable")
@@ -56,7 +57,7 @@ def errors_of(found: Cycles, true_turns: np.ndarray) -> Errors:
     turns = found.cycle[0] + found.phase[0].astype(np.float64)
     apart = np.exp(2j * np.pi * (turns - true_turns))
     offset = np.angle(apart.mean()) / (2 * np.pi)
-    away = np.abs((turns - true_turns - offset + 0.5) % 1 - 0.5)
+    away = circular_distance(turns, true_turns + offset, 1.0)
     true = boundaries(true_turns + offset)
     ours = boundaries(turns)
     frames = np.abs(true[:, None] - ours[None]).min(axis=1)

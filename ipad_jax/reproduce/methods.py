@@ -1,9 +1,9 @@
 """Which rows each table has, and what each of them trains: the one description that is run and printed.
 
 Factory tables judge four machines with videos of data seed 1: Table 3 in the `real` look, the others in the
-`synthetic` one, so that all of them fit into one night. The lift is out, since the fusion was tuned on it,
-and so is the arm, the demo's machine, whose numbers were seen while defaults were chosen; both only lend
-footage to Table 3's pretraining on all devices.
+`synthetic` one, so that all of them fit into one night. The lift and the arm are out, since the score was
+chosen on them (with other seeds) and the arm is the demo's machine; both only lend footage to Table 3's
+pretraining on all devices.
 """
 
 import dataclasses

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from ipad_jax.cluster import num_cores
+from ipad_jax.video.period_error import circular_distance
 from ipad_jax.video.small_picture import SmallPictures
 
 BOX_PX = 5  # pixels of the small picture, side of the averaging box; our choice
@@ -183,7 +184,7 @@ def check_phases(phase: np.ndarray, count: int) -> None:
 
 def nearest_in_phase(phases: np.ndarray, phase: float, share: float) -> np.ndarray:
     """Indices of the share of `phases`, float32 [n], that is nearest to one; at least one index."""
-    away = np.abs((phases - np.float32(phase) + 0.5) % 1 - 0.5)
+    away = circular_distance(phases, phase, 1.0)
     return np.argsort(away, kind="stable")[: max(1, round(share * len(away)))]
 
 

@@ -15,7 +15,9 @@ MIN_WINDOW_CLIPS = 3  # two points always lie on some ramp, so fewer than 3 say 
 SPEED_TOLERANCE = 0.25  # share by which the fitted slope may differ from the normal one; our choice
 
 
-def circular_distance(a: np.ndarray, b: np.ndarray, circle: float = PHASE_CLASSES) -> np.ndarray:
+def circular_distance(
+    a: np.ndarray, b: np.ndarray | float, circle: float = PHASE_CLASSES
+) -> np.ndarray:
     """Shorter way round between two places on a circle of the given circumference."""
     difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)) % circle
     return np.minimum(difference, circle - difference)

@@ -1,6 +1,6 @@
 """Phase tracking: where in its cycle the machine is, from the period head and all frames so far.
 
-Beyond the paper. The head sees one clip at a time: after a short training it errs by several hundredths
+Beyond the paper. The head sees one clip at a time: after a short training it errs by hundredths
 of a cycle, and what is compared with normal frames of the wrong moment looks faulty. Two things are known
 beside it: a machine goes on at about its usual speed, and a normal frame of the right moment looks most
 like the frame at hand. A forward filter of a hidden Markov model (Rabiner 1989, sec. III-A) over `BINS`
@@ -21,15 +21,17 @@ then says how it looks, and motion and period error that it should have gone on.
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
+
+from ipad_jax.video.period_error import circular_distance
+from ipad_jax.video.small_picture import reduced
 
 BINS = 240  # phases told apart
 TINY_PX = 16  # longest side of the pictures compared; our choice
 REACH = 2.5  # bins either way, in which a normal frame speaks for a phase
 NEIGHBOURS = 3  # of them that count, the most alike
 MAX_CHECKED = 200  # normal frames that say how alike they are
-HEAD_SPREAD = 0.02  # cycles; chosen on the tuning scenes, where 0.01 to 0.05 differ little
+HEAD_SPREAD = 0.02  # cycles; chosen on the tuning scenes
 SPEED_SPREAD = 0.35  # of the usual speed, one standard deviation; our choice
 ANY_SPEED, MAX_SPEED = 0.3, 2.0  # probability; times the usual speed; our choice
 ANYWHERE = 0.001  # probability; our choice
@@ -128,7 +130,7 @@ class PhaseTracker:
         """
         said = self._map.log_likelihood(picture)
         if np.isfinite(head):
-            said = said - np.abs((_middles() - head + 0.5) % 1 - 0.5) / HEAD_SPREAD
+            said = said - circular_distance(_middles(), head, 1.0) / HEAD_SPREAD
         before = np.full(BINS, 1 / BINS)
         if self._now is not None:
             moved = np.fft.irfft(np.fft.rfft(self._now) * self._advance, BINS)
@@ -155,16 +157,12 @@ def _bin_of(phase: float) -> int:
 
 def _tiny(picture: np.ndarray) -> np.ndarray:
     """uint8 [h, w, 3] -> float32 [values] in [0, 1]."""
-    height, width = picture.shape[:2]
-    factor = min(1.0, TINY_PX / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    tiny = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return tiny.reshape(-1).astype(np.float32) / 255
+    return reduced(picture, TINY_PX).reshape(-1).astype(np.float32) / 255
 
 
 def _near(phases: np.ndarray) -> np.ndarray:
     """Indices of the frames that speak for each phase, int [BINS, m], filled up with -1; one at least."""
-    away = np.abs((phases[None] - _middles()[:, None] + 0.5) % 1 - 0.5)
+    away = circular_distance(phases[None], _middles()[:, None], 1.0)
     order = np.argsort(away, axis=1, kind="stable")
     inside = np.take_along_axis(away, order, axis=1) < REACH / BINS
     inside[:, 0] = True  # where no frame is near, the nearest speaks

@@ -50,14 +50,20 @@ def small_picture(frame: np.ndarray, side: int) -> np.ndarray:
     Returns:
       uint8 [h', w', 3]; a channel whose median is 0 is left as it is.
     """
-    height, width = frame.shape[:2]
-    factor = side / max(height, width)
-    if factor < 1:
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    frame = reduced(frame, side)
     median = np.median(frame, axis=(0, 1))
     gain = np.where(median > 0, MEDIAN / np.maximum(median, 1), 1.0)
     return np.clip(np.rint(frame * gain), 0, 255).astype(np.uint8)
+
+
+def reduced(frame: np.ndarray, side: int) -> np.ndarray:
+    """A frame, uint8 [h, w, 3], at most `side` pixels long; a smaller one as it is."""
+    height, width = frame.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return frame
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def reference_of(pictures: np.ndarray) -> np.ndarray:
@@ -80,7 +86,10 @@ def registered(picture: np.ndarray, reference: np.ndarray) -> np.ndarray:
       ValueError: the reference is of another size.
     """
     if picture.shape[:2] != reference.shape:
-        raise ValueError(f"picture is {picture.shape[:2]}, the reference {reference.shape}.")
+        raise ValueError(
+            f"picture is {picture.shape[:2]}, the reference {reference.shape}: give frames of the training "
+            "footage's proportions, as `Detector.prepare` makes them."
+        )
     shift = np.eye(2, 3, dtype=np.float32)
     try:
         how = (cv2.MOTION_TRANSLATION, _STOP, None, BLUR_PX)  # no mask
