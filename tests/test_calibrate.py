@@ -156,10 +156,12 @@ def test_a_saved_table_made_with_other_leaves_is_refused(tmp_path):
 def test_saved_scores_of_an_earlier_format_leave_those_of_the_run_in_force(run, tmp_path):
     workdir, config, _ = run
     own = calibrate(workdir, config, None, 20)
-    (tmp_path / FILES[1]).write_bytes(b"of an earlier version")
-    assert fit_for(config, table(step=20), tmp_path, workdir) == own
+    earlier = tmp_path / "eval"
+    earlier.mkdir()
+    (earlier / FILES[1]).write_bytes(b"of an earlier version")
+    assert fit_for(config, table(step=20), earlier, workdir) == own
     with pytest.raises(ValueError, match=rf"{FILES[1]}.*Evaluate again without --scores"):
-        fit_for(config, table(step=20), tmp_path)
+        fit_for(config, table(step=20), earlier)
 
 
 def test_a_known_cycle_length_numbers_the_cycles():
