@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Table:
             clip = random_clips(task, batch)
             calls = our_calls(task, model, clip)
             if with_torch:
-                twin = TorchTwin(model)  # type: ignore[arg-type]
+                twin = TorchTwin(model, torch_device())  # type: ignore[arg-type]
                 calls |= torch_calls(twin, clip, dtype)
                 notes.append(
                     f"batch {batch}, {dtype}: outputs differ by at most "
@@ -149,17 +149,25 @@ def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Call
     """The same two of the twin."""
     torch = import_torch()
     torch.set_num_threads(num_cores())
-    tensor = torch.from_numpy(clip)
+    tensor = torch.from_numpy(clip).to(twin.device)
     steps = train_steps(twin, tensor, dtype)
 
     def forward() -> None:
         with (
             torch.inference_mode(),
-            torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"),
+            torch.autocast(twin.device, torch.bfloat16, enabled=dtype == "bfloat16"),
         ):
             twin(tensor, train=False)
+        if twin.device != "cpu":
+            torch.cuda.synchronize()
 
     return {"PyTorch forward": forward, "PyTorch train step": lambda: next(steps)}
+
+
+def torch_device() -> str:
+    """Where PyTorch computes: on the GPU if JAX does and PyTorch can, else on the CPU."""
+    on_gpu = jax.default_backend() == "gpu" and import_torch().cuda.is_available()
+    return "cuda" if on_gpu else "cpu"
 
 
 def describe_machine() -> str:
@@ -174,7 +182,8 @@ def _difference(model: Any, twin: TorchTwin, clip: np.ndarray) -> float:
     """Largest difference of the two outputs, both in inference mode."""
     torch = import_torch()
     with torch.inference_mode():
-        theirs = twin(torch.from_numpy(clip), train=False).permute(0, 2, 3, 4, 1).numpy()
+        out = twin(torch.from_numpy(clip).to(twin.device), train=False)
+        theirs = out.permute(0, 2, 3, 4, 1).cpu().numpy()
     ours = nnx.jit(lambda m, c: m(normalise(c)).reconstruction)(model, clip)
     return float(np.abs(np.asarray(ours) - theirs).max())
 

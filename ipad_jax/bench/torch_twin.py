@@ -6,7 +6,7 @@ the extra `bench` and is imported only where it is used.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,14 @@ class TorchTwin:
 
     Args:
       model: whose weights to take.
+      device: PyTorch's name of where it computes: "cpu", "cuda".
 
     Raises:
       ModuleNotFoundError: PyTorch is not installed.
       ValueError: a model with a memory or a period head, which the twin lacks.
     """
 
-    def __init__(self, model: VideoModel):
+    def __init__(self, model: VideoModel, device: str = "cpu"):
         torch = import_torch()
         self.torch, self.functional = torch, torch.nn.functional
         cfg: VideoModelConfig = model.cfg
@@ -48,13 +49,16 @@ class TorchTwin:
                 f"the twin has neither memory nor period head; got use_memory={cfg.use_memory}, "
                 f"period_head={cfg.period_head!r}: set False and 'none'."
             )
-        self.cfg = cfg
+        self.cfg, self.device = cfg, device
+        self._constants: dict[Hashable, Any] = {}
         self.parameters = {
-            name: torch.tensor(_layout(name, np.asarray(value), cfg)).requires_grad_()
+            name: torch.tensor(
+                _layout(name, np.asarray(value), cfg), device=device
+            ).requires_grad_()
             for name, value in named_leaves(nnx.state(model, nnx.Param)).items()
         }
         self.statistics = {
-            name: torch.tensor(np.asarray(value))
+            name: torch.tensor(np.asarray(value), device=device)
             for name, value in named_leaves(nnx.state(model, nnx.BatchStat)).items()
         }
 
@@ -107,11 +111,11 @@ class TorchTwin:
         qkv = self._linear(x.reshape(-1, n, c), f"{name}.attn.qkv")
         qkv = qkv.reshape(-1, n, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
         scores = (qkv[0] * (c // heads) ** -0.5).matmul(qkv[1].transpose(-2, -1))
-        index = torch.from_numpy(relative_position_index(full)[:n, :n].astype(np.int64))
+        index = self._constant(lambda: relative_position_index(full)[:n, :n].astype(np.int64), n)
         table = self.parameters[f"{name}.attn.relative_position_bias_table"]
         scores = scores + table[index].permute(2, 0, 1)
         if any(shift):
-            mask = torch.from_numpy(shift_mask(padded, window, shift))
+            mask = self._constant(lambda: shift_mask(padded, window, shift), padded)
             scores = scores.view(b, -1, heads, n, n) + mask[None, :, None]
             scores = scores.view(-1, heads, n, n)
         x = scores.softmax(-1).to(qkv.dtype).matmul(qkv[2]).transpose(1, 2).reshape(-1, n, c)
@@ -151,6 +155,13 @@ class TorchTwin:
                 x = f.leaky_relu(x, LEAKY_SLOPE)
         return x.float().tanh()
 
+    def _constant(self, make: Callable[[], np.ndarray], key: Hashable) -> Any:
+        """A tensor that goes to the device once, as torchvision's buffers do."""
+        if key not in self._constants:
+            with self.torch.inference_mode(False):  # the training step uses the forward pass's
+                self._constants[key] = self.torch.from_numpy(make()).to(self.device)
+        return self._constants[key]
+
     def _linear(self, x: Any, name: str) -> Any:
         f = self.functional
         return f.linear(x, self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias"))
@@ -171,11 +182,11 @@ def _layout(name: str, value: np.ndarray, cfg: VideoModelConfig) -> np.ndarray:
 
 
 def train_steps(twin: TorchTwin, clip: Any, dtype: str, lr: float = 1e-4) -> Iterator[float]:
-    """Endless steps of Adam on one batch; yields each step's loss."""
+    """Endless steps of Adam on one batch, a tensor where the twin computes; yields each step's loss."""
     torch = import_torch()
     optimizer = torch.optim.Adam(list(twin.parameters.values()), lr=lr)
     while True:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(twin.device, torch.bfloat16, enabled=dtype == "bfloat16"):
             loss = twin.loss(clip)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
