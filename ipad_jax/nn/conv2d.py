@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ipad_jax.nn.conv3d import add_taps, default_method, gather_taps
+from ipad_jax.nn.conv3d import add_taps, gather_taps, traced_platform
 from ipad_jax.nn.dot import matmul
 
 
@@ -40,7 +40,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
     kernel = kernel.astype(x.dtype)
     if side == 1:
         return matmul(x[:, ::stride, ::stride], kernel[0, 0], x.dtype).astype(x.dtype)
-    if stride == 2 and default_method() == "phases":
+    if stride == 2 and traced_platform() == "cpu":
         taps = gather_taps(x[:, None], (1, 2, 2), 1)[:, 0]
         matrix = kernel.reshape(-1, kernel.shape[-1])
         return matmul(taps.reshape(*taps.shape[:3], -1), matrix, x.dtype).astype(x.dtype)

@@ -106,8 +106,9 @@ def test_backend_chooses_and_an_argument_overrides(monkeypatch):
 
     assert "lhs_dilation=(2, 2, 2)" not in operations(None)
     assert "lhs_dilation=(2, 2, 2)" in operations("dilated")
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert "lhs_dilation=(2, 2, 2)" in operations(None)
+    for backend, is_dilated in (("gpu", False), ("tpu", True)):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert ("lhs_dilation=(2, 2, 2)" in operations(None)) == is_dilated
 
 
 def test_bad_input_is_named():
