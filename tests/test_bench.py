@@ -1,9 +1,14 @@
 """`ipad-jax bench`: the twin is the model, each table has its shape, bad arguments are named. No times."""
 
+import contextlib
+import gzip
 import importlib.util
+import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -231,11 +236,30 @@ def test_profile_places_each_operation():
 }
 """
     found = profile.places(text)
-    assert found["a.1"] == ("encoder", "products")
+    assert found["a_1"] == ("encoder", "products")
     assert found["b"] == ("decoder", "moving")
-    assert found["d.2"] == (profile.REST, "products")
+    assert found["d_2"] == (profile.REST, "products")
     assert found["e"] == ("memory", "reductions")
     assert "w" not in found  # its body counts itself
+
+
+def test_profile_takes_a_kernel_of_a_graph_by_its_own_name(monkeypatch):
+    @contextlib.contextmanager
+    def trace(folder):  # three events as an H100 gave them
+        yield
+        event = {"ph": "X", "name": "loop_add_fusion_93", "dur": 1.5}
+        in_graph = event | {"args": {"hlo_op": "command_buffer_1", "tf_op": "XlaModule:"}}
+        by_itself = event | {"name": "k", "args": {"hlo_op": "gemm_fusion_dot.4"}}
+        on_host = event | {"args": {}}
+        path = Path(folder) / "plugins" / "gpu.trace.json.gz"
+        path.parent.mkdir()
+        text = json.dumps({"traceEvents": [in_graph, by_itself, in_graph, on_host]})
+        path.write_bytes(gzip.compress(text.encode()))
+
+    monkeypatch.setattr(jax.profiler, "trace", trace)
+    found = profile.times_of(lambda: None)
+    assert found == pytest.approx({"loop_add_fusion_93": 3e-6, "gemm_fusion_dot.4": 1.5e-6})
+    assert profile.plain("loop_add_fusion.93") == "loop_add_fusion_93"
 
 
 def test_profile_shares_add_up_and_every_part_of_the_model_is_seen(capsys):

@@ -78,9 +78,12 @@ def run(args: argparse.Namespace) -> Table:
     spent = times_of(lambda: some_steps(args.steps))
     where = places(step.as_text())
     shares: collections.Counter[tuple[str, str]] = collections.Counter()
+    unnamed = 0.0
     for name, seconds in spent.items():
-        if name in where:
-            shares[where[name]] += seconds / args.steps
+        if plain(name) in where:
+            shares[where[plain(name)]] += seconds / args.steps
+        elif jax.default_backend() == "gpu":
+            unnamed += seconds / args.steps
     if not shares:
         raise ValueError(
             f"the profiler named no operation of the program on {jax.devices()[0].platform}; "
@@ -108,13 +111,14 @@ def run(args: argparse.Namespace) -> Table:
     peak = product_speed(args.dtype)
     cfg = task.model_config
     shape = f"{args.batch} x {cfg.clip_len}x{cfg.image_size[0]}x{cfg.image_size[1]}"
+    beside = f", kernels without a name (cuBLAS) to {number(unnamed)} s" if unnamed else ""
     return Table(
         f"Where a training step's time goes ({args.config}, {shape}, {args.dtype}, {describe_machine()})",
         ("part", "time", *kinds, "GFLOP", "GFLOP/s in products"),
         tuple(rows),
         (
             f"a step takes {number(wall)} s, {number(all_flops / wall / 1e9)} GFLOP/s; operations add up to "
-            f"{number(total)} s",
+            f"{number(total)} s{beside}",
             f"one {PEAK_SIDE}x{PEAK_SIDE} product: {number(peak / 1e9)} GFLOP/s; at that speed all "
             f"products would take {all_flops / peak / wall:.0%} of the step",
             "GFLOP: the products that the model needs, forward and backward, without padding",
@@ -123,7 +127,11 @@ def run(args: argparse.Namespace) -> Table:
 
 
 def times_of(call: Callable[[], Any]) -> Mapping[str, float]:
-    """Seconds in each operation of the compiled programs that a call runs, by the operation's name."""
+    """Seconds in each operation of the compiled programs that a call runs, by the operation's name.
+
+    On a GPU, kernels that were recorded into one graph all name the graph; there the kernel's own name is
+    the operation's, as far as XLA made it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             call()
@@ -131,7 +139,8 @@ def times_of(call: Callable[[], Any]) -> Mapping[str, float]:
         for path in Path(folder).rglob("*.trace.json.gz"):
             for event in json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]:
                 if event.get("ph") == "X" and (name := event.get("args", {}).get("hlo_op")):
-                    found[name] += event["dur"] / 1e6
+                    in_graph = name.startswith("command_buffer")
+                    found[event["name"] if in_graph else name] += event["dur"] / 1e6
     return found
 
 
@@ -142,8 +151,8 @@ def places(text: str) -> dict[str, tuple[str, str]]:
       text: the program, from `Compiled.as_text`.
 
     Returns:
-      Operation's name -> part of the model or REST, and kind of work; operations that only call others
-      are left out.
+      Operation's name as `plain` has it -> part of the model or REST, and kind of work; operations that
+      only call others are left out.
     """
     found = {}
     for operation in operations(text):
@@ -155,8 +164,13 @@ def places(text: str) -> dict[str, tuple[str, str]]:
         kind = next((k for k, names in KINDS.items() if re.fullmatch(names, last)), ARITHMETIC)
         if operation.kind in ("dot", "convolution"):
             kind = "products"
-        found[operation.name] = part, kind
+        found[plain(operation.name)] = part, kind
     return found
+
+
+def plain(name: str) -> str:
+    """An operation's name as GPU kernels have it: `loop_add_fusion.9` -> `loop_add_fusion_9`."""
+    return re.sub(r"\W", "_", name)
 
 
 def product_speed(dtype: str) -> float:
