@@ -81,8 +81,16 @@ def phase_argmax(phase_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     logits = phase_logits.astype(jnp.float32)
     phase = jnp.argmax(logits, axis=-1)
-    probability = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
-    return phase, probability
+    return phase, at_phase(jax.nn.softmax(logits, axis=-1), phase)
+
+
+def at_phase(values: jax.Array, phase: jax.Array) -> jax.Array:
+    """The value of each row's phase: [b, classes], int [b] -> [b].
+
+    Taken, not maximised: the gradient of a maximum divides by how many values equal it, and there are none
+    where the compiler computes the values once more with another rounding.
+    """
+    return jnp.take_along_axis(values, phase[:, None], axis=-1)[:, 0]
 
 
 def phase_slot(phase: jax.Array, num_classes: int, num_slots: int) -> jax.Array:
@@ -196,7 +204,7 @@ class PeriodicMemory(nnx.Module):
             phase, probability = phase_argmax(phase_logits)
             if self.cfg.boost == "as_published":
                 slot = published_slot(phase, self.cfg.num_slots)
-                logit = jnp.max(phase_logits.astype(jnp.float32), axis=-1)
+                logit = at_phase(phase_logits.astype(jnp.float32), phase)
                 similarity = published_boost(similarity, slot, logit)
             else:
                 slot = phase_slot(phase, phase_logits.shape[-1], self.cfg.num_slots)

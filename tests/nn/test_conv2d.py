@@ -95,6 +95,17 @@ def test_pools_against_loops():
     np.testing.assert_array_equal(layers.max_pool3(jnp.asarray(x)), three)
 
 
+def test_max_pools_share_the_gradient_of_equal_places_without_counting_them():
+    # reduce_max divides by the number of equal places: 0 / 0 where XLA rounds them otherwise a second time
+    x = jnp.ones((1, 4, 4, 1))
+    for pool in (layers.max_pool2, layers.max_pool3):
+        gradient = jax.grad(lambda x, pool=pool: jnp.sum(pool(x)))
+        assert np.sum(gradient(x)) == 4
+        assert "reduce_max" not in str(jax.make_jaxpr(gradient)(x))
+    quarter = jax.grad(lambda x: jnp.sum(layers.max_pool2(x)))(x)
+    np.testing.assert_array_equal(quarter, np.full_like(x, 0.25))
+
+
 def test_resize_keeps_corners_and_straight_lines():
     y, x = np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 4), indexing="ij")
     plane = jnp.asarray((2 * y - 3 * x)[None, :, :, None], jnp.float32)
