@@ -7,8 +7,8 @@
 
 It compiles the step that `ipad-jax train` runs, repeats it for --seconds on one batch, and prints clips/s and
 the share of the chips' published peak (model FLOPs / time / peak). No data is read, so what it prints is
-the step alone. Exit status 1 if the loss is not finite or does not fall. Run by us on one
-H100 (README), never on a TPU.
+the step alone. Exit status 1 if the loss is not finite or does not fall.
+Run by us on one H100 (README, "One GPU"), never on a TPU.
 """
 
 import argparse

@@ -115,7 +115,9 @@ class TorchTwin:
         table = self.parameters[f"{name}.attn.relative_position_bias_table"]
         scores = scores + table[index].permute(2, 0, 1)
         if any(shift):
-            mask = self._constant(lambda: shift_mask(padded, window, shift), padded)
+            mask = self._constant(
+                lambda: shift_mask(padded, window, shift), (padded, window, shift)
+            )
             scores = scores.view(b, -1, heads, n, n) + mask[None, :, None]
             scores = scores.view(-1, heads, n, n)
         x = scores.softmax(-1).to(qkv.dtype).matmul(qkv[2]).transpose(1, 2).reshape(-1, n, c)
