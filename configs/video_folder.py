@@ -9,7 +9,8 @@ Without a known cycle the phase is out of the model (no period loss, no period e
 `prepare` was told the cycle, `video_folder:cycle` puts it back. `video_folder:full` has the paper's
 size. Options combine: `video_folder:full,cycle`.
 
-Expected time and score: not yet run.
+Expected: on Ped2 (no cycle) frame AUC 83.4 on 6 test videos, after 150 s and 493 steps on an H100 that five
+other trainings shared (README). All 20,000 steps: not yet run.
 """
 
 import dataclasses

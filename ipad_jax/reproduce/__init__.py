@@ -3,7 +3,7 @@
     ipad-jax reproduce --table 2 --list                     what would run, how many trainings, how long
     ipad-jax reproduce --table 2                            runs what is not there yet, then prints
     ipad-jax reproduce --table 2 --index 3 --of 16          one machine's share
-    ipad-jax reproduce --table 2 --show                     prints what is there
+    ipad-jax reproduce --table 2 --show                     prints and writes what is there
 
 What is complete is skipped, so the same command resumes. Shares need no word between machines: each takes
 whole groups of trainings that start from one another, on a shared folder or in folders of their own, which

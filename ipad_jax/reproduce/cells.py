@@ -24,16 +24,19 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ipad_jax import evaluate as evaluation
-from ipad_jax.config import FREE_LEAVES, leaves, load_config, save_config
+from ipad_jax.config import FREE_LEAVES, leaves, load_config, read_config, save_config
 from ipad_jax.files import write_atomic
 from ipad_jax.goodput import INTERRUPTED
-from ipad_jax.input.source import dataset_dir
+from ipad_jax.input.source import dataset_dir, open_source
 from ipad_jax.measure import Evaluation
 from ipad_jax.metrics.comparison import Judgement
+from ipad_jax.predict import scene_cycle
 from ipad_jax.reproduce.methods import UNTRAINED
 from ipad_jax.reproduce.plan import Budget, Cell, Job, Training
+from ipad_jax.scene_folder import scene_folder
 from ipad_jax.task import make_task
 from ipad_jax.train import train
+from ipad_jax.video.frame_scores import FORMAT as SCORES_FORMAT
 from ipad_jax.video.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.model import num_parameters
 
@@ -82,24 +85,57 @@ def describe(config: ConfigDict) -> dict[str, Any]:
     return {name: value for name, value in leaves(config).items() if name not in NEVER_WHAT}
 
 
-def missing_data(configs: Sequence[ConfigDict]) -> list[list[str]]:
-    """Arguments of `ipad-jax prepare` that make the datasets that are not there, scenes of a kind at once."""
+def missing_data(
+    jobs: Sequence[Job], configs: Mapping[str, ConfigDict]
+) -> list[tuple[list[str], list[str]]]:
+    """The datasets that jobs need and that are not there, those to train on and those to judge.
+
+    Args:
+      jobs: trainings and their cells.
+      configs: of each training, by its folder.
+
+    Returns:
+      (arguments of `ipad-jax prepare` without the scenes, scenes), one entry a kind of dataset.
+    """
     scenes: dict[tuple[str, ...], dict[str, None]] = {}
-    for config in configs:
-        data = config.data
+    for job in jobs:
+        data = configs[job.training.folder].data
         size = data.size
         sides = str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
         words = [data.builder, "--size", sides]
         if data.variant.startswith("seed"):
             words += ["--seed", data.variant.removeprefix("seed")]
         words += ["--data-dir", data.data_dir] if data.data_dir else []
-        for scene in data.scene.split("+"):
-            place = dataset_dir(
-                data.data_dir, data.builder, scene, size, data.quality, data.variant
-            )
-            if not place.exists():
+        for scene in (*data.scene.split("+"), *(cell.scene for cell in job.cells)):
+            if not _place(data, scene).exists():
                 scenes.setdefault(tuple(words), {})[scene] = None
-    return [[first, *rest, "--scene", *found] for (first, *rest), found in scenes.items()]
+    return [(list(words), list(found)) for words, found in scenes.items()]
+
+
+def _place(data: ConfigDict, scene: str) -> epath.Path:
+    """Folder of a scene's dataset, prepared as a config's `data` section says."""
+    return dataset_dir(data.data_dir, data.builder, scene, data.size, data.quality, data.variant)
+
+
+def scenes_with_cycle(
+    root: str | os.PathLike[str], config: ConfigDict, scenes: Sequence[str]
+) -> frozenset[str]:
+    """Those of some scenes whose cycle is known: as prepared, or as trained where the dataset is elsewhere.
+
+    Args:
+      root: folder of the tables.
+      config: whose `data` section says where the datasets are.
+      scenes: to choose from.
+    """
+
+    def has_cycle(scene: str) -> bool:
+        if (place := _place(config.data, scene)).exists():
+            return scene_cycle(open_source(place, "train")) is not None
+        trained = [_read(path) for path in (epath.Path(root) / scene).glob(f"*/*/{TRAINING}")]
+        heads = [found["config"].get("model.period_head", "none") for found in trained if found]
+        return any(head != "none" for head in heads)
+
+    return frozenset(filter(has_cycle, scenes))
 
 
 def is_trained(root: str | os.PathLike[str], training: Training, config: ConfigDict) -> bool:
@@ -122,28 +158,31 @@ def is_complete(root: str | os.PathLike[str], cell: Cell, config: ConfigDict) ->
     found = _read(folder / CELL)
     if not found or not all((folder / name).exists() for name in ("metrics.json", JUDGED)):
         return False
-    # Scored in another way under this name, or with other defaults of `eval`: scoring again is cheap.
-    if found["scoring"] != cell.scoring.leaves:
+    # Scored in another way under this name, by other code, or with other leaves of `eval`, also with one
+    # that only one of the two has: judging again is cheap.
+    if found["scoring"] != cell.scoring.leaves or found.get("scores_format") != SCORES_FORMAT:
         return False
-    if any(name.startswith("eval.") for name in _different(found["config"], config)):
+    if _of_eval(found["config"]) != _of_eval(describe(config)):
         return False
     return _check_same(found["config"], config, cell.folder)
 
 
-def _different(was: Mapping[str, Any], config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-    """Leaves that both configs have, with other values; a leaf that came later is off by default."""
-    now = describe(config)
-    return {
-        name: (was[name], now[name])
-        for name in sorted(was.keys() & now.keys())
-        if was[name] != now[name]
-    }
+def _of_eval(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves of the `eval` section."""
+    return {name: value for name, value in found.items() if name.startswith("eval.")}
 
 
 def _check_same(was: Mapping[str, Any], config: ConfigDict, where: str) -> bool:
-    """True if what was trained is what is asked for; how it is judged does not count."""
+    """True if what was trained is what is asked for; how it is judged does not count.
+
+    Leaves that only one of the two has are not compared: a leaf that came after the training must by default
+    train as before, and nothing here can tell whether it does.
+    """
+    now = describe(config)
     different = {
-        name: pair for name, pair in _different(was, config).items() if not name.startswith("eval.")
+        name: (was[name], now[name])
+        for name in sorted(was.keys() & now.keys() - _of_eval(now).keys())
+        if was[name] != now[name]
     }
     if different:
         lines = [f"  {name}: {a!r} there, {b!r} asked for" for name, (a, b) in different.items()]
@@ -174,6 +213,7 @@ def run_job(
     """
     workdir = epath.Path(root) / job.training.folder
     if not is_trained(root, job.training, config):
+        _find_start(workdir, job.training.start, config)
         start = time.perf_counter()
         summary = train(config, str(workdir))
         if summary.reason in INTERRUPTED:
@@ -199,11 +239,25 @@ def run_job(
     jax.clear_caches()  # of hundreds of models, one is needed at a time
 
 
+def _find_start(workdir: epath.Path, start: str, config: ConfigDict) -> None:
+    """Tells a half-trained run where what it starts from lies now.
+
+    The root may have been moved, or be given relative now and absolute before; another start is left to
+    `train`, which refuses it.
+    """
+    if not start or not (workdir / "config.json").exists():
+        return
+    stored = read_config(workdir)
+    if f"/{stored.init_from}".endswith(f"/{start}"):
+        stored.init_from = config.init_from
+        save_config(workdir, stored)
+
+
 def _judge(root: str | os.PathLike[str], job: Job, cell: Cell, config: ConfigDict) -> Evaluation:
     """A cell's evaluation: one prediction of a split serves all ways of scoring it."""
-    workdir, place = (
-        epath.Path(root) / folder for folder in (job.training.folder, cell.run_folder)
-    )
+    workdir = epath.Path(root) / job.training.folder
+    # its config.json gets `eval` as it is now
+    place = epath.Path(workdir if cell.is_own_scene else scene_folder(workdir, cell.scene))
     wanted = {k: v for k, v in cell.scoring.leaves.items() if k in PREDICTION_LEAVES}
     protocol = cell.scoring.leaves["protocol"]
     name = "_".join(["predictions", protocol, *(f"{k}{v}" for k, v in sorted(wanted.items()))])
@@ -252,6 +306,7 @@ def _keep(
     write_atomic(folder / JUDGED, buffer.getvalue())
     content = {
         "format": FORMAT,
+        "scores_format": SCORES_FORMAT,
         "config": describe(config),
         "scoring": dict(cell.scoring.leaves),
         "scene": cell.scene,

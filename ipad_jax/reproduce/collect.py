@@ -118,13 +118,20 @@ def collect(
 
 
 def _judgements(folder: Folder, line: Line) -> Found:
-    """What is there of a line. A row without training is the same from any cell of a scene: one is read."""
+    """What is there of a line. A row without training is taken from the cell with the most frames.
+
+    The frame difference is the same in all cells of a scene, but a cell holds only the frames that its method
+    scores: DMAD and ASTNet lack the first four, protocol paper the ends.
+    """
     found: Found = {}
     for cell in line.cells:
         seed = 0 if line.is_untrained else cell.training.seed
         runs = found.setdefault(cell.scene, {})
-        if seed not in runs and folder.has(cell):
-            runs[seed] = load_judgement(folder.root, cell)
+        if not folder.has(cell) or (seed in runs and not line.is_untrained):
+            continue
+        run = load_judgement(folder.root, cell)
+        if seed not in runs or len(run.score) > len(runs[seed].score):
+            runs[seed] = run
     return found
 
 
@@ -304,7 +311,8 @@ def _losses(workdir: str) -> tuple[list[float], list[float]]:
 def _notes(table: Table, num_resamples: int) -> list[str]:
     """What the numbers are."""
     return [
-        f"Micro AUC of all frames of a scene (protocol {table.protocol}), mean over seeds, then over scenes. "
+        f"Micro AUC of all frames that a method scores (protocol {table.protocol}), mean over seeds, then "
+        "over scenes; a row without training has those of the method that scores most. "
         f"Intervals draw test videos and seeds anew, {num_resamples:,} times; scenes are not drawn.",
         "A paired difference is taken on the frames and draws that both rows share; 'so' is yes where its "
         "interval lies above zero.",

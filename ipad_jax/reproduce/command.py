@@ -1,6 +1,8 @@
 """The command line of `ipad-jax reproduce`."""
 
 import argparse
+import dataclasses
+import hashlib
 import statistics
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax import prepare
 from ipad_jax.compile_cache import enable_compile_cache
+from ipad_jax.config import load_config
 from ipad_jax.files import write_atomic
 from ipad_jax.prepare_arguments import DEFAULT_DATA_DIR
 from ipad_jax.report.table import TableData, table_csv, table_text
@@ -25,10 +28,10 @@ SECONDS = (
 # What a cell takes beside its seconds (starting, compiling, scoring) where none has been run yet:
 # a guess for 64x64 on two cores.
 OVERHEAD_S = 60.0
-# How `ipad-jax prepare` is told where the footage lies, and what it is called.
+MAX_NAMES = 60  # characters of a file's name that say which rows, scenes or seeds a table has
+# How `ipad-jax prepare` is told where the footage lies.
 DIR_HOLDS = {"ipad": "DIR holds the archive", "video_folder": "DIR holds the footage"}
 DIR_OPTION = {"ipad": " --manual-dir DIR", "video_folder": " --source DIR"}
-NAME_OPTION = {"video_folder": "--name"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -94,7 +97,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--list", action="store_true", help="say what would run and how long, and leave"
     )
     parser.add_argument(
-        "--show", action="store_true", help="print the table of what is there, and leave"
+        "--show",
+        action="store_true",
+        help="print the table of what is there, write it as text, CSV and page, and leave",
     )
     parser.add_argument(
         "--tiny",
@@ -116,11 +121,14 @@ def main(argv: list[str]) -> int:
     if args.data == "factory" and budget == Budget():
         budget = Budget(SECONDS)
     setting = _setting(args)
-    table, pretrainings = make_table(args.table, setting)
-    if args.rows:
-        table = table.only(args.rows)
-    jobs = jobs_of(table, pretrainings)
     root = epath.Path(args.workdir).expanduser() / _name(args, setting, budget)
+    if setting.data == "video_folder":
+        own = load_config(setting.spec(setting.data), {"data.data_dir": args.data_dir})
+        cycles = cells.scenes_with_cycle(root, own, setting.scenes)
+        setting = dataclasses.replace(setting, cycles=cycles)
+    whole, pretrainings = make_table(args.table, setting)
+    table = whole.only(args.rows) if args.rows else whole
+    jobs = jobs_of(table, pretrainings)
     configs = configs_of(root, jobs, budget, args.data_dir)
     share = shares(jobs, args.of)[args.index]
     folder = look(root, jobs, configs)
@@ -136,7 +144,7 @@ def main(argv: list[str]) -> int:
     )
     print(table_text(data))
     if any(done for done, _ in (data.cells, data.trainings)):
-        write(root / f"table{args.table}", data)
+        write(root / file_name(table, whole, args), data)
     return status
 
 
@@ -182,7 +190,7 @@ def run_share(
     )
     if not todo:
         return 0
-    if not prepare_data([configs[job.training.folder] for job in todo], args):
+    if not prepare_data(todo, configs, args):
         return 1
     enable_compile_cache()
     failed: list[str] = []
@@ -223,25 +231,28 @@ def trained_of(
     return sum(done), len(jobs)
 
 
-def prepare_data(configs: Sequence[ConfigDict], args: argparse.Namespace) -> bool:
+def prepare_data(
+    jobs: Sequence[Job], configs: Mapping[str, ConfigDict], args: argparse.Namespace
+) -> bool:
     """Renders factory scenes that are not there; says what to do about others. Whether all are there."""
-    missing = cells.missing_data(configs)
+    missing = cells.missing_data(jobs, configs)
     if args.data != "factory" and missing:
         lines = [f"  {line}" for line in prepare_lines(missing)]
         print(f"not prepared yet ({DIR_HOLDS[args.data]}):\n" + "\n".join(lines))
         return False
-    return all(prepare.main(words) == 0 for words in missing)
+    return all(prepare.main([*words, "--scene", *scenes]) == 0 for words, scenes in missing)
 
 
-def prepare_lines(missing: Sequence[Sequence[str]]) -> list[str]:
-    """The commands that make missing datasets."""
-    return [
-        f"ipad-jax prepare {' '.join(words)}".replace(
-            "--scene", NAME_OPTION.get(words[0], "--scene")
-        )
-        + DIR_OPTION.get(words[0], "")
-        for words in missing
-    ]
+def prepare_lines(missing: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[str]:
+    """The commands that make missing datasets, see `cells.missing_data`."""
+    lines = []
+    for words, scenes in missing:
+        start, end = f"ipad-jax prepare {' '.join(words)}", DIR_OPTION.get(words[0], "")
+        if words[0] == "video_folder":  # each lies in a folder of its own
+            lines += [f"{start} --name {scene}{end}" for scene in scenes]
+        else:
+            lines.append(f"{start} --scene {' '.join(scenes)}{end}")
+    return lines
 
 
 def plan_text(
@@ -282,7 +293,7 @@ def plan_text(
         f"{len(todo) - len(untrained)} only to judge"
     )
     texts.append(time_text(folder, jobs, untrained, budget))
-    if missing := cells.missing_data([configs[job.training.folder] for job in todo]):
+    if missing := cells.missing_data(todo, configs):
         by = DIR_HOLDS.get(args.data, "made by the run itself")
         texts += [f"not prepared yet ({by}): {line}" for line in prepare_lines(missing)]
     return "\n".join(texts)
@@ -319,6 +330,31 @@ def subtitle(args: argparse.Namespace, setting: Setting, budget: Budget) -> str:
         length = f"{budget.steps} steps of training a scene"
     data = f", videos of data seed {args.data_seed}" if args.data == "factory" else ""
     return f"protocol {setting.protocol}, {length}, training seeds {', '.join(map(str, args.seeds))}{data}"
+
+
+def file_name(table: Table, whole: Table, args: argparse.Namespace) -> str:
+    """Name of a table's files, without suffix: with other rows, scenes or seeds than usual it says which.
+
+    A whole table's files are thus never replaced by a part. Own footage has no usual scenes.
+
+    Args:
+      table: that is written.
+      whole: with all its rows.
+      args: of the command.
+    """
+    parts = {
+        "rows": ([line.name for line in table.lines], [line.name for line in whole.lines]),
+        "scenes": (table.scenes, default_scenes(args.data, args.table)),
+        "seeds": (args.seeds, SEEDS),
+    }
+    words = [f"table{args.table}"]
+    for what, (chosen, usual) in parts.items():
+        if set(chosen) != set(usual):
+            names = "+".join(sorted(map(str, chosen)))
+            if len(names) > MAX_NAMES:  # a file's name has at most 255 bytes
+                names = f"{len(chosen)}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+            words.append(f"{what}-{names}")
+    return "_".join(words)
 
 
 def write(stem: epath.Path, data: TableData) -> None:

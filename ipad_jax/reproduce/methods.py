@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax.config import load_config
 from ipad_jax.reproduce.plan import Cell, Comparison, Line, Scoring, Table, Training
-from ipad_jax.reproduce.published import published, scenes
+from ipad_jax.reproduce.published import comparable, published, scenes
 from ipad_jax.video import transfer
 
 DEVICES = ("conveyor", "drill", "crane", "turntable")
@@ -55,6 +55,7 @@ class Setting:
       protocol: "strict" or "paper".
       variant: of the prepared factory datasets, such as seed1.
       tiny: every config shrunk to a moment's work; the numbers then mean nothing.
+      cycles: scenes of own footage whose cycle is known; our model is trained with the phase there.
     """
 
     data: str
@@ -63,6 +64,7 @@ class Setting:
     protocol: str = "strict"
     variant: str = f"seed{DATA_SEED}"
     tiny: bool = False
+    cycles: frozenset[str] = frozenset()
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -74,13 +76,15 @@ class Setting:
             leaves["data.holdout_share"] = 0.0  # the paper trains on every folder
         return leaves
 
-    def spec(self, config: str) -> str:
-        """FILE[:arg] of a config at this setting's size."""
+    def spec(self, config: str, scene: str = "") -> str:
+        """FILE[:arg] of a config at this setting's size, on one of its scenes."""
         options = []
         if self.data != "ipad" and config != self.data:
             options.append(self.data)
         if self.data == "ipad" and self.protocol == "paper":
             options.append("paper")
+        if config == "video_folder" and scene in self.cycles:
+            options.append("cycle")
         options += ["tiny"] if self.tiny else []
         return f"{config}:{','.join(options)}" if options else config
 
@@ -98,7 +102,7 @@ class Setting:
 def default_scenes(data: str, number: int) -> tuple[str, ...]:
     """Scenes that a table judges: the paper's, the factory's in the table's look, none of own footage."""
     if data == "ipad":
-        return scenes()
+        return tuple(transfer.IPAD.twins) if number == 3 else scenes()
     if data == "video_folder":
         return ()
     return tuple(f"{device}_{LOOKS[number]}" for device in DEVICES)
@@ -189,7 +193,7 @@ def train(setting: Setting, method: Method, scene: str, seed: int) -> Training:
     """A method's training on one scene."""
     overrides = {"data.scene": scene, **setting.shared, **method.overrides}
     folder = f"{scene}/{method.name}/seed{seed}"
-    return Training(folder, setting.spec(method.config), overrides, seed)
+    return Training(folder, setting.spec(method.config, scene), overrides, seed)
 
 
 def line(
@@ -349,7 +353,11 @@ def table3(setting: Setting) -> tuple[Table, list[Training]]:
     comparisons = tuple(Comparison(a, b, f"{texts[a]} above {texts[b]}") for a, b in differences)
     title = "Table 3: from synthetic footage to real"
     table = _table(setting, 3, title, "real", lines, comparisons)
-    return table, list(before.values())
+    paper = "; ".join(
+        f"{row.text}: {row.paper_parameters:g}M, {row.paper_minutes:g} min" for row in transfer.ROWS
+    )
+    note = f"Trained parameters and time in the paper, on a GPU it does not name: {paper}."
+    return dataclasses.replace(table, notes=(*table.notes, note)), list(before.values())
 
 
 def transferred(setting: Setting, run: transfer.Run, seed: int) -> Training:
@@ -411,6 +419,11 @@ def _table(
         )
     if setting.tiny:
         notes.append("Tiny models on tiny pictures: these numbers mean nothing.")
+    if setting.data == "ipad":
+        lines = [
+            dataclasses.replace(e, published=comparable(number, e.published, setting.groups))
+            for e in lines
+        ]
     return Table(
         number,
         f"{title}, {where[setting.data]}",

@@ -109,7 +109,7 @@ class Line:
     Attributes:
       name: of the row, as on the command line.
       text: what is printed.
-      cells: one a scene and seed. Of an untrained line: cells of others, any of which will do.
+      cells: one a scene and seed. Of an untrained line: cells of others, to choose from.
       column: see `Cell`.
       published: the paper's numbers by scene or group.
     """

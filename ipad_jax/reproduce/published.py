@@ -5,7 +5,7 @@ AUCs in percent on IPAD; beside numbers of another dataset they only say what th
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -33,6 +33,26 @@ def published(table: int) -> dict[str, dict[str, float]]:
 def scenes() -> tuple[str, ...]:
     """The sixteen scenes in the order of Table 2."""
     return tuple(_content()["table2"]["scenes"])
+
+
+def comparable(
+    table: int, row: Mapping[str, float], groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """A row's numbers without the paper's means over other scenes than those of `groups`.
+
+    Args:
+      table: 2, 3 or 4 of the paper.
+      row: as `published` gives it.
+      groups: name of a mean -> the scenes that it is to stand beside.
+    """
+    synthetic, real = ({s for s in scenes() if s.startswith(look)} for look in "SR")
+    means = {
+        2: {"mean": synthetic | real},
+        3: {"mean": real},
+        4: {"synthetic": synthetic, "real": real},
+    }
+    of_others = {name for name, of in means[table].items() if set(groups.get(name, ())) != of}
+    return {name: value for name, value in row.items() if name not in of_others}
 
 
 def _content() -> Mapping[str, Any]:

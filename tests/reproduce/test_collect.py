@@ -119,6 +119,24 @@ def test_rows_without_training_stand_on_any_cell_and_have_no_seeds_to_spread(fil
     assert (few.done, few.wanted, len(few.seeds)) == (2, 2, 1)
 
 
+def test_rows_without_training_have_the_frames_of_the_cell_with_most(tmp_path):
+    table, _ = make_table(2, Setting("factory", SCENES[:1], seeds=(0,)))
+    table = table.only(["dmad", "ours", "diff_pooled"])
+    dmad, ours = (line.cells[0] for line in table.lines if not line.is_untrained)
+    for cell in (dmad, ours):
+        write_cell(tmp_path, cell, 1.0)
+    path = tmp_path / dmad.folder / "judged.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{name: column[arrays["frame"] >= 4] for name, column in arrays.items()})
+
+    def estimate(*cells):
+        data = collected(tmp_path, table, [cell.folder for cell in cells])
+        return rows_of(data)["diff_pooled"].numbers["mean"].estimate
+
+    assert estimate(dmad, ours) == estimate(ours) != estimate(dmad)
+
+
 def test_a_single_seed_of_any_number_meets_the_rows_without_training(filled):
     root, table, found = filled
     there = {folder: auc for folder, auc in found.items() if "/seed2/" in folder}

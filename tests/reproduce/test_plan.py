@@ -71,6 +71,19 @@ def test_own_footage_is_judged_by_table_2_alone():
             make_table(number, dataclasses.replace(own, scenes=names))
 
 
+def test_own_footage_with_a_cycle_is_trained_with_the_phase():
+    own = Setting("video_folder", ("press7", "walkway"), cycles=frozenset({"press7"}))
+    table, _ = make_table(2, own)
+    for line in table.lines:
+        if line.is_untrained:
+            continue
+        configs = {cell.scene: cell.training.config for cell in line.cells}
+        if line.name in ("ipad", "ours"):
+            assert configs == {"press7": "video_folder:cycle", "walkway": "video_folder"}
+        else:  # has no phase
+            assert configs == dict.fromkeys(own.scenes, f"{line.name}:video_folder")
+
+
 def test_what_was_tuned_on_or_seen_is_in_no_table():
     for number in (2, 3, 4):
         table, _ = make_table(number, FACTORY)
@@ -136,6 +149,8 @@ def test_table_3_judges_the_synthetic_training_on_the_real_scene():
     before = next(j.training for j in jobs(3) if j.training.folder == whole.training.start)
     assert before.footage == 6
     assert "lift_synthetic" in before.overrides["data.scene"]
+    note = next(note for note in table.notes if note.startswith("Trained parameters"))
+    assert "pretrained on the twin, full fine-tuning: 35.9M, 17 min" in note
 
 
 def chain(text, footage=1.0, start=""):

@@ -1,6 +1,7 @@
 """The command end to end on a drawn machine: trains once, judges, resumes, merges, says what is wrong."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,10 +9,13 @@ from moving import write_moving
 
 from ipad_jax import reproduce
 from ipad_jax.reproduce import cells, command
+from ipad_jax.reproduce.methods import Setting, default_scenes, make_table
+from ipad_jax.reproduce.plan import Budget, jobs_of
 
 SCENE = "crane_synthetic"
 # two ways of scoring one training, and a small model that compiles in a moment
 ROWS = ["conae", "ipad", "ours", "diff_pooled"]
+NAME = f"table2_rows-conae+diff_pooled+ipad+ours_scenes-{SCENE}_seeds-0"  # of the table's files
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,12 @@ def test_two_trainings_three_cells_and_a_table_in_three_forms(made):
     assert trained == [f"{SCENE}/conae/seed0", f"{SCENE}/ours/seed0"]
     assert len(list(root.rglob("cell.json"))) == 3
     assert json.loads((root / SCENE / "ours/seed0/training.json").read_text())["steps"] == 2
-    text = (root / "table2.txt").read_text()
+    text = (root / f"{NAME}.txt").read_text()
     assert "3 of 3 cells, 2 of 2 trainings" in text
     assert "our full method above IPAD, the paper's method" in text
     assert "frame difference, locally pooled (no training)" in text
-    assert "<html" in (root / "table2.html").read_text()
-    assert (root / "table2.csv").read_text().startswith("row,quantity,column,value")
+    assert "<html" in (root / f"{NAME}.html").read_text()
+    assert (root / f"{NAME}.csv").read_text().startswith("row,quantity,column,value")
 
 
 @pytest.mark.slow  # two trainings, compiled
@@ -102,7 +106,7 @@ def test_shares_made_apart_merge_by_copying(made, data_dir, tmp_path, capsys):
     shutil.copytree(tmp_path / "1", tmp_path / "0", dirs_exist_ok=True)
     assert reproduce.main(arguments(data_dir, tmp_path / "0", "--show")) == 0
     merged = tmp_path / "0" / whole.name
-    assert (merged / "table2.txt").read_text() == (whole / "table2.txt").read_text()
+    assert (merged / f"{NAME}.txt").read_text() == (whole / f"{NAME}.txt").read_text()
 
 
 @pytest.mark.slow  # two trainings, compiled
@@ -178,6 +182,84 @@ def test_own_footage_that_is_not_prepared_is_named_with_its_command(tmp_path, ca
         f"prepare video_folder --size 128 --data-dir {tmp_path}/data --name press7 --source DIR"
     )
     assert command in capsys.readouterr().out
+
+
+def test_several_own_footages_are_prepared_one_by_one(tmp_path, capsys):
+    more = ["--table", "2", "--data", "video_folder", "--scenes", "press7", "press8", "--list"]
+    places = ["--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "tables")]
+    assert reproduce.main([*more, *places]) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if "ipad-jax prepare" in line]
+    assert [line.partition(" --name ")[2] for line in commands] == [
+        "press7 --source DIR",
+        "press8 --source DIR",
+    ]
+
+
+def test_a_scene_that_is_only_judged_must_be_prepared_too(tmp_path, capsys):
+    more = ["--table", "3", "--rows", "synthetic", "--scenes", "crane_real", "--list"]
+    assert reproduce.main([*more, "--data-dir", str(tmp_path), "--workdir", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out
+    assert f"--data-dir {tmp_path} --scene crane_synthetic crane_real\n" in listed
+
+
+def test_own_footage_is_trained_with_its_cycle_where_one_was_prepared(tmp_path, monkeypatch):
+    write_moving(tmp_path / "data", "video_folder", "press7")
+    write_moving(tmp_path / "data", "video_folder", "walkway", known_phase=False)
+    heads = {}
+
+    def note(root, job, config, **_):
+        heads[job.training.folder] = config.model.get("period_head")
+
+    monkeypatch.setattr(cells, "run_job", note)
+    more = ["--table", "2", "--data", "video_folder", "--scenes", "press7", "walkway", "--tiny"]
+    more += ["--seeds", "0", "--steps", "2", "--rows", "ours", "conae"]
+    places = ["--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "tables")]
+    assert reproduce.main([*more, *places]) == 0
+    assert heads == {
+        "press7/ours/seed0": "pooled",
+        "walkway/ours/seed0": "none",
+        "press7/conae/seed0": None,
+        "walkway/conae/seed0": None,
+    }
+
+
+def file_name(*more, number="2"):
+    args = command.make_parser().parse_args(["--table", number, *more])
+    chosen = tuple(args.scenes or default_scenes(args.data, args.table))
+    whole, _ = make_table(args.table, Setting(args.data, chosen, tuple(args.seeds)))
+    return command.file_name(whole.only(args.rows) if args.rows else whole, whole, args)
+
+
+def test_a_part_of_a_table_has_files_of_its_own():
+    machines = default_scenes("factory", 2)
+    rows = [line.name for line in make_table(4, Setting("factory", machines))[0].lines]
+    assert file_name() == file_name("--scenes", *machines[::-1]) == "table2"
+    assert file_name("--rows", *rows, number="4") == "table4"
+    assert file_name("--data", "ipad", number="3") == "table3"
+    assert file_name("--seeds", "2", "0") == file_name("--seeds", "0", "2") == "table2_seeds-0+2"
+    assert file_name("--data", "video_folder", "--scenes", "ped2") == "table2_scenes-ped2"
+    parts = [file_name("--rows", *rows[:count], number="4") for count in range(1, len(rows))]
+    parts += [file_name("--scenes", *machines[:count]) for count in range(1, len(machines))]
+    assert len({*parts, "table2", "table4"}) == len(parts) + 2
+    assert all(re.fullmatch(r"[A-Za-z0-9_+-]{1,120}", name) for name in parts)
+
+
+def test_showing_a_part_leaves_the_whole_tables_files(data_dir, tmp_path):
+    root = tmp_path / "factory_strict_2steps_tiny"
+    setting = Setting("factory", (SCENE,), (0,), variant="", tiny=True)
+    training = next(
+        job.training
+        for job in jobs_of(make_table(2, setting)[0])
+        if job.training.folder == f"{SCENE}/conae/seed0"
+    )
+    config = cells.training_config(root, training, Budget(steps=2), data_dir)
+    (root / training.folder).mkdir(parents=True)
+    facts = {"format": cells.FORMAT, "config": cells.describe(config)}
+    (root / training.folder / cells.TRAINING).write_text(json.dumps(facts))
+    (root / "table2.txt").write_text("the whole")
+    assert reproduce.main(arguments(data_dir, tmp_path, "--show")) == 0
+    assert (root / "table2.txt").read_text() == "the whole"
+    assert "0 of 3 cells, 1 of 2 trainings" in (root / f"{NAME}.txt").read_text()
 
 
 def test_the_time_is_estimated_from_what_is_known(data_dir, tmp_path, capsys):
