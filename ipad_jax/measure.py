@@ -78,8 +78,9 @@ def rows_of(
     columns: dict[str, tuple[str, np.ndarray]] = {
         "score": (MAIN_ROW[judged.protocol], judged.score)
     }
-    kept = {k: w for k, w in weights.items() if w and k not in PERIOD_ERRORS}
-    if calibration and kept and len(kept) < sum(w != 0 for w in weights.values()):
+    used = {k: w for k, w in weights.items() if w and calibration and k in calibration.components}
+    kept = {k: w for k, w in used.items() if k not in PERIOD_ERRORS}
+    if calibration and kept and len(kept) < len(used):
         values = fuse(scores, calibration, kept)
         columns["score_without_period"] = ("the same without the period error", values)
     for name, text in COMPONENT_ROWS.items():

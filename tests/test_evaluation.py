@@ -263,6 +263,23 @@ def test_the_rows_use_the_bootstrap_of_the_headline(tmp_path):
     assert metrics["rows"]["the score: components fused"]["auc_interval"] == metrics["auc_interval"]
 
 
+def test_a_score_of_nothing_but_the_period_error_is_measured():
+    """The other weighted component has no values, such as `nearest` where `eval.nearest_px` is 0."""
+    rng = np.random.default_rng(1)
+    label = (np.arange(500) % 50 >= 40).astype(int)
+    weights = {"nearest": 1.0, "period_error": 0.3}
+
+    def drawn(label):
+        columns = {"nearest": np.full(500, np.nan), "period_error": rng.random(500) + label}
+        return dataclasses.replace(table(label), components=columns)
+
+    calibration = Calibration.fit(drawn(np.zeros(500)), weights)
+    assert calibration.dropped == ("nearest",)
+    judged = judge(drawn(label), "strict", calibration=calibration)
+    names = [row.name for row in rows_of(judged, calibration, weights, seed=0)]
+    assert names == ["the score: components fused", "period error"]
+
+
 def test_an_added_period_error_is_said(tmp_path):
     scores = dataclasses.replace(table(np.zeros(50)), stride=1)
     scores.components["psnr_centre"] = scores.components["pooled_mean"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ipad_jax.metrics.intervals import (
     Interval,
+    can_resample,
     pair_table,
     percentile_interval,
     resample_counts,
@@ -98,7 +99,8 @@ def mean_interval(
 
     Returns:
       The interval. A scene without both classes in the data, or in a draw, is left out of that mean (it
-      happens to single fault kinds); NaN where no scene has both. With one seed only videos vary.
+      happens to single fault kinds); NaN where no scene has both. With one seed only videos vary. The
+      ends are NaN where a scene has too few videos to draw from (`intervals.can_resample`).
     """
     values = [_aucs(runs, index, seed, num_resamples) for index, runs in enumerate(scenes)]
     found = _interval(values, scenes, seed, level)
@@ -166,10 +168,19 @@ def _interval(values: Sequence[np.ndarray], scenes: Scenes, seed: int, level: fl
         ]
     )
     known = np.isfinite(table)
+    if not all(_draws_differ(runs[0]) for runs, has in zip(scenes, known[:, 0]) if has):
+        known[:, 1:] = False
     means = np.full(table.shape[1], np.nan)
     total = np.where(known, table, 0.0).sum(axis=0)
     np.divide(total, known.sum(axis=0), out=means, where=known.any(axis=0))
     return percentile_interval(means[1:], float(means[0]), sum(sizes), level)
+
+
+def _draws_differ(of_scene: Judgement) -> bool:
+    """Whether a scene has the videos for an interval."""
+    names, index = np.unique(of_scene.video, return_inverse=True)
+    anomalous = np.bincount(index, of_scene.label, minlength=len(names))
+    return can_resample(anomalous, np.bincount(index, minlength=len(names)) - anomalous)
 
 
 def _draw_seeds(values: np.ndarray, num_videos: int, stream: list[int]) -> np.ndarray:

@@ -76,14 +76,23 @@ def find_events(
 
 
 def true_intervals(label: np.ndarray, frame: np.ndarray) -> list[tuple[int, int]]:
-    """Runs [start, stop) of anomalous frames of one video; a hole in `frame` ends a run."""
+    """Runs [start, stop) of anomalous frames of one video; a hole in `frame` ends a run.
+
+    Where only every n-th frame is there (see `spacing`), n frames from one to the next are no hole.
+    """
+    step = spacing(frame)
     runs: list[tuple[int, int]] = []
-    for f in np.asarray(frame)[np.asarray(label) == 1]:
-        if runs and runs[-1][1] == f:
-            runs[-1] = (runs[-1][0], int(f) + 1)
+    for f in np.asarray(frame)[np.asarray(label) == 1].tolist():
+        if runs and f <= runs[-1][1] - 1 + step:
+            runs[-1] = (runs[-1][0], f + 1)
         else:
-            runs.append((int(f), int(f) + 1))
+            runs.append((f, f + 1))
     return runs
+
+
+def spacing(frame: np.ndarray) -> int:
+    """Frames from one row of a video to the next, as a rule: 1, or a stride where only some have a score."""
+    return int(np.median(np.diff(frame))) if len(frame) > 1 else 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ class EventMetrics:
       end_delay_s: median time from a true interval's end to the end of the last alarm in it, of
         those found; negative where the alarm is over first.
       num_events, num_false_alarms, num_true, num_detected: counts.
-      normal_hours: normal, scored time.
+      normal_hours: normal, scored time; where only every n-th frame has a row, it stands for n.
     """
 
     false_alarms_per_hour: float
@@ -148,7 +157,7 @@ def event_metrics(
         scores, labels, frames, rate = score[at], label[at], frame[at], float(fps[v])
         events = find_events(scores, frames, threshold, rate, gap_s)
         intervals = true_intervals(labels, frames)
-        normal_s += ((labels == 0) & np.isfinite(scores)).sum() / rate
+        normal_s += ((labels == 0) & np.isfinite(scores)).sum() * spacing(frames) / rate
         for event in events:
             if any(event.start < stop and start < event.stop for start, stop in intervals):
                 num_events += 1

@@ -4,7 +4,6 @@ A micro AUC is a sum over pairs of (anomalous frame, normal frame), so it is com
 pair of videos; a resample then only reweights that table, and is exact.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ class Interval:
     """A bootstrap interval.
 
     Attributes:
-      low, high: its ends; NaN if no resample held both classes.
+      low, high: its ends; NaN if no resample held both classes, or all that did are the same.
       estimate: the value on the data itself.
       num_videos: how many videos were resampled.
       num_resamples: how many resamples held both classes and count.
@@ -56,7 +55,19 @@ def pair_table(
 def resample_counts(num_videos: int, num_resamples: int, seed: int) -> np.ndarray:
     """How often each video is drawn in each resample: float64 [num_resamples, num_videos]."""
     draws = np.random.default_rng(seed).integers(num_videos, size=(num_resamples, num_videos))
-    return np.stack([np.bincount(draw, minlength=num_videos) for draw in draws]).astype(np.float64)
+    counts = np.zeros((num_resamples, num_videos))
+    np.add.at(counts, (np.arange(num_resamples)[:, None], draws), 1.0)
+    return counts
+
+
+def can_resample(positives: np.ndarray, negatives: np.ndarray) -> bool:
+    """Whether draws of videos that hold both classes can differ: not of one video, nor of one of each class.
+
+    Args:
+      positives, negatives: [v] frames of each class in each video.
+    """
+    mixed = (positives > 0) & (negatives > 0)
+    return len(mixed) > 2 or (len(mixed) == 2 and bool(mixed.any()))
 
 
 def weighted_auc(
@@ -87,41 +98,13 @@ def auc_interval(
       num_resamples: draws of as many videos as there are, with replacement.
       level: coverage aimed at; with under 20 videos the true one is a few points lower.
     """
-    return _bootstrap([pair_table(score, label, video)], seed, num_resamples, level)
-
-
-def auc_difference_interval(
-    score_a: np.ndarray,
-    score_b: np.ndarray,
-    label: np.ndarray,
-    video: np.ndarray,
-    *,
-    seed: int = 0,
-    num_resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """Interval of micro AUC of a minus that of b on the SAME frames, both on the same resamples.
-
-    Paired, since videos that are hard for one method are hard for the other: where the interval
-    excludes zero, a is better than b, although their own intervals may overlap.
-    """
-    tables = [pair_table(score, label, video) for score in (score_a, score_b)]
-    return _bootstrap(tables, seed, num_resamples, level)
-
-
-def _bootstrap(
-    tables: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    seed: int,
-    num_resamples: int,
-    level: float,
-) -> Interval:
-    """Interval of the first table's AUC, less the second's on the same resamples if there is one."""
-    num_videos = len(tables[0][1])
+    table = pair_table(score, label, video)
+    num_videos = len(table[1])
+    if not can_resample(*table[1:]):
+        num_resamples = 0
     everything = np.ones((1, num_videos))
     draws = np.concatenate([everything, resample_counts(num_videos, num_resamples, seed)])
-    values = weighted_auc(draws, *tables[0])
-    for table in tables[1:]:
-        values = values - weighted_auc(draws, *table)
+    values = weighted_auc(draws, *table)
     return percentile_interval(values[1:], float(values[0]), num_videos, level)
 
 

@@ -59,7 +59,7 @@ class Strip:
       title, caption: what it is, in plain words.
       frames: uint8 [k, h, w, 3].
       reconstructions: uint8 [k, h, w, 3].
-      errors: float32 [k, h, w] locally pooled error in [0, 1].
+      errors: float32 [k, h, w] the component's map (calibration.MAPPED), in its own unit.
       times: what stands above each picture, e.g. "3.2 s".
     """
 
@@ -92,7 +92,7 @@ class ReportData:
       roc: name -> (false-positive rate [n], true-positive rate [n]), the main score first.
       threshold: of the main score; None = uncalibrated.
       calibration: a sentence on what the threshold rests on.
-      heat_range: (low, high) pooled error where colour begins and is full, the same on all
+      heat_range: (low, high) of these maps, where colour begins and is full, the same on all
         pictures.
       misses, false_alarms: worst moments, worst first.
       clips: videos.

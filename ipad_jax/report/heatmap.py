@@ -13,14 +13,14 @@ COLOURS = (colormaps["inferno"](np.linspace(0, 1, 256))[:, :3] * 255).round().as
 
 
 def heat_range(location: float, scale: float) -> tuple[float, float]:
-    """Where colour begins and where it is full, from the pooled error's calibration.
+    """Where colour begins and where it is full, from the calibration of a map's maximum.
 
     Args:
-      location: median over normal frames of the frame's largest locally pooled error.
+      location: median over normal frames of the largest value of the map.
       scale: its spread.
 
     Returns:
-      (low, high): colour begins 2 spreads below the usual largest error of a normal frame (at half of
+      (low, high): colour begins 2 spreads below the usual largest value of a normal frame (at half of
       it where the spread is wide), so that normal pictures stay almost plain, and is full 8 above it.
     """
     low = max(location - 2 * scale, location / 2, 0.0)

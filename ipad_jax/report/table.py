@@ -92,8 +92,9 @@ class Difference:
     @property
     def verdict(self) -> str:
         """What the interval allows to say."""
-        if not math.isfinite(self.number.low):
-            return "not known yet"
+        if not math.isfinite(self.number.low):  # cells missing, or too few videos for an interval
+            missing = not self.number.is_whole or not math.isfinite(self.number.estimate)
+            return "not known yet" if missing else "cannot be told"
         if self.number.low > 0:
             return "yes"
         return "no, the other way round" if self.number.high < 0 else "cannot be told"

@@ -181,6 +181,15 @@ def ends(interval):
     return [interval.low, interval.high, interval.estimate]
 
 
+def test_one_scene_with_too_few_videos_leaves_the_mean_without_an_interval():
+    rng = np.random.default_rng(7)
+    many, one = simulate(rng), simulate(rng, num_videos=1)
+    assert np.isfinite(mean_interval([many]).low)
+    for interval in (mean_interval([many, one]), difference_interval([one], weaker([one], 0.5))):
+        assert np.isfinite(interval.estimate)
+        assert np.isnan([interval.low, interval.high]).all()
+
+
 def test_what_cannot_be_compared_is_refused():
     (run,) = simulate(np.random.default_rng(9), num_seeds=1)
     other = Judgement(run.score, 1 - run.label, run.video, run.frame)

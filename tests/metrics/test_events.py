@@ -60,7 +60,7 @@ def test_the_threshold_itself_is_no_alarm():
 
 def test_true_intervals():
     assert true_intervals(np.array([0, 1, 1, 0, 1]), np.arange(5)) == [(1, 3), (4, 5)]
-    assert true_intervals(np.array([1, 1]), np.array([3, 9])) == [(3, 4), (9, 10)]
+    assert true_intervals(np.array([1, 1, 1]), np.array([3, 4, 9])) == [(3, 5), (9, 10)]
     assert true_intervals(np.array([0, -1]), np.arange(2)) == []
 
 
@@ -99,6 +99,21 @@ def test_onset_end_and_the_time_between_are_measured():
     missed = judge([0] * 30, label)
     assert math.isnan(missed.event_coverage)
     assert math.isnan(missed.end_delay_s)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_frames_that_are_scored_at_a_stride_count_faults_and_hours_as_all_do(stride):
+    label = np.repeat([0, 1, 0, 1, 0], [40, 12, 20, 20, 28])
+    score = np.where(label == 1, 2.0, 0.0)
+    score[[60, 61, 62, 63]] = 2.0  # a false alarm between them
+    frame, one_video = np.arange(len(label)), np.zeros(len(label), int)
+    few = slice(None, None, stride)
+    whole, thin = (
+        event_metrics(score[at], label[at], one_video[at], frame[at], np.array([10.0]), 1.0)
+        for at in (slice(None), few)
+    )
+    for name in ("num_true", "num_detected", "num_false_alarms", "normal_hours"):
+        assert getattr(thin, name) == getattr(whole, name), name
 
 
 def test_one_long_alarm_over_two_faults_finds_both():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ipad_jax.metrics.intervals import (
-    auc_difference_interval,
     auc_interval,
     pair_table,
     resample_counts,
@@ -69,23 +68,21 @@ def test_frames_resampled_alone_would_be_too_sure():
     assert by_video.high - by_video.low > 2 * (by_frame.high - by_frame.low)
 
 
-def test_paired_difference_sees_what_single_intervals_hide():
-    rng = np.random.default_rng(6)
-    score, label, video = simulate(rng, 20, spread=1.0)
-    worse = score - 0.35 * label
-    a, b = auc_interval(score, label, video), auc_interval(worse, label, video)
-    assert a.low < b.high  # they overlap
-    difference = auc_difference_interval(score, worse, label, video)
-    assert difference.low > 0
-    assert difference.estimate == pytest.approx(a.estimate - b.estimate, abs=1e-12)
-    swapped = auc_difference_interval(worse, score, label, video)
-    assert swapped.high == pytest.approx(-difference.low, abs=1e-12)
-
-
 def test_one_class_has_no_interval():
     interval = auc_interval(np.arange(4.0), np.zeros(4, int), np.array([0, 0, 1, 1]))
     assert np.isnan([interval.low, interval.high, interval.estimate]).all()
     assert interval.num_resamples == 0
+
+
+@pytest.mark.parametrize("videos", [(0, 0, 0, 0), (0, 0, 1, 1)])
+def test_too_few_videos_have_an_estimate_and_no_interval(videos):
+    # one video, or one of each class: every draw that holds both classes is the data itself
+    score, label = np.array([0.1, 0.4, 0.3, 0.9]), np.array([0, 0, 1, 1])
+    interval = auc_interval(score, label, np.array(videos))
+    assert interval.estimate == 0.75
+    assert np.isnan([interval.low, interval.high]).all()
+    mixed = auc_interval(score, label, np.array([0, 1, 0, 1]))
+    assert mixed.low < mixed.high
 
 
 def test_resamples_without_a_class_are_not_counted():
