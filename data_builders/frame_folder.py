@@ -339,7 +339,7 @@ def _label_file(scene: Path, name: str) -> Path | None:
     folder = scene / "test_label"
     if not folder.is_dir():
         return None
-    for path in sorted(folder.glob("*.npy")):
+    for path in sorted(folder.glob("[!.]*.npy")):
         if path.stem == name or (
             path.stem.isdigit() and name.isdigit() and int(path.stem) == int(name)
         ):
@@ -361,7 +361,7 @@ def _check_labels(
         else:
             matched.add(path.name)
     if folder.is_dir():
-        for path in sorted(folder.glob("*.npy")):
+        for path in sorted(folder.glob("[!.]*.npy")):
             if path.name not in matched:
                 problems.append(
                     Problem(path, "labels a test folder that is missing from testing/frames/")

@@ -32,6 +32,7 @@ NORMAL_NAMES = (NORMAL, "good", "ok")  # of folders, compared without regard to 
 SAME_RATE = 0.01  # relative; 29.97 and 30 are one rate, 25 and 30 are not
 # Containers state their frame count from the duration, so it may be off by a little.
 COUNT_TOLERANCE = (2, 0.01)  # frames, share
+JUMP = (10.0, 10)  # seconds, frames: a longer step of a file's times is no slow camera
 
 T = TypeVar("T")
 
@@ -169,6 +170,14 @@ def read_folder(source: Path, *, fps: float | None = None, cycle: Cycle = None) 
                     continue
                 video = dataclasses.replace(video, labels=labels, counted=counted)
             videos.append(video)
+    if test.is_dir():
+        problems += [
+            Problem(
+                folder, f"holds files, but no videos ({', '.join(VIDEO_SUFFIXES)}); convert them"
+            )
+            for folder in sorted(test.iterdir())
+            if folder.is_dir() and folder.name not in folders and any(_visible(folder))
+        ]
     videos = [*splits["train"], *splits["test"]]
     if not videos and not problems:
         problems.append(Problem(source, f"holds no video files ({', '.join(VIDEO_SUFFIXES)})"))
@@ -199,9 +208,36 @@ def uneven(scene: Scene) -> list[str]:
         rates[name] = next(known, video.source_fps)
         sizes[name] = "{}x{}".format(*video.source_size)
     return [
+        *_left_out(scene),
         *odd_ones("rate", {name: f"{fps:.4g} fps" for name, fps in rates.items()}, "resampled"),
         *odd_ones("frame size", sizes, SQUEEZED),
     ]
+
+
+def _left_out(scene: Scene) -> list[str]:
+    """A sentence that names the files that nothing is made of; none where all are used."""
+    used = {video.path for video in (*scene.train, *scene.test)}
+    used |= {video.path.with_suffix(".npy") for video in scene.test}
+    found = [
+        str(path.relative_to(scene.path))
+        for split in ("train", "test")
+        for path in sorted(_visible(scene.path / split))
+        if path not in used
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return [
+        f"{len(found)} files are left out (no {', '.join(VIDEO_SUFFIXES)}, or a folder too deep): "
+        f"{', '.join(found[:5])}{more}"
+    ]
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files at any depth, but for hidden ones (macOS writes ._a.mp4)."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts):
+            yield path
 
 
 def odd_ones(what: str, of: dict[str, str], done: str) -> list[str]:
@@ -227,7 +263,7 @@ def probe(path: Path) -> tuple[float, int, tuple[int, int]]:
     """
     if path.stat().st_size == 0:
         raise ValueError("is empty (0 bytes); copy the file again")
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     try:
         opened = capture.isOpened() and capture.grab()
         fps = capture.get(cv2.CAP_PROP_FPS)
@@ -257,9 +293,9 @@ def timed_frames(
         expected: frame count the container states, 0 unknown.
         by_rate: times by `fps` alone, whatever the container says.
     Yields: seconds from the first frame, rising; [h, w, 3] uint8 BGR.
-    Raises: ValueError naming the file where it ends before the stated count.
+    Raises: ValueError naming the file where it ends before the stated count, or its times jump.
     """
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     count, first_s, previous_s = 0, 0.0, 0.0
     try:
         while True:
@@ -275,16 +311,43 @@ def timed_frames(
                 time_s = stated_s - first_s
                 if not time_s > previous_s:  # no times, or a time that steps back
                     time_s = previous_s + 1 / fps
+                if time_s - previous_s > max(JUMP[0], JUMP[1] / fps):
+                    raise ValueError(
+                        f"{path}: its times jump from {previous_s:.1f} to {time_s:.1f} s, and what lies "
+                        "between was not filmed; cut the file there, or re-encode it at an even rate "
+                        "(`detect --fps RATE` reads it by its frames alone)"
+                    )
             previous_s = time_s
             count += 1
             yield time_s, image
     finally:
         capture.release()
-    if count == 0 or expected - count > max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * expected):
+    short = expected - count > max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * expected)
+    if count == 0 or (short and not is_whole(path)):
         raise ValueError(
             f"{path}: stops early, {count} of {expected} frames could be decoded; copy the file "
-            "again, or cut it to its readable part"
+            "again, or re-encode it (`ffmpeg -i FILE OUT.mp4`) to keep what is readable"
         )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an mp4 or mov file has all its bytes: its boxes (ISO 14496-12, 4.2) end where it ends.
+
+    One that was cut without re-encoding (`-c copy`, a phone's trim) counts frames that it hides.
+    """
+    size, at, names = path.stat().st_size, 0, []
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(16)
+            length, name = int.from_bytes(head[:4], "big"), head[4:8]
+            if length == 1:  # too long for four bytes
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: to the end, wherever that was
+                return False
+            names.append(name)
+            at += length
+    return at == size and b"moov" in names
 
 
 def decode(path: Path, expected: int) -> Iterator[np.ndarray]:

@@ -129,12 +129,15 @@ def rebuild(
 
 
 def differences(builder: Any) -> str:
-    """In what the dataset that is there differs from what is asked for now; "" where in nothing."""
+    """In what the dataset that is there differs from what is asked for now; "" where in nothing.
+
+    What an older version did not say of a dataset is not compared.
+    """
     stored = builder.info.metadata.get("request", {})
     return ", ".join(
         f"{name}={stored.get(name)!r} (now {asked!r})"
         for name, asked in builder.request().items()
-        if stored.get(name) != asked
+        if stored.get(name) != asked and (name in stored or not stored)
     )
 
 

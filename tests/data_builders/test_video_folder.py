@@ -102,6 +102,12 @@ def test_uneven_footage_is_counted_and_named(tmp_path):
     assert notes[1].endswith(": test/jam/d.avi (96x64)")
 
 
+def test_hidden_files_beside_labels_are_none(tmp_path):
+    write_scene(tmp_path, train=(4,), test=(4,))
+    (tmp_path / "test_label" / "._001.npy").write_bytes(b"of a Mac")
+    assert len(read_source(tmp_path, 10.0, None)[1]) == 1
+
+
 def test_frame_folders_of_several_sizes_are_named(tmp_path):
     write_scene(tmp_path, train=(4, 4), test=(4,), labels=(None,))
     assert read_source(tmp_path, 10.0, None)[2]["notes"] == []
@@ -202,6 +208,84 @@ def test_a_video_that_stops_early_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"a\.avi: stops early, \d+ of 60 frames"):
         build(tmp_path)
     assert not (tmp_path / "data" / "video_folder" / "mine_32x24_q95" / "1.0.0").exists()
+
+
+def test_frames_that_a_cut_hides_are_no_damage(tmp_path):
+    """An mp4 cut without re-encoding states the frames before the cut too; a whole file shows all it has."""
+    cut = write_video(tmp_path / "cut.mp4", 20)
+    assert len(list(video_files.timed_frames(cut, 25.0, 60))) == 20
+    for path in (write_video(tmp_path / "a.avi", 20), write_video(tmp_path / "short.mp4", 20)):
+        if path.suffix == ".mp4":
+            with path.open("ab") as file:  # a box of which most is not there
+                file.write((10_000).to_bytes(4, "big") + b"mdat" + bytes(100))
+        with pytest.raises(ValueError, match=r"stops early, 20 of 60 .*re-encode it"):
+            list(video_files.timed_frames(path, 25.0, 60))
+
+
+def test_a_jump_of_the_times_is_refused(tmp_path, monkeypatch):
+    """A recorder that stops between events: nothing between was filmed, so nothing may stand for it."""
+
+    class Capture:
+        def __init__(self, _):
+            self.times, self.at = [0.0, 0.04, 0.08, 3600.0, 3600.04], -1
+
+        def read(self):
+            self.at += 1
+            return self.at < len(self.times), np.zeros((4, 4, 3), np.uint8)
+
+        def get(self, _):
+            return 1000 * self.times[self.at]
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(video_files.cv2, "VideoCapture", Capture)
+    with pytest.raises(ValueError, match=r"jump from 0\.1 to 3600\.0 s.*cut the file there"):
+        list(video_files.timed_frames(tmp_path / "a.mp4", 25.0, 5))
+    assert len(list(video_files.timed_frames(tmp_path / "a.mp4", 25.0, 5, by_rate=True))) == 5
+    # a camera that takes a picture every half hour jumps nowhere
+    assert len(list(video_files.timed_frames(tmp_path / "a.mp4", 1 / 1800, 5))) == 5
+
+
+def test_files_that_nothing_is_made_of_are_counted_and_named(tmp_path):
+    write_video(tmp_path / "train" / "normal" / "a.avi", 4)
+    write_video(tmp_path / "test" / "jam" / "b.avi", 4)
+    np.save(tmp_path / "test" / "jam" / "b.npy", [0, 0, 1, 1])
+    (tmp_path / "test" / "jam" / "._b.avi").write_bytes(b"of a Mac")
+    assert read_source(tmp_path, None, None)[2]["notes"] == []
+    write_video(tmp_path / "test" / "jam" / "monday" / "c.avi", 4)
+    (tmp_path / "test" / "jam" / "d.wmv").write_bytes(b"some video")
+    (note,) = read_source(tmp_path, None, None)[2]["notes"]
+    assert note.startswith("2 files are left out")
+    assert note.endswith(": test/jam/d.wmv, test/jam/monday/c.avi")
+    (tmp_path / "test" / "torn").mkdir()
+    (tmp_path / "test" / "torn" / "e.wmv").write_bytes(b"some video")
+    with pytest.raises(DataError, match=r"torn: holds files, but no videos \(.mp4"):
+        read_source(tmp_path, None, None)
+
+
+def test_a_corrected_label_makes_another_request(tmp_path):
+    write_scene(tmp_path, train=(4,), test=(4,))
+    label = tmp_path / "test_label" / "001.npy"
+    np.save(label, np.array([0, 0, 1, 1]))
+
+    def request():
+        config = VideoFolderConfig(scene="mine", source=str(tmp_path), fps=10.0)
+        return Builder(config=config, data_dir=tmp_path / "data").request()
+
+    before = request()
+    assert request() == before
+    np.save(label, np.array([0, 1, 1, 1]))
+    after = request()
+    assert {name for name in before if before[name] != after[name]} == {"labels"}
+
+
+def test_a_file_name_with_colons_is_no_address(tmp_path, monkeypatch):
+    written = write_video(tmp_path / "a.avi", 4)
+    monkeypatch.chdir(tmp_path)
+    path = written.rename(tmp_path / "10:30:00.avi").relative_to(tmp_path)
+    assert video_files.probe(path)[1] == 4
+    assert len(list(video_files.decode(path, 4))) == 4
 
 
 def test_a_sidecar_of_objects_is_refused(tmp_path):
