@@ -96,7 +96,8 @@ def make_tiny(config: ConfigDict) -> None:
     """Shrinks a config to a CPU minute: a dataset prepared at `--size 32`, 20 steps.
 
     The switches that tell variants apart stay: boost, shrink (counted in 1 / slots), softmax, period
-    head, norm of the patches. The model of a method other than ours is its own config's affair.
+    head, norm of the patches; a memory is always there. The model of a method other than ours is its
+    own config's affair.
     """
     if config.task == "video":
         large, config.model = config.model, model_section(VideoModelConfig.debug())

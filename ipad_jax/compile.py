@@ -146,7 +146,8 @@ def compile_train(config: ConfigDict, task: Task, mesh: Mesh, batch_size: int) -
     Raises:
       DoesNotFitError: the compiler refused it for its size.
     """
-    tx = make_optimizer(config.optim, config.total_steps or 2)  # the length changes no shape
+    length = config.total_steps or config.optim.warmup_steps + 2  # changes no shape
+    tx = make_optimizer(config.optim, length)
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     graphdef, shapes = abstract_state(task, tx, jax.random.key(config.seed))
     shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)

@@ -16,11 +16,11 @@ def make_schedule(optim: ConfigDict, total_steps: int) -> optax.Schedule:
         raise ValueError(f"optim.schedule={optim.schedule!r}; one of {', '.join(SCHEDULES)}.")
     if not optim.lr > 0:
         raise ValueError(f"optim.lr={optim.lr} must be positive.")
+    if not 0 <= optim.warmup_steps < max(total_steps, 1):
+        raise ValueError(
+            f"optim.warmup_steps={optim.warmup_steps} must be 0 or more and below total_steps={total_steps}."
+        )
     if optim.schedule == "cosine":
-        if not 0 <= optim.warmup_steps < total_steps:
-            raise ValueError(
-                f"optim.warmup_steps={optim.warmup_steps} must be below total_steps={total_steps}."
-            )
         return optax.warmup_cosine_decay_schedule(
             init_value=0.0 if optim.warmup_steps else optim.lr,
             peak_value=optim.lr,
@@ -39,7 +39,7 @@ def make_optimizer(optim: ConfigDict, total_steps: int) -> optax.GradientTransfo
     Args:
       optim: section `optim` of a config: lr, b1, b2, eps, schedule, warmup_steps, end_lr,
         clip_norm (0 = off), weight_decay (0 = off, as the paper).
-      total_steps: steps of the run; only the cosine schedule reads it.
+      total_steps: steps of the run.
 
     Raises:
       ValueError: see `make_schedule`; also a negative clip_norm or weight_decay.

@@ -75,7 +75,9 @@ def test_cosine_falls_to_its_end():
     [
         ({"schedule": "linear"}, r"optim\.schedule='linear'; one of constant, cosine"),
         ({"lr": 0.0}, r"optim\.lr=0\.0 must be positive"),
-        ({"schedule": "cosine", "warmup_steps": 5}, r"warmup_steps=5 must be below total_steps=5"),
+        ({"schedule": "cosine", "warmup_steps": 5}, r"warmup_steps=5 .* below total_steps=5"),
+        ({"warmup_steps": 5}, r"warmup_steps=5 .* below total_steps=5"),
+        ({"warmup_steps": -1}, r"warmup_steps=-1 must be 0 or more"),
         ({"clip_norm": -1.0}, r"optim\.clip_norm=-1\.0"),
         ({"weight_decay": -1.0}, r"optim\.weight_decay=-1\.0"),
     ],

@@ -173,10 +173,11 @@ class AstNet(nnx.Module):
         b, t, h, w, _ = clip.shape
 
         def stack(x: jax.Array, mix: Conv2d) -> jax.Array:
-            """Maps of four frames in a row on the channels: [b * t, ...] -> [b * (t - 4), ...]."""
-            return mix(stack_context(x.reshape(b, t, *x.shape[1:])))
+            """Maps of four frames in a row on the channels: [b * (t - 1), ...] -> [b * (t - 4), ...]."""
+            return mix(stack_context(x.reshape(b, t - 1, *x.shape[1:])))
 
-        maps = self.encoder(clip.reshape(b * t, h, w, 3), rngs=rngs)
+        # without the last frame, which is only predicted: the normalisation must not see it
+        maps = self.encoder(clip[:, :-1].reshape(b * (t - 1), h, w, 3), rngs=rngs)
         half, quarter, deep = (stack(x, mix) for x, mix in zip(maps, self.mix))
         x = self.up8(deep + temporal_shift(deep))
         x = self.up4(jnp.concatenate([quarter, x], axis=-1))

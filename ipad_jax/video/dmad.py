@@ -277,7 +277,7 @@ class Dmad(nnx.Module):
 
     def __call__(self, clip: jax.Array, rngs: nnx.Rngs | None = None) -> DmadOutput:
         b, t, h, w, _ = clip.shape
-        before = stack_context(clip)
+        before = stack_context(clip[:, :-1])
         background = self.background(clip)[None]
         coarse_offset, fine_offset = self.offsets(before)
         latent, skips, mask = self.encoder(before)

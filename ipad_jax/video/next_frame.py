@@ -18,14 +18,14 @@ def check_sizes(clip_len: int, image_size: tuple[int, int], stride: int) -> None
 
 
 def stack_context(x: jax.Array) -> jax.Array:
-    """The four before each frame from the fifth on, on the channels.
+    """Each four frames in a row, on the channels: those that the next one is predicted from.
 
     Args:
-        x: [b, t, h, w, c], t > 4.
+        x: [b, t, h, w, c], t at least 4; a clip without its last frame, which predicts none.
 
     Returns:
-        [b * (t - 4), h, w, 4 * c].
+        [b * (t - 3), h, w, 4 * c].
     """
-    made = x.shape[1] - CONTEXT
+    made = x.shape[1] - CONTEXT + 1
     x = jnp.concatenate([x[:, k : k + made] for k in range(CONTEXT)], axis=-1)
     return x.reshape(-1, *x.shape[2:])

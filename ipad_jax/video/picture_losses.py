@@ -77,7 +77,9 @@ def _blur(x: jax.Array) -> jax.Array:
     """Mean under a Gaussian window at each place where it fits: [n, h, w, c] -> [n, h', w', c]."""
     side = min(WINDOW, *x.shape[1:3])
     rows, columns = (_windows(n, side) for n in x.shape[1:3])
-    return jnp.einsum("yh,nhwc,xw->nyxc", rows, x, columns)
+    # variances are small differences of such means: GPUs and TPUs would round the factors
+    precision = jax.lax.Precision.HIGHEST
+    return jnp.einsum("yh,nhwc,xw->nyxc", rows, x, columns, precision=precision)
 
 
 @functools.cache

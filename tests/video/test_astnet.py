@@ -34,6 +34,21 @@ def test_each_frame_is_predicted_from_the_four_before_it(model):
         np.testing.assert_allclose(changed[:, 0], both[:, start], atol=1e-4)
 
 
+def test_the_frame_to_predict_has_no_part_in_the_normalisation():
+    """While training, a batch's statistics are those of the frames it is predicted from."""
+    network = build(lambda: AstNet(DEBUG, rngs=nnx.Rngs(0)))
+    graphdef, state = nnx.split(training_view(network, nnx.Param))
+    clip = clips(DEBUG, count=2)
+
+    @jax.jit
+    def run(state, clip):
+        return nnx.merge(graphdef, state)(clip, nnx.Rngs(dropout=0)).frames
+
+    changed = run(state, clip.at[:, -1].set(1.0))
+    np.testing.assert_array_equal(changed, run(state, clip))
+    assert (run(state, clip.at[:, 0].set(1.0)) != changed).any()
+
+
 def test_temporal_shift_against_the_codes_slices():
     x = np.random.default_rng(0).standard_normal((2, 3, 3, 128)).astype(np.float32)
     groups = x.reshape(2, 3, 3, 4, 32)
