@@ -61,15 +61,20 @@ class Base:
     def find(self, run: epath.Path, given: str | os.PathLike[str] = "") -> epath.Path:
         """The folder to load from: the given one, the recorded one, or one of its name beside the run.
 
-        The last is for runs that were copied elsewhere together.
+        The last is for runs that were copied elsewhere together; in a table's folder, where all runs are
+        called seed<N>, the name has two parts.
 
         Raises:
           FileNotFoundError: none of them is there.
         """
         recorded = epath.Path(self.folder)
-        places = [epath.Path(given)] if given else [recorded, run.parent / recorded.name]
+        beside = (
+            run.parent / recorded.name,
+            run.parent.parent / recorded.parent.name / recorded.name,
+        )
+        places = [epath.Path(given)] if given else [recorded, *beside]
         for place in places:
-            if (place / "config.json").exists():
+            if absolute(place) != absolute(run) and (place / "config.json").exists():
                 return place
         raise FileNotFoundError(
             f"{run} holds only what it trained; the rest is its base, which is not in "

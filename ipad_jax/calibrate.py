@@ -46,6 +46,8 @@ def calibrate(
 ) -> Calibration | None:
     """The calibration of a way of scoring: from its file, else from saved scores, else made and saved.
 
+    Files are looked for in the run folder and in all evaluations below it.
+
     Args:
       workdir: run folder; gets calibration.json, calibration_scores.npz and calibration_key.json if
         this is the run's own `eval` section, else a folder below eval/ does.
@@ -62,15 +64,13 @@ def calibrate(
       FileNotFoundError: new scores are needed, and the dataset is not here.
     """
     run, key = epath.Path(workdir), scoring_key(config, step)
-    if is_current(run, key):
-        return Calibration.load(run / CALIBRATION)
+    places = [run, *sorted((run / "eval").glob("*"))]  # whatever an evaluation was called
+    if found := next((place for place in places if is_current(place, key)), None):
+        return Calibration.load(found / CALIBRATION)
     folder = run
     if not _is_own(run, key):
         folder = run / "eval" / (name or f"stride{config.eval.stride}_step{step}")
-        folder.mkdir(parents=True, exist_ok=True)
-        if is_current(folder, key):
-            return Calibration.load(folder / CALIBRATION)
-    scores = saved_scores(folder, key) or saved_scores(run, key)
+    scores = next((s for place in places if (s := saved_scores(place, key))), None)
     if scores is None:
         source = open_split(config, "train")
         held = training_parts(config, source)[1]
@@ -79,6 +79,7 @@ def calibrate(
         scores = predict_segments(predictor, config, source, held, progress)
         scores = dataclasses.replace(with_cycles(scores, source), checkpoint_step=step)
     calibration = fit(config, scores)
+    folder.mkdir(parents=True, exist_ok=True)
     # Without the key the files count as none: a stop between two writes leaves no wrong pair behind.
     (folder / KEY).unlink(missing_ok=True)
     scores.save(folder / SCORES)

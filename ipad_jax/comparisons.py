@@ -9,25 +9,26 @@ from ipad_jax.normal_features import prototypes_of
 from ipad_jax.normal_frames import normal_frames_of
 from ipad_jax.normal_motion import normal_motion_of
 from ipad_jax.predict import Predictor
-from ipad_jax.task import Task
+from ipad_jax.task import make_task
 from ipad_jax.video.phase_tracking import PhaseMap
 
 
 def predictor_of(
-    workdir: str | os.PathLike[str], config: ConfigDict, task: Task, model: nnx.Module
+    workdir: str | os.PathLike[str], config: ConfigDict, model: nnx.Module
 ) -> Predictor:
     """The model ready to score, with the run's normal frames, features and motion where `eval` asks for them.
 
     Args:
       workdir: run folder.
       config: of the run, with the `eval` section in force.
-      task, model: as `restore_for_inference` gives them.
+      model: as `restore_for_inference` gives it.
 
     Raises:
       FileNotFoundError: what is compared with is neither in the run folder nor its dataset here.
-      ValueError: a file of it is damaged.
+      ValueError: a file of it is damaged, or `eval` asks for what cannot be.
     """
-    predictor = Predictor(task, model)
+    # the run's own task knows nothing of leaves of `eval` that were changed since
+    predictor = Predictor(make_task(config), model)
     predictor.normal = normal = normal_frames_of(workdir, config)
     if config.eval.get("track_phase", False) and normal is not None and normal.has_phase:
         assert normal.group is not None  # a run's normal frames have groups

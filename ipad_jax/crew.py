@@ -103,8 +103,8 @@ def help_out(workdir: str | os.PathLike[str]) -> None:
         if start < stop:
             config = ConfigDict(read_config(workdir).to_dict() | {"eval": order["eval"]})
             if predictor is None:
-                _, task, model, _ = restore_for_inference(workdir, order["step"])
-                predictor = predictor_of(workdir, config, task, model)
+                _, _, model, _ = restore_for_inference(workdir, order["step"])
+                predictor = predictor_of(workdir, config, model)
             split = order["split"]
             source = sources.get(split) or sources.setdefault(split, open_split(config, split))
             own = [Segment(*segment) for segment in order["segments"][start:stop]]

@@ -33,8 +33,10 @@ LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothi
 
 def frames_at_rate(
     source: VideoSource, detector: Detector, fps_given: bool
-) -> tuple[Iterator[np.ndarray], str]:
-    """The source's frames at the training's rate, and what was done to them.
+) -> tuple[Iterator[np.ndarray], float, str]:
+    """The source's frames at the training's rate, their own rate, and what was done to them.
+
+    The rate is the source's where it counts as the training's: times then stay right for hours.
 
     Raises:
       ValueError: the rate is unknown, or another one and the source is live.
@@ -47,9 +49,9 @@ def frames_at_rate(
         )
     if same_rate(source.fps, wanted):
         if source.live:
-            return (frame for _, frame in source), ""
+            return (frame for _, frame in source), source.fps, ""
         # Leaves frames at even times as they are; those of uneven times keep their speed.
-        return resample(source, source.fps), ""
+        return resample(source, source.fps), source.fps, ""
     if source.live and not fps_given:
         raise ValueError(
             f"{source.name} states {source.fps:g} frames a second, the detector was trained at "
@@ -57,7 +59,7 @@ def frames_at_rate(
             f"frames are then picked by it."
         )
     note = f"{source.fps:g} frames a second resampled to the training's {wanted:g}"
-    return resample(source, wanted), note
+    return resample(source, wanted), wanted, note
 
 
 def detect(
@@ -82,7 +84,8 @@ def detect(
     Returns:
       The record, its files closed.
     """
-    frames, note = frames_at_rate(source, detector, fps_given)
+    frames, fps, note = frames_at_rate(source, detector, fps_given)
+    detector = detector.at_rate(fps)
     if note:
         print(f"{source.name}: {note}")
     total = None
@@ -244,7 +247,11 @@ def main(argv: list[str]) -> int:
             stride=args.stride,
             progress=progress,
         )
-    if detector.threshold is not None:
+    if detector.threshold is None:
+        print(
+            "no alarms: the run held out no normal footage, so nothing says how high a score is too high"
+        )
+    else:
         print(detector.threshold_statement())
     delay = detector.delay_frames
     print(f"a frame is judged {delay} frames ({delay / detector.fps:.1f} s) after it is seen")

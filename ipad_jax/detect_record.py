@@ -18,10 +18,10 @@ from ipad_jax.report.data import Curve
 from ipad_jax.report.heatmap import heat_range
 from ipad_jax.report.plots import LIGHT, save_png, score_curve
 from ipad_jax.report.side_by_side import SideBySideWriter
-from ipad_jax.video.aggregate import COMPONENTS
+from ipad_jax.video.aggregate import BESIDE, COMPONENTS
 
 FILES = ("scores.csv", "events.csv", "timeline.png", "side_by_side.webm")
-CSV_COMPONENTS = (*COMPONENTS, "nearest", "features", "motion", "diff_mean", "diff_pooled")
+CSV_COMPONENTS = (*COMPONENTS, *BESIDE)
 TIMELINE_POINTS = 4000  # stretches of time the plot tells apart; each keeps its highest score
 VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
 CAUSES = {

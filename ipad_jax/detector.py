@@ -4,6 +4,8 @@ It runs the same prediction, aggregation and calibration as `evaluate`, so a vid
 both. A row is handed out once no later frame can change it, `delay_frames` after its frame.
 """
 
+import copy
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.calibrate import calibrate, is_current, scoring_key
+from ipad_jax.calibrate import calibrate
 from ipad_jax.checkpoints import restore_for_inference
 from ipad_jax.comparisons import predictor_of
 from ipad_jax.footage import Footage, footage_of
@@ -85,6 +86,12 @@ class Detector:
         self.threshold = threshold
         self.image_size = height_width(config.data.size)
         self.delay_frames = make_aggregator(config, footage.cycle_frames).delay_frames
+
+    def at_rate(self, fps: float) -> "Detector":
+        """The same detector with another clock, for footage whose rate differs by next to nothing."""
+        other = copy.copy(self)
+        other.footage = dataclasses.replace(self.footage, fps=fps)
+        return other
 
     @property
     def fps(self) -> float:
@@ -239,12 +246,12 @@ def load_detector(
     """
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"threshold={threshold} must be a number.")
-    config, task, model, step = restore_for_inference(workdir, step)
+    config, _, model, step = restore_for_inference(workdir, step)
     config = ConfigDict(config.to_dict())
     if stride is not None:
         config.eval.stride = stride
     footage = footage_of(workdir, config)
-    predictor = predictor_of(workdir, config, task, model)
+    predictor = predictor_of(workdir, config, model)
     calibration = _calibration_of(workdir, config, predictor, step, progress)
     return Detector(predictor, config, footage, calibration, threshold)
 
@@ -256,16 +263,14 @@ def _calibration_of(
     step: int,
     progress: Progress | None,
 ) -> Calibration | None:
-    """The run's calibration; made anew where it is of another checkpoint or stride, if the data is here."""
-    if is_current(epath.Path(workdir), scoring_key(config, step)):
-        return Calibration.load(epath.Path(workdir) / "calibration.json")
+    """The run's calibration, made anew where it lacks this one; None if it held out no normal footage."""
     try:
         return calibrate(workdir, config, predictor, step, progress)
     except FileNotFoundError as error:
-        if not (epath.Path(workdir) / "calibration.json").exists():
+        if not config.data.holdout_share:
             return None
         raise FileNotFoundError(
-            f"the calibration in {workdir} is of another checkpoint, stride or way of scoring, and the "
-            f"dataset to make it anew is not here. Use the stride it was made with, or calibrate where "
-            f"the dataset is. ({error})"
+            f"{workdir} has no calibration of checkpoint {step} at stride {config.eval.stride}, and the "
+            "dataset to make it is not here. Take the checkpoint and stride it was evaluated with, or run "
+            f"`ipad-jax evaluate` where the dataset is and copy the run folder. ({error})"
         ) from error

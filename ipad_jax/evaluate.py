@@ -64,7 +64,7 @@ def evaluate(
     if scene:
         workdir = scene_folder(workdir, scene)
     check_one_scene(read_config(workdir), workdir)
-    config, task, model, step = restore_for_inference(workdir, step)
+    config, _, model, step = restore_for_inference(workdir, step)
     overrides = dict(overrides or {})
     if overrides.get("protocol") == "paper":
         overrides = {"stride": 1} | overrides
@@ -76,7 +76,7 @@ def evaluate(
     source = open_split(config, "test")
     if note := check_test_split(source, config.data.clip_len):
         print(note)
-    predictor = predictor_of(workdir, config, task, model)
+    predictor = predictor_of(workdir, config, model)
     if crew:
         crew.join(predictor, step)
     calibration = None

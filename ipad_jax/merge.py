@@ -29,7 +29,7 @@ from ipad_jax.train_state import (
 )
 
 # What belongs to the footage or to the outputs, which stay the same.
-KEPT = ("footage.json", "normal_*px.npz", "calibration.json", "calibration_*.*")
+KEPT = ("footage.json", "normal_*.npz", "reference_*.npz", "calibration.json", "calibration_*.*")
 
 
 def merge(

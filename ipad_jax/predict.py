@@ -17,7 +17,7 @@ from ipad_jax.input.clips import Batch, eval_batches
 from ipad_jax.input.source import FrameSource
 from ipad_jax.input.split import Segment
 from ipad_jax.task import Task
-from ipad_jax.video.aggregate import FrameAggregator, FrameRows
+from ipad_jax.video.aggregate import BESIDE, FrameAggregator, FrameRows
 from ipad_jax.video.frame_difference import FrameDifference
 from ipad_jax.video.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.motion import MotionStream, NormalMotion
@@ -27,8 +27,6 @@ from ipad_jax.video.prototypes import Prototypes
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 _CHUNK = 512  # frames decoded at once for what stands beside the model
-# made of frames and phase
-BESIDE = ("diff_mean", "diff_pooled", "tracked_phase", "nearest", "features", "motion")
 
 
 # Scores segments together with other processes: (config, source, segments, progress) -> the whole table
@@ -276,7 +274,7 @@ def _beside_the_model(
     tracker = None
     if normal is not None and predictor.phase_map is not None and cycle_frames:
         tracker = PhaseTracker(predictor.phase_map, cycle_frames)
-    found = {name: np.full(segment.length, np.nan) for name in BESIDE}
+    found = {name: np.full(segment.length, np.nan) for name in (*BESIDE, "tracked_phase")}
     differences, movement = FrameDifference(pool_px), MotionStream()
     with ThreadPoolExecutor(num_cores()) as pool:
         near = None if normal is None else ComparedStream(normal, pool)

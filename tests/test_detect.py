@@ -24,8 +24,11 @@ from fake_detector import (
 
 import ipad_jax
 from ipad_jax import comparisons, detect, detect_record, detector, prepare
+from ipad_jax.calibrate import scoring_key
+from ipad_jax.config import load_config, save_config
 from ipad_jax.convert.efficientnet import fold
 from ipad_jax.detector import Footage
+from ipad_jax.evaluate import override_eval
 from ipad_jax.input.source import open_source
 from ipad_jax.input.split import whole_videos
 from ipad_jax.input.video_file import open_video
@@ -159,24 +162,34 @@ def test_a_killed_process_leaves_readable_files(tmp_path):
 def test_footage_of_another_rate_is_resampled_or_refused(tmp_path):
     marked = make_detector()
     source = open_video(write_avi(tmp_path / "a.avi", frames(60), fps=30))
-    stream, note = detect.frames_at_rate(source, marked, fps_given=False)
+    stream, fps, note = detect.frames_at_rate(source, marked, fps_given=False)
+    assert fps == 10
     assert note == "30 frames a second resampled to the training's 10"
     assert len(list(stream)) == 20
     same = open_video(write_avi(tmp_path / "b.avi", frames(60), fps=10))
-    stream, note = detect.frames_at_rate(same, marked, fps_given=False)
+    stream, _, note = detect.frames_at_rate(same, marked, fps_given=False)
     assert (note, len(list(stream))) == ("", 60)
     camera = replace(same, live=True, fps=30.0)
     with pytest.raises(
         ValueError, match=r"states 30 frames a second, the detector was trained at 10"
     ):
         detect.frames_at_rate(camera, marked, fps_given=False)
-    assert detect.frames_at_rate(camera, marked, fps_given=True)[1]
+    assert detect.frames_at_rate(camera, marked, fps_given=True)[-1]
     lying = open_video(tmp_path / "b.avi", fps=20.0)  # states 10, as the detector wants
-    stream, note = detect.frames_at_rate(lying, marked, fps_given=True)
+    stream, _, note = detect.frames_at_rate(lying, marked, fps_given=True)
     assert note == "20 frames a second resampled to the training's 10"
     assert len(list(stream)) == 30
     with pytest.raises(ValueError, match=r"no frame rate of its own; pass --fps"):
         detect.frames_at_rate(replace(same, fps=None), marked, fps_given=False)
+
+
+def test_times_are_the_sources_own_where_its_rate_is_almost_the_trainings(tmp_path):
+    source = replace(open_video(write_avi(tmp_path / "a.avi", frames(60), fps=10)), fps=10 * 0.999)
+    record = detect.detect(make_detector(), source, tmp_path / "out", side_by_side=False)
+    rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
+    assert len(rows) == 61
+    assert float(rows[-1].split(",")[1]) == pytest.approx(59 / 9.99, abs=5e-4)  # three digits
+    assert "at 9.99 fps" in detect.summary(record, source)
 
 
 def test_frames_are_prepared_as_their_dataset_stored_them(tmp_path):
@@ -220,22 +233,27 @@ def test_footage_is_remembered_in_the_run_folder(prepared, tmp_path):
         detector.footage_of(tmp_path, nowhere)
 
 
-def test_a_calibration_of_another_stride_is_never_used(tmp_path, calibration, monkeypatch):
-    config = make_config(stride=3)
-    config.eval.components = {"pooled_mean": 1.0}
-
-    def no_data(*_):
-        raise FileNotFoundError("No prepared dataset")
-
-    monkeypatch.setattr(detector, "calibrate", no_data)
-    assert detector._calibration_of(tmp_path, config, None, 7, None) is None
-    calibration.save(tmp_path / "calibration.json")
-    key = detector.scoring_key(make_config(stride=1), 7)
-    (tmp_path / "calibration_key.json").write_text(json.dumps(key))
-    with pytest.raises(FileNotFoundError, match="of another checkpoint, stride or way of scoring"):
-        detector._calibration_of(tmp_path, config, None, 7, None)
-    same = detector._calibration_of(tmp_path, make_config(stride=1), None, 7, None)
-    assert same == calibration
+def test_a_calibration_is_found_wherever_it_was_made_and_one_of_another_stride_never_used(
+    tmp_path, calibration
+):
+    config = load_config("video_folder:tiny")
+    config.data.data_dir = str(tmp_path / "nowhere")
+    save_config(tmp_path, config)
+    found = lambda: detector._calibration_of(tmp_path, config, None, 7, None)  # noqa: E731
+    with pytest.raises(FileNotFoundError, match=r"no calibration of checkpoint 7 at stride 2"):
+        found()
+    folder = tmp_path / "eval" / "coarse"
+    folder.mkdir(parents=True)
+    calibration.save(folder / "calibration.json")
+    for stride in (1, 2):
+        key = scoring_key(override_eval(config, {"stride": stride}), 7)
+        (folder / "calibration_key.json").write_text(json.dumps(key))
+        if stride == 1:
+            with pytest.raises(FileNotFoundError, match="evaluate` where the dataset is"):
+                found()
+    assert found() == calibration
+    config.eval.stride, config.data.holdout_share = 4, 0.0
+    assert found() is None  # nothing was held out
 
 
 def test_the_timeline_keeps_every_peak():
@@ -269,6 +287,7 @@ def command(prepared, calibration, monkeypatch, tmp_path):
     config = make_config(data_dir=str(prepared[1].parents[2]), scene="line")
     monkeypatch.setattr(detector, "restore_for_inference", lambda *_: (config, None, None, 7))
     monkeypatch.setattr(comparisons, "Predictor", lambda *_: FakePredictor())
+    monkeypatch.setattr(comparisons, "make_task", lambda _: None)
     monkeypatch.setattr(detector, "_calibration_of", lambda *_: calibration)
     monkeypatch.setattr(detect, "enable_compile_cache", lambda: None)
     workdir = tmp_path / "run"

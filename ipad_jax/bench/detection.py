@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> Table:
     if args.workdir:
         config, task, model, _ = restore_for_inference(args.workdir)
         source = open_split(config, "test")
-        predictor = predictor_of(args.workdir, config, task, model)
+        predictor = predictor_of(args.workdir, config, model)
         segments = some_segments(source, args.frames)
         timed = sum(segment.length for segment in segments)
         calls = {way: scoring(predictor, config, source, segments, way) for way in ways}

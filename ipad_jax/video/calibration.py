@@ -19,7 +19,7 @@ from scipy.stats import beta
 from ipad_jax.files import write_atomic
 from ipad_jax.video.frame_scores import FrameScores
 
-FORMAT = 4  # 4: goes with format 3 of frame_scores
+FORMAT = 5  # 5: the floor of `nearest` is in its own unit
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
 UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
 STRETCH = f"{UNIT_S} s stretch"
@@ -42,13 +42,13 @@ ABSOLUTE_FLOOR = {
     "period_error": 0.5,  # half a phase class
     "fitted_period_error": 0.5,
     "motion": 0.5 / 255,
-    "nearest": 0.5 / 255,
+    "nearest": 0.1,  # deviations of normal frames
     "features": 0.01,  # features are of size 1
     "deformation": 0.02,  # pixels
 }
 # Which way is anomalous: a high PSNR is a good reconstruction.
 SIGN = {"psnr_centre": -1.0, "psnr_mean": -1.0}
-NOT_SCORES = ("phase",)
+NOT_SCORES = ("phase", "tracked_phase")
 # Those that are the maximum of a map, which heat maps can show.
 MAPPED = ("nearest", "features", "pooled_mean")
 # By nature missing on single frames (near the end of a short video; the first): there it adds nothing.

@@ -19,7 +19,7 @@ from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train
 from ipad_jax.input.source import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
 from ipad_jax.roofline import Product
-from ipad_jax.video.aggregate import COMPONENTS, FrameAggregator
+from ipad_jax.video.aggregate import BESIDE, COMPONENTS, FrameAggregator
 from ipad_jax.video.calibration import check_weights
 from ipad_jax.video.scoring import PROTOCOLS
 
@@ -293,17 +293,11 @@ def _check_eval(config: ConfigDict) -> None:
         raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
     if not 0 < section.alpha < 1:
         raise ValueError(f"eval.alpha={section.alpha} must lie between 0 and 1, e.g. 0.05.")
-    known: tuple[str, ...] = (
-        *COMPONENTS,
-        "nearest",
-        "features",
-        "motion",
-        "diff_mean",
-        "diff_pooled",
-    )
     try:
         FrameAggregator(config.data.clip_len, section.stride, None, section.window, section.spacing)
-        check_weights(section.components.to_dict(), {name: np.zeros(0) for name in known})
+        check_weights(
+            section.components.to_dict(), dict.fromkeys((*COMPONENTS, *BESIDE), np.zeros(0))
+        )
     except ValueError as error:
         raise ValueError(f"config.eval: {error}") from error
 

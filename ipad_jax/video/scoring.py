@@ -11,26 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ipad_jax.video.aggregate import FrameAggregator, FrameRows, clip_spacing
 from ipad_jax.video.calibration import Calibration, fuse
 from ipad_jax.video.frame_scores import FrameScores
-from ipad_jax.video.period_error import fitted_period_error, period_error
-
-__all__ = [
-    "PROTOCOLS",
-    "Calibration",
-    "FrameAggregator",
-    "FrameRows",
-    "FrameScores",
-    "Judged",
-    "clip_spacing",
-    "fitted_period_error",
-    "fuse",
-    "judge",
-    "min_max",
-    "paper_score",
-    "period_error",
-]
 
 PROTOCOLS = ("paper", "strict")
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -149,15 +150,19 @@ def test_another_base_is_refused_and_a_moved_one_found(root, base, adapted, tmp_
         train(config(root, "arm_real", init_from=str(adapted)), tmp_path / "x")
     with pytest.raises(ValueError, match=r"pass --config\.init_from=RUN_FOLDER"):
         train(config(root, "arm_real", 2), tmp_path / "y")
-    # both copied elsewhere together: found beside the run
+    # both copied elsewhere together: found beside the run, also where both have one name
     away = tmp_path / "away"
     away.mkdir()
     shutil.copytree(adapted, away / "adapted")
     shutil.copytree(base, away / base.name)
+    table = tmp_path / "table"
+    shutil.copytree(adapted, table / "adapted" / base.name)
+    shutil.copytree(base, table / base.parent.name / base.name)
     hidden = base.rename(base.with_name("hidden"))
     try:
-        found, _ = load_model_arrays(away / "adapted")
-        assert found.keys() == here.keys()
+        for moved in (away / "adapted", table / "adapted" / base.name):
+            found, _ = load_model_arrays(moved)
+            assert found.keys() == here.keys()
         with pytest.raises(FileNotFoundError, match=r"not in .*base nor in"):
             load_model_arrays(adapted)
     finally:
@@ -184,17 +189,22 @@ def test_merged_is_an_ordinary_run_with_the_same_outputs(root, base, adapted, tm
         merge(out, tmp_path / "again")
     with pytest.raises(ValueError, match="holds a run already"):
         merge(adapted, out)
-    # the base is not needed any more
+    # neither base nor dataset are needed any more
     hidden = base.rename(base.with_name("hidden"))
+    data = Path(read_config(out).data.data_dir)
+    away = data.rename(data.with_name("away"))
     try:
         detector = load_detector(out)
         frames = np.full((6, 32, 32, 3), 90, np.uint8)
         assert len(list(detector.stream(frames))) == 6
         assert detector.threshold == threshold is not None
+        away.rename(data)
         again = config(root, "arm_real", 0, 0.4, 5, init_from=str(base))
         assert train(again, out).step == 5  # and it goes on, all weights trained
     finally:
         hidden.rename(base)
+        if away.exists():
+            away.rename(data)
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ipad_jax.video.aggregate import FrameAggregator, FrameRows
+from ipad_jax.video.calibration import Calibration, fuse
 from ipad_jax.video.frame_difference import FrameDifference
-from ipad_jax.video.frame_scores import FORMAT
-from ipad_jax.video.scoring import Calibration, FrameScores, fuse, judge, min_max, paper_score
+from ipad_jax.video.frame_scores import FORMAT, FrameScores
+from ipad_jax.video.scoring import judge, min_max, paper_score
 
 
 def video(name="01", n=40, seed=0, clip_len=8, stride=1, label=None, **kwargs):
