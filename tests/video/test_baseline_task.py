@@ -154,7 +154,7 @@ def test_parts_can_be_frozen():
         ("conae", {"data.clip_len": 3}, "clip_len=3 must be a multiple of 2"),
         ("dmad", {"freeze": ("head",)}, "choose from decoder, encoder, offsets, quantizer"),
         ("convlstm", {"data.size": 36}, "must be a multiple of 8"),
-        ("memae", {"model.dtype": "float8"}, "must be 'float32', 'bfloat16'"),
+        ("memae", {"model.dtype": "float8"}, "must be 'float32' or 'bfloat16'"),
     ],
 )
 def test_impossible_configs_say_what_is_wrong(name, override, message):
