@@ -162,11 +162,13 @@ def read_folder(source: Path, *, fps: float | None = None, cycle: Cycle = None) 
             )
             sidecar = path.with_suffix(".npy")
             if split == "test" and sidecar.is_file():
+                at_fault = sidecar
                 try:
                     labels = read_labels(sidecar)
+                    at_fault = path
                     counted = sum(1 for _ in decode(path, count))
                 except ValueError as error:
-                    problems.append(Problem(sidecar, str(error)))
+                    problems.append(Problem(at_fault, str(error)))
                     continue
                 video = dataclasses.replace(video, labels=labels, counted=counted)
             videos.append(video)
@@ -315,7 +317,7 @@ def timed_frames(
                     raise ValueError(
                         f"{path}: its times jump from {previous_s:.1f} to {time_s:.1f} s, and what lies "
                         "between was not filmed; cut the file there, or re-encode it at an even rate "
-                        "(`detect --fps RATE` reads it by its frames alone)"
+                        "(`ipad-jax detect --fps RATE` takes its frames without their times)"
                     )
             previous_s = time_s
             count += 1

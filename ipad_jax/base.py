@@ -73,13 +73,14 @@ class Base:
             run.parent.parent / recorded.parent.name / recorded.name,
         )
         places = [epath.Path(given)] if given else [recorded, *beside]
+        places = [place for place in places if absolute(place) != absolute(run)]  # is no base
         for place in places:
-            if absolute(place) != absolute(run) and (place / "config.json").exists():
+            if (place / "config.json").exists():
                 return place
         raise FileNotFoundError(
             f"{run} holds only what it trained; the rest is its base, which is not in "
-            f"{' nor in '.join(map(str, places))}. Copy it there, or name it: `ipad-jax merge --workdir "
-            f"{run} --base FOLDER --out FOLDER` makes a run that needs none."
+            f"{' nor in '.join(map(str, places)) or 'the run itself'}. Copy it there, or name it: "
+            f"`ipad-jax merge --workdir {run} --base FOLDER --out FOLDER` makes a run that needs none."
         )
 
     def take(self, arrays: Mapping[str, Any], found: epath.Path, run: epath.Path) -> dict[str, Any]:

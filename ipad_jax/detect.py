@@ -249,7 +249,8 @@ def main(argv: list[str]) -> int:
         )
     if detector.threshold is None:
         print(
-            "no alarms: the run held out no normal footage, so nothing says how high a score is too high"
+            "no alarms: the run held out no normal footage, so it has no threshold; pass --threshold to "
+            "mark events"
         )
     else:
         print(detector.threshold_statement())

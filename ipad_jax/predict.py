@@ -28,7 +28,6 @@ from ipad_jax.video.prototypes import Prototypes
 Progress = Callable[[int, int], None]  # frames done, frames in all
 _CHUNK = 512  # frames decoded at once for what stands beside the model
 
-
 # Scores segments together with other processes: (config, source, segments, progress) -> the whole table
 Share = Callable[[ConfigDict, FrameSource, Sequence[Segment], Progress | None], FrameScores]
 

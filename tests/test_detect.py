@@ -239,7 +239,10 @@ def test_a_calibration_is_found_wherever_it_was_made_and_one_of_another_stride_n
     config = load_config("video_folder:tiny")
     config.data.data_dir = str(tmp_path / "nowhere")
     save_config(tmp_path, config)
-    found = lambda: detector._calibration_of(tmp_path, config, None, 7, None)  # noqa: E731
+
+    def found():
+        return detector._calibration_of(tmp_path, config, None, 7, None)
+
     with pytest.raises(FileNotFoundError, match=r"no calibration of checkpoint 7 at stride 2"):
         found()
     folder = tmp_path / "eval" / "coarse"
