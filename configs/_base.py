@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from ipad_jax.video.model import VideoModelConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
 
 
 def video_config() -> ConfigDict:

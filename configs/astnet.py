@@ -17,7 +17,7 @@ Expected time and score: on IPAD not yet run; on the factory devices see the REA
 from ml_collections import ConfigDict
 
 from configs._baselines import ARGS, baseline_config
-from ipad_jax.video.astnet import AstNetConfig
+from ipad_jax.video.baselines.astnet import AstNetConfig
 
 __all__ = ["ARGS", "get_config"]
 

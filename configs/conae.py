@@ -13,7 +13,7 @@ Expected time and score: on IPAD not yet run; on the factory devices see the REA
 from ml_collections import ConfigDict
 
 from configs._baselines import ARGS, baseline_config
-from ipad_jax.video.conv_autoencoder import ConvAutoencoderConfig
+from ipad_jax.video.baselines.conv_autoencoder import ConvAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]
 

@@ -14,7 +14,7 @@ figure to compare with); on the factory devices see the README's table.
 from ml_collections import ConfigDict
 
 from configs._baselines import ARGS, baseline_config
-from ipad_jax.video.conv_lstm import ConvLstmConfig
+from ipad_jax.video.baselines.conv_lstm import ConvLstmConfig
 
 __all__ = ["ARGS", "get_config"]
 

@@ -14,7 +14,7 @@ Expected time and score: on IPAD not yet run; on the factory devices see the REA
 from ml_collections import ConfigDict
 
 from configs._baselines import ARGS, baseline_config
-from ipad_jax.video.dmad import DmadConfig
+from ipad_jax.video.baselines.dmad import DmadConfig
 
 __all__ = ["ARGS", "get_config"]
 

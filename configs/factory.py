@@ -10,7 +10,7 @@
 from ml_collections import ConfigDict
 
 from configs._base import make_tiny, model_section, parse_arg, video_config
-from ipad_jax.video.model import VideoModelConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {"tiny": "a CPU minute on a dataset prepared with --size 32"}
 

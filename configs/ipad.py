@@ -19,7 +19,7 @@ nobody here has the archive; at the 216 clips/s of one H100 in bfloat16 (README)
 from ml_collections import ConfigDict
 
 from configs._base import make_tiny, model_section, parse_arg, video_config
-from ipad_jax.video.model import VideoModelConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {
     "paper": "the paper's set-up: eq. 4 as printed, nothing held out, protocol paper",

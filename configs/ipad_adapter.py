@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from configs import factory, ipad
 from configs._base import make_tiny, parse_arg
-from ipad_jax.video.transfer import COMPONENTS, FEW_SHOT, IPAD, RANK, ROWS
+from ipad_jax.video.ipad.transfer import COMPONENTS, FEW_SHOT, IPAD, RANK, ROWS
 
 PRETRAININGS = {"pretrain_twin": "twin", "pretrain_twins": "twins", "pretrain_all": "all"}
 ROW = {row.name: row for row in ROWS}

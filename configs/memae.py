@@ -14,7 +14,7 @@ run; on the factory devices see the README's table.
 from ml_collections import ConfigDict
 
 from configs._baselines import ARGS, baseline_config
-from ipad_jax.video.mem_autoencoder import MemAutoencoderConfig
+from ipad_jax.video.baselines.mem_autoencoder import MemAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]
 

@@ -18,8 +18,8 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from configs._base import make_tiny, model_section, parse_arg, video_config
-from ipad_jax.video.model import VideoModelConfig
-from ipad_jax.video.swin import SwinConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
+from ipad_jax.video.ipad.swin import SwinConfig
 
 ARGS = {
     "cycle": "the footage has a known cycle: period head, period loss and period error",

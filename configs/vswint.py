@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from configs._base import make_tiny, model_section, parse_arg
 from configs._baselines import ARGS, leave_out_ours, scene_config
 from configs.video_folder import medium
-from ipad_jax.video.model import VideoModelConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
 
 __all__ = ["ARGS", "get_config"]
 

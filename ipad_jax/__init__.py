@@ -10,7 +10,7 @@ for frame_score in detector.stream(frames):
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipad_jax.detector import Detector, FrameScore, load_detector
+    from ipad_jax.video.detector.detector import Detector, FrameScore, load_detector
 
 __all__ = ["Detector", "FrameScore", "load_detector"]
 
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """Loads what is asked for on first use: `import ipad_jax` alone stays fast."""
     if name not in __all__:
         raise AttributeError(f"module 'ipad_jax' has no attribute {name!r}")
-    from ipad_jax import detector
+    from ipad_jax.video.detector import detector
 
     return getattr(detector, name)

@@ -18,14 +18,20 @@ import time
 import jax
 import numpy as np
 
-from ipad_jax import distributed
-from ipad_jax.config import load_config
-from ipad_jax.optim import make_optimizer
-from ipad_jax.roofline import CHIPS
-from ipad_jax.sharding import batch_sharding, fsdp_sharding, make_mesh, replicated, to_global
-from ipad_jax.task import make_task
-from ipad_jax.train import compile_step
-from ipad_jax.train_state import abstract_state, create_state
+from ipad_jax.performance.roofline import CHIPS
+from ipad_jax.run import processes as distributed
+from ipad_jax.run.config import load_config
+from ipad_jax.training.loop import compile_step
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.sharding import (
+    batch_sharding,
+    fsdp_sharding,
+    make_mesh,
+    replicated,
+    to_global,
+)
+from ipad_jax.training.state import abstract_state, create_state
+from ipad_jax.training.task import make_task
 
 # FLOP/s in bfloat16, dense, by a part of JAX's `device_kind`; the first that fits. GPUs: data sheets.
 PEAKS = {

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipad_jax.detector import Detector, Footage
+from ipad_jax.video.detector.detector import Detector, Footage
 
 SIZE = (16, 24)  # height, width
 CYCLE = 40.0  # frames

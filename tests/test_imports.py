@@ -138,8 +138,8 @@ def test_no_torch_or_tensorflow_at_module_level(path):
 def test_commands_load_without_torch_and_tensorflow():
     code = (
         "import importlib, sys\n"
-        "from ipad_jax.main import COMMANDS\n"
-        "for name in COMMANDS: importlib.import_module('ipad_jax.' + name)\n"
+        "from ipad_jax.main import MODULES\n"
+        "for name in MODULES.values(): importlib.import_module('ipad_jax.' + name)\n"
         "sys.exit(bool({'torch', 'tensorflow'} & set(sys.modules)))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -5,12 +5,12 @@ import sys
 
 from toy import ToyTask, toy_config
 
-import ipad_jax.config
-from ipad_jax import task
+import ipad_jax.run.config
 from ipad_jax.main import main
+from ipad_jax.training import task
 
 if __name__ == "__main__":
     overrides = json.loads(sys.argv[1])
     task.TASKS["toy"] = ToyTask
-    ipad_jax.config.load_config = lambda spec: toy_config(**overrides)
+    ipad_jax.run.config.load_config = lambda spec: toy_config(**overrides)
     sys.exit(main(sys.argv[2:]))

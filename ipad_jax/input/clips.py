@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import grain
 import numpy as np
 
-from ipad_jax.input.source import FrameSource
+from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment
 
 Batch = dict[str, np.ndarray]

@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from ipad_jax.input.source import FrameSource, open_source
+from ipad_jax.input.frames import FrameSource, open_source
 
 
 def scene_names(scene: str) -> list[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from ipad_jax.input.frames import FrameSource, Video, dataset_dir, open_source
 from ipad_jax.input.scenes import open_scenes, scene_names
-from ipad_jax.input.source import FrameSource, Video, dataset_dir, open_source
 
 
 @dataclass(frozen=True)

@@ -23,22 +23,22 @@ from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ipad_jax import evaluate as evaluation
-from ipad_jax.config import FREE_LEAVES, leaves, load_config, read_config, save_config
-from ipad_jax.files import write_atomic
-from ipad_jax.goodput import INTERRUPTED
-from ipad_jax.input.source import dataset_dir, open_source
-from ipad_jax.measure import Evaluation
-from ipad_jax.metrics.comparison import Judgement
-from ipad_jax.predict import scene_cycle
+from ipad_jax.evaluation.paired import Judgement
+from ipad_jax.input.frames import dataset_dir, open_source
 from ipad_jax.reproduce.methods import UNTRAINED
 from ipad_jax.reproduce.plan import Budget, Cell, Job, Training
-from ipad_jax.scene_folder import scene_folder
-from ipad_jax.task import make_task
-from ipad_jax.train import train
-from ipad_jax.video.frame_scores import FORMAT as SCORES_FORMAT
-from ipad_jax.video.frame_scores import PREDICTION_LEAVES, FrameScores
-from ipad_jax.video.model import num_parameters
+from ipad_jax.run.config import FREE_LEAVES, leaves, load_config, read_config, save_config
+from ipad_jax.run.files import write_atomic
+from ipad_jax.run.stopwatch import INTERRUPTED
+from ipad_jax.training.loop import train
+from ipad_jax.training.task import make_task
+from ipad_jax.video.detector.predictor import scene_cycle
+from ipad_jax.video.detector.scene_folder import scene_folder
+from ipad_jax.video.evaluation import evaluate as evaluation
+from ipad_jax.video.evaluation.measure import Evaluation
+from ipad_jax.video.ipad.model import num_parameters
+from ipad_jax.video.scores.frame_scores import FORMAT as SCORES_FORMAT
+from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 FORMAT = 1
 TRAINING, CELL, JUDGED, SCORES = "training.json", "cell.json", "judged.npz", "scores.npz"

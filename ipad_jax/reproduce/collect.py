@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipad_jax.metrics import ranking
-from ipad_jax.metrics.comparison import (
+from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation.intervals import Interval
+from ipad_jax.evaluation.paired import (
     Judgement,
     Scenes,
     difference_interval,
     mean_interval,
     scene_differences,
 )
-from ipad_jax.metrics.intervals import Interval
-from ipad_jax.metrics.rates import rate_interval, share_interval
-from ipad_jax.report.table import Difference, Number, TableData, TableRow
+from ipad_jax.evaluation.rates import rate_interval, share_interval
 from ipad_jax.reproduce.cells import is_complete, load_facts, load_judgement
 from ipad_jax.reproduce.plan import Cell, Comparison, Job, Line, Table
-from ipad_jax.writer import read_metrics
+from ipad_jax.reproduce.table import Difference, Number, TableData, TableRow
+from ipad_jax.training.logs import read_metrics
 
 MAX_LOSSES = 200  # points of a training's curve on the page
 NOTHING = Interval(np.nan, np.nan, np.nan, 0, 0)

@@ -14,10 +14,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ipad_jax.config import load_config
 from ipad_jax.reproduce.plan import Cell, Comparison, Line, Scoring, Table, Training
 from ipad_jax.reproduce.published import comparable, published, scenes
-from ipad_jax.video import transfer
+from ipad_jax.run.config import load_config
+from ipad_jax.video.ipad import transfer
 
 DEVICES = ("conveyor", "drill", "crane", "turntable")
 PRETRAINING_ONLY = ("arm", "lift")

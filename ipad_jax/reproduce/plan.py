@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipad_jax.scene_folder import FOLDER as SCENES
+from ipad_jax.video.detector.scene_folder import FOLDER as SCENES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from ipad_jax.video import transfer
+from ipad_jax.video.ipad import transfer
 
 
 def published(table: int) -> dict[str, dict[str, float]]:

@@ -16,12 +16,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
-from ipad_jax.input.source import FrameSource, height_width
+from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
-from ipad_jax.roofline import Product
-from ipad_jax.video.aggregate import BESIDE, COMPONENTS, FrameAggregator
-from ipad_jax.video.calibration import check_weights
-from ipad_jax.video.scoring import PROTOCOLS
+from ipad_jax.performance.roofline import Product
+from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
+from ipad_jax.video.scores.calibration import check_weights
+from ipad_jax.video.scores.protocols import PROTOCOLS
 
 
 class Prediction(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from footage import write_class, write_scene, write_video
 
 from data_builders.factory import factory_dataset_builder
-from ipad_jax import prepare
+from ipad_jax.prepare import build as prepare
 
 ROOT = Path(__file__).parents[2]
 EXTRA = ("apache_beam", "tensorflow", "mlcroissant")

@@ -10,7 +10,7 @@ from ipad_jax.input.clips import (
     eval_batches,
     train_batches,
 )
-from ipad_jax.input.source import open_source
+from ipad_jax.input.frames import open_source
 from ipad_jax.input.split import Segment, whole_videos
 
 

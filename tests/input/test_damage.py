@@ -13,7 +13,7 @@ import pytest
 from process_group import wait_for_end
 
 from ipad_jax.input.clips import train_batches
-from ipad_jax.input.source import open_source
+from ipad_jax.input.frames import open_source
 from ipad_jax.input.split import whole_videos
 
 REPAIR = "Copy it again .* or prepare the dataset again with --overwrite"
@@ -124,7 +124,7 @@ KILLED = """
 import os, signal, sys
 from absl import flags
 from ipad_jax.input.clips import train_batches
-from ipad_jax.input.source import open_source
+from ipad_jax.input.frames import open_source
 from ipad_jax.input.split import whole_videos
 
 if __name__ == "__main__":  # not in the worker

@@ -7,8 +7,8 @@ import pytest
 from prepared import write_dataset
 
 from ipad_jax.input.clips import clip_index, read_clips
+from ipad_jax.input.frames import open_source
 from ipad_jax.input.scenes import open_scenes
-from ipad_jax.input.source import open_source
 from ipad_jax.input.split import whole_videos
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
+from ipad_jax.input.frames import Video
 from ipad_jax.input.scenes import scene_names
-from ipad_jax.input.source import Video
 from ipad_jax.input.split import (
     Segment,
     describe_share,

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax import prepare
-from ipad_jax.config import load_config
-from ipad_jax.train import train
+from ipad_jax.prepare import build as prepare
+from ipad_jax.run.config import load_config
+from ipad_jax.training.loop import train
 
 NUM_FRAMES = 61
 

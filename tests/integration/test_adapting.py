@@ -11,21 +11,21 @@ from flax import nnx
 from moving import CYCLE, write_moving
 from orbax.checkpoint import v1 as ocp
 
-from ipad_jax import evaluate
-from ipad_jax.base import Base
-from ipad_jax.checkpoints import load_model_arrays, restore_for_inference
-from ipad_jax.config import load_config, read_config
-from ipad_jax.detector import load_detector
 from ipad_jax.main import main
-from ipad_jax.merge import merge
 from ipad_jax.nn.lora import ADAPTER
-from ipad_jax.optim import make_optimizer
-from ipad_jax.predict import Predictor
-from ipad_jax.task import make_task
-from ipad_jax.train import train
-from ipad_jax.train_state import abstract_state, named_leaves
-from ipad_jax.video.frame_scores import FrameScores
-from ipad_jax.writer import read_metrics
+from ipad_jax.run.config import load_config, read_config
+from ipad_jax.training.checkpoints import load_model_arrays, restore_for_inference
+from ipad_jax.training.frozen_base import Base
+from ipad_jax.training.logs import read_metrics
+from ipad_jax.training.loop import train
+from ipad_jax.training.merge_adapters import merge
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.state import abstract_state, named_leaves
+from ipad_jax.training.task import make_task
+from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.detector.predictor import Predictor
+from ipad_jax.video.evaluation import evaluate
+from ipad_jax.video.scores.frame_scores import FrameScores
 
 SCENES = ("arm_synthetic", "lift_synthetic", "arm_real")
 QUICK = {"log_every": 1, "checkpoint_every": 0, "eval_every": 0, "num_devices": 1}

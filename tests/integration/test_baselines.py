@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from moving import write_moving
 
-from ipad_jax.config import load_config
-from ipad_jax.detector import load_detector
-from ipad_jax.evaluate import evaluate
 from ipad_jax.input.split import open_split
-from ipad_jax.train import train
-from ipad_jax.video.frame_scores import FrameScores
+from ipad_jax.run.config import load_config
+from ipad_jax.training.loop import train
+from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.evaluation.evaluate import evaluate
+from ipad_jax.video.scores.frame_scores import FrameScores
 
 LENGTH = 24  # frames, two cycles
 

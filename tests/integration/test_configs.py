@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from moving import write_moving
 
-from ipad_jax.checkpoints import load_model_arrays, restore_for_inference
-from ipad_jax.config import CONFIGS, load_config
-from ipad_jax.train import train
-from ipad_jax.writer import read_metrics
+from ipad_jax.run.config import CONFIGS, load_config
+from ipad_jax.training.checkpoints import load_model_arrays, restore_for_inference
+from ipad_jax.training.logs import read_metrics
+from ipad_jax.training.loop import train
 
 SPECS = {
     "ipad": "paper,tiny",
@@ -89,7 +89,7 @@ def test_two_and_two_equals_four_with_other_workers(data_dir, trained, tmp_path)
 
 
 def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
-    from ipad_jax.video.task import VideoTask
+    from ipad_jax.video.ipad.task import VideoTask
 
     first = VideoTask.train_data
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import ipad_jax
-from ipad_jax import detect
-from ipad_jax.calibrate import open_split
+from ipad_jax.commands import detect
+from ipad_jax.input.live import open_video
 from ipad_jax.input.split import whole_videos
-from ipad_jax.input.video_file import open_video
-from ipad_jax.predict import predict_segments
+from ipad_jax.video.detector.calibrate import open_split
+from ipad_jax.video.detector.predictor import predict_segments
 
 
 @pytest.mark.slow

@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax import bench, evaluate, measure
-from ipad_jax.calibrate import is_current, scoring_key
-from ipad_jax.config import load_config, read_config, save_config
-from ipad_jax.detector import load_detector
-from ipad_jax.input.video_file import open_video
-from ipad_jax.metrics.summary import to_json
-from ipad_jax.train import train
-from ipad_jax.video.frame_scores import FrameScores
+from ipad_jax import performance as bench
+from ipad_jax.evaluation.summary import to_json
+from ipad_jax.input.live import open_video
+from ipad_jax.run.config import load_config, read_config, save_config
+from ipad_jax.training.loop import train
+from ipad_jax.video.detector.calibrate import is_current, scoring_key
+from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.evaluation import evaluate, measure
+from ipad_jax.video.scores.frame_scores import FrameScores
 
 PROMISED = {
     "protocol", "auc_micro", "auc_macro", "auc_scene_mean", "auc_interval", "eer",

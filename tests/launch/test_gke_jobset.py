@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from ipad_jax import distributed
-from ipad_jax.goodput import INTERRUPTED
+from ipad_jax.run import processes as distributed
+from ipad_jax.run.stopwatch import INTERRUPTED
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "jobset_v1alpha2.json").read_text())

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from ipad_jax import distributed
-from ipad_jax.config import take_config
-from ipad_jax.goodput import INTERRUPTED
+from ipad_jax.run import processes as distributed
+from ipad_jax.run.config import take_config
+from ipad_jax.run.stopwatch import INTERRUPTED
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "slurm.sh"
 ARGS = ("--config", "ipad:paper", "--config.data.scene=S03", "--config.batch_size=16")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from efficientnet_weights import drawn_state
 
-from ipad_jax.convert.efficientnet import BATCH_NORM_EPS, fold
 from ipad_jax.nn.efficientnet import SHAPES, block_shapes, extract, normalise
+from ipad_jax.nn.efficientnet_weights import BATCH_NORM_EPS, fold
 
 
 def slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:

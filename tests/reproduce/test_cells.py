@@ -5,9 +5,9 @@ import json
 import pytest
 from moving import write_moving
 
-from ipad_jax.config import claim_workdir, load_config, read_config, save_config
 from ipad_jax.reproduce import cells
 from ipad_jax.reproduce.plan import Budget, Cell, Job, Scoring, Training
+from ipad_jax.run.config import claim_workdir, load_config, read_config, save_config
 
 SCENE, OTHER = "crane_synthetic", "crane_real"
 WAY = Scoring("strict_own", {"protocol": "strict"})

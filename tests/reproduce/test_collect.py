@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from ipad_jax.metrics.ranking import auc_micro
-from ipad_jax.report.table import table_csv, table_text
+from ipad_jax.evaluation.ranking import auc_micro
 from ipad_jax.reproduce.cells import load_judgement
 from ipad_jax.reproduce.collect import Folder, collect
 from ipad_jax.reproduce.methods import Setting, make_table
 from ipad_jax.reproduce.plan import jobs_of
+from ipad_jax.reproduce.table import table_csv, table_text
 
 SCENES = ("crane_synthetic", "drill_synthetic")
 STRENGTH = {"conae": 0.2, "ipad": 0.8, "ours": 1.5}

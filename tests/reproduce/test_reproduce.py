@@ -8,7 +8,8 @@ import pytest
 from moving import write_moving
 
 from ipad_jax import reproduce
-from ipad_jax.reproduce import cells, command
+from ipad_jax.commands import reproduce as command
+from ipad_jax.reproduce import cells
 from ipad_jax.reproduce.methods import Setting, default_scenes, make_table
 from ipad_jax.reproduce.plan import Budget, jobs_of
 

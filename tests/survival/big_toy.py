@@ -24,10 +24,10 @@ import jax
 from flax import nnx
 from toy import SIZE, ToyModel, ToyTask, toy_config
 
-from ipad_jax import task as task_module
-from ipad_jax.compile_cache import enable_compile_cache
-from ipad_jax.goodput import INTERRUPTED
-from ipad_jax.train import train
+from ipad_jax.run.compile_cache import enable_compile_cache
+from ipad_jax.run.stopwatch import INTERRUPTED
+from ipad_jax.training import task as task_module
+from ipad_jax.training.loop import train
 
 BYTES_PER_UNIT = 4 * 2 * SIZE * 3  # float32; two matrices; the weight and Adam's two slots
 

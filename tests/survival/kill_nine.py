@@ -29,8 +29,8 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from ipad_jax.checkpoints import DIGESTS, complete_steps, verify
-from ipad_jax.writer import read_metrics
+from ipad_jax.training.checkpoints import DIGESTS, complete_steps, verify
+from ipad_jax.training.logs import read_metrics
 
 DRIVER = Path(__file__).parent / "big_toy.py"
 PATIENCE_S = 1200.0  # a start that takes longer, on however loaded a machine, hangs

@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import jax
 from big_toy import BigToyTask, big_toy_config
 
-from ipad_jax.checkpoints import Checkpoints
-from ipad_jax.optim import make_optimizer
-from ipad_jax.sharding import batch_sharding, fsdp_sharding, make_mesh, to_global
-from ipad_jax.train import compile_step
-from ipad_jax.train_state import TrainState, abstract_state, create_state
+from ipad_jax.training.checkpoints import Checkpoints
+from ipad_jax.training.loop import compile_step
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.sharding import batch_sharding, fsdp_sharding, make_mesh, to_global
+from ipad_jax.training.state import TrainState, abstract_state, create_state
 
 
 class Stall(NamedTuple):

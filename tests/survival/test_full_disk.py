@@ -8,9 +8,9 @@ import pytest
 from big_toy import big_toy_config
 from etils import epath
 
-from ipad_jax.checkpoints import complete_steps, load_model_arrays
-from ipad_jax.train import train
-from ipad_jax.writer import read_metrics
+from ipad_jax.training.checkpoints import complete_steps, load_model_arrays
+from ipad_jax.training.logs import read_metrics
+from ipad_jax.training.loop import train
 
 STATE_MB = 4.0
 

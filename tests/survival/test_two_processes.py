@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from ipad_jax.checkpoints import complete_steps
-from ipad_jax.writer import read_metrics
+from ipad_jax.training.checkpoints import complete_steps
+from ipad_jax.training.logs import read_metrics
 
 COMMAND = Path(__file__).parents[1] / "toy_command.py"
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_processes.py"

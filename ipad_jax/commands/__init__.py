@@ -1,0 +1,1 @@
+"""One file a command of `ipad-jax`: parses, calls, prints."""

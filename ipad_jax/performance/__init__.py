@@ -1,0 +1,1 @@
+"""How fast, how large: benchmarks and ahead-of-time compilation."""

@@ -1,0 +1,178 @@
+"""Frames a second of a long video, by stride and batch, against one forward pass a frame.
+
+The slow way predicts a clip around every frame: stride 1, one clip at a time. The others score all
+frames of a clip, so one pass serves as many frames as the stride. With `--workdir RUN` everything that
+makes the run's score is timed (model, comparison with normal frames and motion) on frames of its test
+split, and each way has the AUC of that score on the whole split and the short faults found at the
+threshold that its calibration sets. Without, random weights on noise: the passes alone.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipad_jax.evaluation.events import true_intervals
+from ipad_jax.input.clips import Batch, clip_starts
+from ipad_jax.input.frames import FrameSource
+from ipad_jax.input.split import Segment, open_split
+from ipad_jax.performance.step import describe_machine
+from ipad_jax.performance.timing import Table, alternate, number
+from ipad_jax.run.config import load_config, read_config
+from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.training.state import inference_view
+from ipad_jax.training.task import make_task
+from ipad_jax.video.detector.comparisons import predictor_of
+from ipad_jax.video.detector.predictor import Predictor, predict_here
+from ipad_jax.video.evaluation.evaluate import evaluate, override_eval
+from ipad_jax.video.evaluation.measure import Evaluation
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the frames of a video are scored."""
+
+    stride: int
+    batch: int
+
+    @property
+    def text(self) -> str:
+        """What it is called in the table."""
+        return "one pass a frame" if self == SLOW else "clips overlap"
+
+
+SLOW = Way(1, 1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ipad-jax bench detection`."""
+    parser.add_argument("--workdir", help="a trained run, with its test split")
+    parser.add_argument("--config", default="video_folder", help="without a run (%(default)s)")
+    parser.add_argument("--stride", type=int, nargs="+", default=[4, 8, 16], help="frames (4 8 16)")
+    parser.add_argument("--batch", type=int, default=8, help="clips at once (%(default)s)")
+    parser.add_argument("--frames", type=int, default=256, help="timed at most (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="counted rounds (%(default)s)")
+    parser.add_argument("--short", type=float, default=1.0, help="a short fault, s (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> Table:
+    """Times every way on the same frames; with a run also scores its whole test split each way."""
+    config = read_config(args.workdir) if args.workdir else load_config(args.config)
+    clip_len = config.data.clip_len
+    if bad := [stride for stride in args.stride if not 1 <= stride <= clip_len]:
+        raise ValueError(f"--stride {bad} must be in 1..{clip_len}, the frames of a clip.")
+    if args.frames < clip_len:
+        raise ValueError(f"--frames {args.frames} must be at least {clip_len}, a clip.")
+    ways = [SLOW, *(Way(stride, args.batch) for stride in args.stride)]
+    calls: dict[Way, Callable[[], Any]]
+    found: list[Evaluation] = []
+    if args.workdir:
+        config, task, model, _ = restore_for_inference(args.workdir)
+        source = open_split(config, "test")
+        predictor = predictor_of(args.workdir, config, model)
+        segments = some_segments(source, args.frames)
+        timed = sum(segment.length for segment in segments)
+        calls = {way: scoring(predictor, config, source, segments, way) for way in ways}
+    else:
+        task = make_task(config)
+        predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
+        shape = (args.frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
+        video = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        timed = args.frames
+        calls = {way: passes(predictor, video, clip_len, way) for way in ways}
+    timings = alternate(calls, args.repeats)
+    if args.workdir:
+        found = [judged(args.workdir, way) for way in ways]
+    rows = []
+    for index, way in enumerate(ways):
+        rate = timed / timings[way].seconds
+        ratio = timings[SLOW].seconds / timings[way].seconds
+        row = [way.text, str(way.stride), str(way.batch), number(rate), f"{ratio:.1f}"]
+        if found:
+            auc, slow = (each.metrics["auc_micro"] for each in (found[index], found[0]))
+            hit, short = short_faults(found[index], args.short)
+            row += [f"{auc:.3f}", f"{auc - slow:+.3f}", f"{hit} of {short}"]
+        rows.append(tuple(row))
+    quality_columns = ("AUC", "change", f"faults under {args.short:g} s found")
+    cfg = task.model_config  # type: ignore[attr-defined]
+    return Table(
+        f"Detection at {cfg.image_size[0]}x{cfg.image_size[1]}, {cfg.dtype} "
+        f"({args.workdir or args.config}, {describe_machine()})",
+        ("way", "stride", "batch", "frames/s", "ratio", *(quality_columns if found else ())),
+        tuple(rows),
+        (
+            f"all that makes the score, on {timed} frames of the test split; AUC of the score, faults at "
+            "its own threshold; evaluations are in eval/bench_stride<N>",
+        )
+        if found
+        else ("passes alone, on noise; reading frames is left out: `ipad-jax bench input` has it",),
+    )
+
+
+def some_segments(source: FrameSource, frames: int) -> list[Segment]:
+    """The first videos of a split, cut so that they have at most so many frames."""
+    segments: list[Segment] = []
+    for index, video in enumerate(source.videos):
+        length = min(video.length, frames - sum(segment.length for segment in segments))
+        if length > 0:
+            segments.append(Segment(index, 0, length))
+    return segments
+
+
+def scoring(
+    predictor: Predictor,
+    config: ConfigDict,
+    source: FrameSource,
+    segments: list[Segment],
+    way: Way,
+) -> Callable[[], Any]:
+    """A call that scores segments as `evaluate` does."""
+    leaves = {"stride": way.stride, "batch_size": way.batch}
+    own = override_eval(config, leaves)
+    return lambda: predict_here(predictor, own, source, segments)
+
+
+def passes(predictor: Predictor, video: np.ndarray, clip_len: int, way: Way) -> Callable[[], None]:
+    """A call that makes the forward passes that a video needs."""
+    starts = clip_starts(len(video), clip_len, way.stride)
+    clips = [video[start : start + clip_len] for start in starts]
+
+    def call() -> None:
+        for _ in predictor.stream(_batches(clips, way.batch)):
+            pass
+
+    return call
+
+
+def _batches(clips: list[np.ndarray], size: int) -> Iterator[Batch]:
+    """Stacks clips; the last batch is filled up with its last clip."""
+    for first in range(0, len(clips), size):
+        part = clips[first : first + size]
+        yield {"clip": np.stack(part + part[-1:] * (size - len(part)))}
+
+
+def judged(workdir: str, way: Way) -> Evaluation:
+    """The whole test split scored in one way, by protocol strict."""
+    leaves = {"stride": way.stride, "batch_size": way.batch, "protocol": "strict"}
+    name = f"bench_stride{way.stride}"
+    return evaluate(workdir, name=name, overrides=leaves, report=False)
+
+
+def short_faults(found: Evaluation, short_s: float) -> tuple[int, int]:
+    """How many faults shorter than that have a frame above the threshold; how many there are."""
+    scores, score = found.judged.scores, found.judged.score
+    assert found.calibration is not None  # protocol strict
+    hit = total = 0
+    for video in np.unique(scores.video):
+        at = scores.video == video
+        frame, fps = scores.frame[at], scores.fps[video]
+        for start, stop in true_intervals(scores.label[at], frame):
+            if stop - start < short_s * fps:
+                total += 1
+                inside = (frame >= start) & (frame < stop)
+                hit += bool((score[at][inside] > found.calibration.threshold).any())
+    return hit, total

@@ -1,0 +1,83 @@
+"""Seconds from the command `ipad-jax train` to the end of its first step: cold, and with the cache.
+
+Each start is a process of its own on a drawn dataset; the first finds an empty compilation cache, the
+others the one it left. Ends when the first line of metrics.jsonl is on the disk.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ipad_jax.performance.drawn import SCENE, draw_frames, prepare_drawn
+from ipad_jax.performance.timing import Table, number
+from ipad_jax.run.config import load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ipad-jax bench startup`."""
+    parser.add_argument("--config", default="video_folder", help="to train (%(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="pixels (%(default)s)")
+    parser.add_argument("--warm", type=int, default=2, help="starts with the cache (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> Table:
+    """Starts the command 1 + `warm` times."""
+    load_config(args.config)  # a wrong name is told before anything is drawn
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        draw_frames(root / "frames", 6, 40, args.size, args.size)
+        prepare_drawn(root / "frames", root / "data", args.size)
+        names = ["cold", *(["with the cache"] * args.warm)]
+        seconds = [
+            seconds_to_first_step(args.config, args.size, root, root / f"run{index}")
+            for index in range(len(names))
+        ]
+    return Table(
+        f"Start-up: `ipad-jax train --config {args.config}`, {args.size}x{args.size}, to the first step",
+        ("start", "s", "of the cold one"),
+        tuple(
+            (name, number(spent), f"{spent / seconds[0]:.2f}")
+            for name, spent in zip(names, seconds)
+        ),
+    )
+
+
+def seconds_to_first_step(config: str, size: int, root: Path, workdir: Path) -> float:
+    """One start of the command, ended after one step.
+
+    Raises:
+      ChildProcessError: it failed; with the end of what it said.
+    """
+    leaves = {
+        "data.builder": "video_folder",
+        "data.scene": SCENE,
+        "data.data_dir": root / "data",
+        "data.size": size,
+        "total_steps": 1,
+        "log_every": 1,
+        "eval_every": 0,
+        "data.holdout_share": 0.0,  # nothing to calibrate on: the process ends after its step
+    }
+    command = [sys.executable, "-m", "ipad_jax.main", "train", "--config", config]
+    command += [f"--config.{name}={value}" for name, value in leaves.items()]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
+    log, metrics = root / f"{workdir.name}.log", workdir / "metrics.jsonl"
+    with log.open("w") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--workdir", str(workdir)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+        while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
+            time.sleep(0.02)
+        spent = time.perf_counter() - start
+        process.wait()  # it saves: not counted
+    if not (metrics.exists() and metrics.stat().st_size):
+        raise ChildProcessError(f"{' '.join(command)} made no step:\n{log.read_text()[-2000:]}")
+    return spent

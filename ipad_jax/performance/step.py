@@ -1,0 +1,202 @@
+"""Forward pass and training step against the same model in PyTorch, in one process and in turn."""
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from ipad_jax.performance.timing import Table, Timing, alternate, number
+from ipad_jax.performance.torch_twin import TorchTwin, import_torch, train_steps
+from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.config import load_config
+from ipad_jax.training.loop import compile_step
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.sharding import (
+    batch_sharding,
+    fsdp_sharding,
+    make_mesh,
+    replicated,
+    to_global,
+)
+from ipad_jax.training.state import (
+    abstract_state,
+    create_state,
+    inference_view,
+    start_options,
+)
+from ipad_jax.training.task import make_task
+from ipad_jax.video.ipad.task import VideoTask, normalise
+
+DTYPES = ("float32", "bfloat16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ipad-jax bench model`."""
+    parser.add_argument("--config", default="video_folder:full", help="whose model (%(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="pixels (%(default)s)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2], help="clips (1 2)")
+    parser.add_argument("--dtype", nargs="+", default=list(DTYPES), choices=DTYPES)
+    parser.add_argument("--repeats", type=int, default=5, help="counted rounds (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> Table:
+    """Times both; without PyTorch ours alone."""
+    with_torch = importlib.util.find_spec("torch") is not None
+    rows, notes = [], []
+    for batch in args.batch:
+        for dtype in args.dtype:
+            task = make_video_task(args.config, args.size, batch, dtype)
+            model = inference_view(task.init_model(jax.random.key(0)))
+            clip = random_clips(task, batch)
+            calls = our_calls(task, model, clip)
+            if with_torch:
+                twin = TorchTwin(model, torch_device())  # type: ignore[arg-type]
+                calls |= torch_calls(twin, clip, dtype)
+                notes.append(
+                    f"batch {batch}, {dtype}: outputs differ by at most "
+                    f"{_difference(model, twin, clip):.1g} of a range of 2"
+                )
+            timings = alternate(calls, args.repeats)
+            for work in ("forward", "train step"):
+                rows.append((work, str(batch), dtype, *_compare(timings, work)))
+    shape = f"{task.model_config.clip_len}x{args.size}x{args.size}"
+    notes.append("PyTorch in bfloat16 is autocast; s: median wall, CPU-s: of all threads")
+    if not with_torch:
+        notes.append("PyTorch is not installed (extra `bench`): ours alone")
+    return Table(
+        f"Model ({args.config}, {shape}, {describe_machine()})",
+        ("work", "batch", "dtype", "ours s", "PyTorch s", "ratio", "ours CPU-s", "PyTorch CPU-s"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def make_video_task(config: str, size: int, batch: int, dtype: str) -> VideoTask:
+    """The task of encoder and decoder alone: what PyTorch's twin has."""
+    leaves = {
+        "data.size": size,
+        "batch_size": batch,
+        "model.dtype": dtype,
+        "model.use_memory": False,
+        "model.period_head": "none",
+        "model.encoder.drop_path": 0.0,  # no chance: the twin draws other numbers
+    }
+    task = make_task(load_config(config, leaves))
+    if not isinstance(task, VideoTask):
+        raise ValueError(f"--config {config} is no video model, which the twin is of.")
+    return task
+
+
+def random_clips(task: VideoTask, batch: int) -> np.ndarray:
+    """Noise, uint8 [b, t, h, w, 3]."""
+    shape = (batch, task.model_config.clip_len, *task.model_config.image_size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def our_calls(task: VideoTask, model: Any, clip: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Forward and training step, compiled as the commands do."""
+    graphdef, state = nnx.split(model)
+    forward = jax.jit(
+        lambda state, clip: nnx.merge(graphdef, state)(normalise(clip)).reconstruction
+    )
+    steps = our_steps(task, clip)
+    return {
+        "ours forward": lambda: jax.block_until_ready(forward(state, clip)),
+        "ours train step": lambda: next(steps),
+    }
+
+
+def our_steps(task: VideoTask, clip: np.ndarray) -> Iterator[float]:
+    """Endless steps of the trainer on one batch, on one device; yields each step's loss."""
+    step, state, *rest = compiled_step(task, clip)
+    while True:
+        state, metrics = step(state, *rest)
+        yield float(metrics["loss"])
+
+
+def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any]:
+    """The trainer's step on one device, compiled: the step, and its state, batch and key."""
+    tx, mesh = make_optimizer(task.config.optim, 1000), make_mesh(1, 1)
+    key, init_key = jax.random.split(jax.random.key(0))
+    key = jax.device_put(key, replicated(mesh))
+    graphdef, shapes = abstract_state(task, tx, init_key)
+    shardings = fsdp_sharding(shapes, mesh, task.config.fsdp_min_bytes)
+    start = jax.jit(
+        lambda key: create_state(task, tx, key)[1],
+        out_shardings=shardings,
+        compiler_options=start_options(),
+    )
+    state = start(init_key)
+    count = len(clip)
+    batch = to_global(
+        {
+            "clip": clip,
+            "video": np.zeros(count, np.int32),
+            "first_frame": np.zeros(count, np.int32),
+            "phase": np.zeros(count, np.float32),
+        },
+        batch_sharding(mesh),
+    )
+    step = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
+    return step, state, batch, key
+
+
+def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Callable[[], Any]]:
+    """The same two of the twin."""
+    torch = import_torch()
+    torch.set_num_threads(num_cores())
+    tensor = torch.from_numpy(clip).to(twin.device)
+    steps = train_steps(twin, tensor, dtype)
+
+    def forward() -> None:
+        with (
+            torch.inference_mode(),
+            torch.autocast(twin.device, torch.bfloat16, enabled=dtype == "bfloat16"),
+        ):
+            twin(tensor, train=False)
+        if twin.device != "cpu":
+            torch.cuda.synchronize()
+
+    return {"PyTorch forward": forward, "PyTorch train step": lambda: next(steps)}
+
+
+def torch_device() -> str:
+    """Where PyTorch computes: on the GPU if JAX does and PyTorch can, else on the CPU."""
+    on_gpu = jax.default_backend() == "gpu" and import_torch().cuda.is_available()
+    return "cuda" if on_gpu else "cpu"
+
+
+def describe_machine() -> str:
+    """How many threads of what."""
+    device = jax.devices()[0]
+    return f"{num_cores()} threads, {device.platform}" + (
+        f" ({device.device_kind})" if device.platform != "cpu" else ""
+    )
+
+
+def _difference(model: Any, twin: TorchTwin, clip: np.ndarray) -> float:
+    """Largest difference of the two outputs, both in inference mode."""
+    torch = import_torch()
+    with torch.inference_mode():
+        out = twin(torch.from_numpy(clip).to(twin.device), train=False)
+        theirs = out.permute(0, 2, 3, 4, 1).cpu().numpy()
+    ours = nnx.jit(lambda m, c: m(normalise(c)).reconstruction)(model, clip)
+    return float(np.abs(np.asarray(ours) - theirs).max())
+
+
+def _compare(timings: dict[str, Timing], work: str) -> tuple[str, ...]:
+    """ours, PyTorch, ratio, CPU seconds of both."""
+    ours, theirs = timings[f"ours {work}"], timings.get(f"PyTorch {work}")
+    if theirs is None:
+        return number(ours.seconds), "-", "-", number(ours.cpu_seconds), "-"
+    return (
+        number(ours.seconds),
+        number(theirs.seconds),
+        f"{ours.seconds / theirs.seconds:.2f}",
+        number(ours.cpu_seconds),
+        number(theirs.cpu_seconds),
+    )

@@ -1,0 +1,305 @@
+"""`ipad-jax prepare NAME`: builds a TFDS dataset with a progress bar, all of it or nothing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import io
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging as absl_logging
+from rich.console import Console
+
+from ipad_jax.prepare.arguments import (
+    DEFAULT_DATA_DIR,
+    DEFAULT_QUALITY,
+    DEFAULT_SIZES,
+    make_parser,
+)
+from ipad_jax.prepare.narrate import BarProgress, new_bar, report
+from ipad_jax.run.cluster import own_share
+
+
+def load_builder_class(name: str) -> Any:
+    """Builder class of a dataset; imported here, since TFDS takes a second to import."""
+    return importlib.import_module(f"data_builders.{name}.{name}_dataset_builder").Builder
+
+
+def make_configs(builder_class: Any, args: argparse.Namespace) -> list[Any]:
+    """Builder configs the arguments ask for.
+
+    Raises: ValueError naming the choices where a scene is unknown.
+    """
+    changes: dict[str, Any] = {
+        "name": "",  # made anew from scene, size and quality
+        "width": args.size[0],
+        "height": args.size[1],
+        "quality": args.quality,
+    }
+    known = {config.scene: config for config in builder_class.BUILDER_CONFIGS}
+    if args.builder == "video_folder":
+        if not args.name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"--name {args.name!r}: use letters, digits, _ and - only.")
+        changes |= {"scene": args.name, "source": str(args.source.expanduser().absolute())}
+        changes |= {"fps": args.fps or 0.0, "cycle": args.cycle}
+        known = {args.name: next(iter(known.values()))}
+        scenes = [args.name]
+    else:
+        scenes = list(known) if args.scene == ["all"] else args.scene
+    if getattr(args, "seed", None) is not None:
+        changes["seed"] = args.seed
+    unknown = [scene for scene in scenes if scene not in known]
+    if unknown:
+        raise ValueError(
+            f"{args.builder} has no scene {', '.join(unknown)}; choose from {', '.join(known)}."
+        )
+    configs = [dataclasses.replace(known[scene], **changes) for scene in scenes]
+    # TFDS wants its own object for a predefined name.
+    predefined = {config.name: config for config in builder_class.BUILDER_CONFIGS}
+    if args.builder == "video_folder" and configs[0].name in predefined:
+        raise ValueError(f"--name {args.name} is taken by the builder itself; choose another.")
+    return [predefined.get(config.name, config) for config in configs]
+
+
+def build(builder: Any, manual_dir: Path | None, workers: int, console: Console) -> None:
+    """Builds one dataset into a temporary folder beside its place, and renames it when complete.
+
+    Args: manual_dir, of datasets downloaded by hand; workers, processes at most.
+    Raises: ValueError or OSError saying what is wrong; nothing is left behind then.
+    """
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()  # and its prints: ours say the same and more
+    try:
+        with (
+            new_bar(console) as bar,
+            contextlib.redirect_stdout(io.StringIO()),
+            _terminate_as_interrupt(),
+            tempfile.TemporaryDirectory() as downloads,
+        ):
+            builder.progress = BarProgress(bar, builder.builder_config.name)
+            builder.workers = workers
+            if hasattr(builder.builder_config, "on_render"):  # factory
+                builder.builder_config.on_render = builder.progress.render
+            builder.download_and_prepare(
+                download_dir=downloads,
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=None if manual_dir is None else str(manual_dir)
+                ),
+            )
+    finally:
+        _remove_empty(Path(builder.data_dir))
+
+
+def rebuild(
+    builder_class: Any,
+    config: Any,
+    data_dir: str,
+    manual_dir: Path | None,
+    workers: int,
+    console: Console,
+) -> None:
+    """Builds a dataset that is there once more, beside it, and puts it in its place when complete.
+
+    Raises: as `build`; the old dataset is then as it was.
+    """
+    place = builder_class(config=config, data_dir=data_dir).data_path
+    beside = place.parent / f"incomplete.{os.getpid()}"
+    new = builder_class(config=config, data_dir=beside)
+    try:
+        build(new, manual_dir, workers, console)
+    except BaseException:
+        beside.rmtree(missing_ok=True)
+        raise
+    # Whatever stops us between the two, both are still on the disk.
+    place.rename(beside / "replaced")
+    new.data_path.rename(place)
+    beside.rmtree()
+
+
+def differences(builder: Any) -> str:
+    """In what the dataset that is there differs from what is asked for now; "" where in nothing.
+
+    What an older version did not say of a dataset is not compared.
+    """
+    stored = builder.info.metadata.get("request", {})
+    return ", ".join(
+        f"{name}={stored.get(name)!r} (now {asked!r})"
+        for name, asked in builder.request().items()
+        if stored.get(name) != asked and (name in stored or not stored)
+    )
+
+
+def _remove_empty(version_dir: Path) -> None:
+    """Removes the folders of a dataset that was not built, as far as they hold nothing.
+
+    TFDS itself removes its temporary folder, but leaves <data_dir>/<builder>/<config>/ and a
+    .config beside it.
+    """
+    if version_dir.is_dir():
+        return
+    config_dir = version_dir.parent
+    builder_dir = config_dir.parent
+    with contextlib.suppress(OSError):
+        config_dir.rmdir()
+    if builder_dir.is_dir() and [p.name for p in builder_dir.iterdir()] == [".config"]:
+        shutil.rmtree(builder_dir / ".config")
+    with contextlib.suppress(OSError):
+        builder_dir.rmdir()
+        builder_dir.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM cleans up as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def next_command(builder: Any, name: str, data_dir: str) -> str:
+    """The command that trains on a prepared dataset; "" where none does.
+
+    Args: builder name, and --data-dir as it was given.
+    """
+    config, metadata = builder.builder_config, builder.info.metadata
+    if name == "mad" or "train" not in builder.info.splits:
+        return ""
+    phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])
+    leaves: dict[str, Any] = {"scene": config.scene}
+    if variant := config.name.rpartition(f"_q{config.quality}")[2].lstrip("_"):
+        leaves["variant"] = variant
+    if config.width != DEFAULT_SIZES[name]:
+        leaves["size"] = config.width
+    if config.quality != DEFAULT_QUALITY:
+        leaves["quality"] = config.quality
+    if data_dir != DEFAULT_DATA_DIR:
+        leaves["data_dir"] = data_dir
+    words = ["ipad-jax", "train", "--config", name + ":cycle" * (name == "video_folder" and phase)]
+    words += [f"--config.data.{leaf}={value}" for leaf, value in leaves.items()]
+    command = shlex.join([*words, "--workdir", f"runs/{config.scene}"])
+    if config.width != config.height:
+        size = (config.height, config.width)
+        command += f"  # in a config of your own with data.size = {size}, height and width"
+    return command
+
+
+def no_archive(manual_dir: Path, builder_class: Any) -> str:
+    """What is wrong with --manual-dir as a whole, and where its content comes from; "" if nothing."""
+    if manual_dir.is_dir() and any(manual_dir.iterdir()):
+        return ""
+    state = "is empty" if manual_dir.is_dir() else "no such folder"
+    return f"--manual-dir {manual_dir}: {state}.\n{builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+
+
+def leftovers(place: Any) -> list[str]:
+    """What a killed run left beside a dataset's place, and what to do with it."""
+    lines = []
+    for left in sorted(place.parent.glob("incomplete.*")):
+        line = f"{left} was left by a run that was killed, or is being written"
+        if (left / "replaced").exists() and not place.exists():  # killed between two renames
+            line += (
+                f"; it holds the dataset that was here: move {left / 'replaced'} to {place} first"
+            )
+        lines.append(f"{line}; delete it if no `ipad-jax prepare` runs (nothing reads it)")
+    return lines
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; 0 built or already there, 1 the data cannot be used, 2 wrong arguments."""
+    try:
+        args = make_parser().parse_args(list(argv))
+    except SystemExit as exit_:  # argparse has printed why
+        return int(exit_.code or 0)
+    console, errors = Console(file=sys.stdout), Console(stderr=True)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of any size that is not predefined
+    manual_dir = getattr(args, "manual_dir", None)
+    builder_class = load_builder_class(args.builder)
+    try:
+        configs = make_configs(builder_class, args)
+    except ValueError as error:
+        errors.print(str(error), markup=False, soft_wrap=True)
+        return 2
+    if manual_dir is not None and (message := no_archive(manual_dir, builder_class)):
+        errors.print(message, markup=False, soft_wrap=True)
+        return 1
+    status = 0
+    try:
+        for config in own_share(configs, os.environ):  # several processes build a scene each
+            status |= not prepare_one(builder_class, config, args, console, errors)
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing half-built was kept")
+        return 130
+    return status
+
+
+def prepare_one(
+    builder_class: Any, config: Any, args: argparse.Namespace, console: Console, errors: Console
+) -> bool:
+    """Builds one dataset, or says that it is there; whether what was asked for is now there."""
+
+    def complain(text: str) -> None:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    manual_dir, workers = getattr(args, "manual_dir", None), getattr(args, "workers", 1)
+    data_dir = os.path.expanduser(args.data_dir)
+    builder = builder_class(config=config, data_dir=data_dir)
+    there = builder.data_path.exists()
+    for line in leftovers(builder.data_path):
+        complain(line)
+    if there and not args.overwrite:
+        if changed := differences(builder):
+            complain(
+                f"{builder.data_dir} was prepared with {changed}. Use --overwrite to build it "
+                "again, or another --name."
+            )
+            return False
+    else:
+        try:
+            if str(getattr(config, "cycle", None)).startswith("auto"):
+                from ipad_jax.prepare.cycle import measure_cycle  # imports TFDS
+
+                config.measured = measure_cycle(
+                    Path(config.source), config.fps or None, config.cycle, console
+                )
+            if there:
+                rebuild(builder_class, config, data_dir, manual_dir, workers, console)
+                builder = builder_class(config=config, data_dir=data_dir)
+            else:
+                build(builder, manual_dir, workers, console)
+        except (ValueError, OSError) as error:
+            complain(f"{args.builder}/{config.name} was not built.\n{error}")
+            return False
+    if there and not args.overwrite:
+        line = f"already prepared: {builder.data_dir} (--overwrite builds it again)"
+    else:
+        line = f"prepared {builder.data_dir}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    report(builder, console)
+    if command := next_command(builder, args.builder, args.data_dir):
+        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What any program here needs: config, files, processes, clocks."""

@@ -1,0 +1,216 @@
+"""Config files: found by path or bare name, overridden on the command line, kept in the run folder."""
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from ipad_jax.run.files import write_atomic
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+# Leaves that may change between runs of one folder: they say how far, how often, where and how fast,
+# never what is learned. Every other difference is another experiment and needs its own folder.
+FREE_LEAVES = (
+    "log_every",
+    "checkpoint_every",
+    "eval_every",
+    "eval_batches",
+    "max_seconds",
+    "num_workers",
+    "num_devices",
+    "fsdp",
+    "fsdp_min_bytes",
+    "model.remat",
+    "data.data_dir",
+    "data.cache_mb",
+)
+FREE_SECTIONS = ("checkpoint.", "eval.")
+
+
+def config_path(spec: str) -> str:
+    """`FILE[:arg]` with FILE found: as given, else in the clone's configs/ by bare name.
+
+    Raises:
+      FileNotFoundError: neither exists; names the configs there are.
+    """
+    name, colon, arg = spec.partition(":")
+    for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.py", CONFIGS.parent / name):
+        if path.is_file():
+            return f"{path.resolve()}{colon}{arg}"
+    known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
+    raise FileNotFoundError(
+        f"no config {name!r} here or in {CONFIGS}; there are: {', '.join(known)} (a file's path also works)."
+    )
+
+
+def load_config(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """The locked config of `FILE[:arg]`.
+
+    Args:
+      spec: as after `--config`.
+      overrides: leaves to set, such as {"optim.lr": 1e-3}; types are checked.
+
+    Raises:
+      FileNotFoundError: no such config.
+      ValueError: the file does not know the arg, or has no such leaf, or it is of another type.
+    """
+    path, _, arg = config_path(spec).partition(".py:")
+    path = path.removesuffix(".py") + ".py"
+    loaded = spec_from_file_location(f"config_{Path(path).stem}", path)
+    if loaded is None or loaded.loader is None:
+        raise ValueError(f"{path} is not a Python file.")
+    module = module_from_spec(loaded)
+    loaded.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path} has no get_config(arg=None); see configs/ for examples.")
+    config = module.get_config(arg or None)
+    config.lock()
+    for name, value in (overrides or {}).items():
+        if name not in leaves(config):
+            raise ValueError(f"{spec} has no leaf {name!r}; it has {', '.join(leaves(config))}.")
+        try:
+            config.update_from_flattened_dict({name: value})
+        except TypeError as error:
+            raise ValueError(f"{name}={value!r}: {error}") from error
+    return config
+
+
+def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Takes `--config FILE[:arg]` out of the arguments and defines flags for its leaves.
+
+    Args:
+      flag_values: a fresh FlagValues, since a flag can be defined once in each; its `config` is
+        then the ConfigDict, with the overrides once the flags are parsed.
+      argv: arguments of the command, without its name.
+
+    Returns:
+      The other arguments, for `flag_values(["name", *rest])`.
+
+    Raises:
+      FileNotFoundError, ValueError: see `load_config`; also without `--config`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config")
+    found, rest = parser.parse_known_args(argv)
+    if not found.config:
+        raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
+    config = load_config(found.config)
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=flag_values, sys_argv=rest)
+    except (AttributeError, KeyError) as error:  # an override of a leaf that there is not
+        raise ValueError(f"{error.args[0]} (see {config_path(found.config)})") from error
+    return rest
+
+
+def leaves(config: ConfigDict) -> dict[str, Any]:
+    """A config's leaves by dotted name; lists and tuples are leaves and come out as lists."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            found |= {f"{key}.{name}": leaf for name, leaf in leaves(value).items()}
+        else:
+            found[key] = _lists(value)
+    return found
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Twelve hexadecimal digits of what makes an experiment: all but places, devices and intervals."""
+    kept = {name: value for name, value in leaves(config).items() if name not in FREE_LEAVES}
+    text = json.dumps(kept, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def save_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Writes config.json into the run folder, whole or not at all."""
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=_plain) + "\n"
+    write_atomic(folder / "config.json", text.encode())
+
+
+def read_config(workdir: str | os.PathLike) -> ConfigDict:
+    """The config of a run folder.
+
+    Raises:
+      FileNotFoundError: the folder holds no run.
+      ValueError: config.json is not JSON.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: {workdir} is no run folder; "
+            f"`ipad-jax train --config ... --workdir {workdir}` makes one."
+        )
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); restore it from a copy.") from error
+
+
+_NONE = "(none)"  # stands for the value of a leaf that a config lacks
+
+
+def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Leaves that make `new` another experiment than `old`: name -> (old value, new value)."""
+    before, after = leaves(old), leaves(new)
+    free = set(FREE_LEAVES)
+    if after.get("optim.schedule", "constant") == "constant":  # else the rate depends on the length
+        free |= {"total_steps", "epochs"}
+    return {
+        name: (before.get(name, _NONE), after.get(name, _NONE))
+        for name in sorted(before.keys() | after.keys())
+        if name not in free
+        and not name.startswith(FREE_SECTIONS)
+        and before.get(name, _NONE) != after.get(name, _NONE)
+    }
+
+
+def claim_workdir(workdir: str | os.PathLike, config: ConfigDict, write: bool = True) -> None:
+    """Makes the folder this config's own: writes config.json, or checks the one that is there.
+
+    Args:
+      workdir: the run folder.
+      config: what this run is.
+      write: False on processes other than the first, which only check.
+
+    Raises:
+      ValueError: the folder belongs to a run with another config; names the differing leaves.
+    """
+    claimed = (epath.Path(workdir) / "config.json").exists()
+    if claimed and (different := differing_leaves(read_config(workdir), config)):
+        lines = [f"  {name}: {was!r} there, {now!r} here" for name, (was, now) in different.items()]
+        newer = any(was == _NONE for was, _ in different.values())
+        raise ValueError(
+            f"{workdir} holds a run with another config:\n"
+            + "\n".join(lines)
+            + (
+                f"\nLeaves with {_NONE} there are of another config file, or came after the run: it can be "
+                "evaluated and used as it is, but not trained on. Take another --workdir, with "
+                f"--config.init_from={workdir} to start from its weights."
+                if newer
+                else "\nTake another --workdir, or the same values."
+            )
+        )
+    if write:
+        save_config(workdir, config)
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, all the way down, as JSON gives them back."""
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot hold as it is."""
+    raise ValueError(
+        f"config leaf of type {type(value).__name__} ({value!r}); take numbers, texts, lists or sections."
+    )

@@ -1,0 +1,369 @@
+"""ipad-jax train --config FILE[:arg] [--config.x.y=V ...] --workdir DIR [--step N] [--describe]
+
+Trains a config; the same command resumes. FILE is a path or a name in configs/, arg a variant such
+as `tiny`, and `--config.x.y=V` sets a leaf. `--step N` goes on from that checkpoint and sets newer
+ones aside. `--describe` prints parameter counts and data instead.
+
+One loop, read from top to bottom; it knows no model (task.py does). It ends after `total_steps`,
+after `max_seconds` in the loop (compiling not counted, time before a resume counted), or on SIGTERM
+or Ctrl-C; each of them leaves a checkpoint of the last step. Exit status: 0 done; 143 after SIGTERM
+and 130 after Ctrl-C, so that a scheduler starts the command again; 1 when something is wrong.
+"""
+
+import dataclasses
+import math
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ipad_jax.run.compile_cache import enable_compile_cache
+from ipad_jax.run.config import claim_workdir, read_config, take_config
+from ipad_jax.run.interrupt import Interrupt, on_first_process, stop_reason
+from ipad_jax.run.progress import frame_progress
+from ipad_jax.run.stopwatch import INTERRUPTED, RunSummary, Stopwatch
+from ipad_jax.training.checkpoints import Checkpoints, drop_newer, remove_leftovers
+from ipad_jax.training.frozen_base import Base, has_base
+from ipad_jax.training.held_out import HeldOutLoss
+from ipad_jax.training.logs import ProgressFn, ProgressLine, Reports
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.pretrained import Pretrained, load_pretrained
+from ipad_jax.training.sharding import (
+    batch_sharding,
+    check_batch_size,
+    from_host,
+    fsdp_sharding,
+    gather,
+    make_mesh,
+    replicated,
+    to_global,
+)
+from ipad_jax.training.state import (
+    TrainState,
+    abstract_state,
+    check_finite,
+    create_state,
+    model_arrays,
+    named_leaves,
+    start_options,
+    term_names,
+    with_model_arrays,
+)
+from ipad_jax.training.task import Batch, Metrics, Task, make_task
+from ipad_jax.video.detector.scene_folder import check_one_scene
+
+
+def train(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    step: int | None = None,
+    progress: ProgressFn | None = None,
+) -> RunSummary:
+    """Trains a config in a run folder, going on where an earlier run of it stopped.
+
+    Args:
+      config: see configs/; every leaf is explained there.
+      workdir: the run folder.
+      step: go on from this checkpoint instead of the newest; newer ones are set aside, not deleted.
+      progress: called with the run's figures instead of printing (see `writer.ProgressFn`).
+
+    Returns:
+      How it ended.
+
+    Raises:
+      ValueError: a config that cannot be, or a folder that belongs to another config.
+      DamagedCheckpointError: the newest checkpoint's files were changed.
+      FloatingPointError: the loss or a gradient was not finite; names the first step and term.
+    """
+    clock = Stopwatch()
+    task = make_task(config)
+    examples = task.num_examples  # opens the data: a wrong scene is told before anything is made
+    total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
+    tx = make_optimizer(config.optim, total_steps)
+    mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
+    check_batch_size(config.batch_size, mesh)
+    process = (jax.process_index(), jax.process_count())
+    claim_workdir(workdir, config, write=False)  # refused now, or claimed when all can be had
+
+    # jit: with several processes a global array is made by all of them, never put on the devices by one
+    make_keys = jax.jit(
+        lambda: tuple(jax.random.split(jax.random.key(config.seed))), out_shardings=replicated(mesh)
+    )
+    key, init_key = make_keys()
+    graphdef, shapes = abstract_state(task, tx, init_key)  # 2 shapes first
+    shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
+
+    with (
+        Interrupt() as interrupt,
+        Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
+        ProgressLine(total_steps, config.max_seconds, progress) as line,
+    ):
+        line.phase("starting", 0)
+        state, train_seconds, notes = restore_or_init(  # 3 resume > init_from > scratch
+            config, task, tx, init_key, shapes, shardings, checkpoints, step
+        )
+        first_step = int(jax.device_get(state.step)) + 1
+        for note in notes:
+            line.say(note)
+        if first_step > total_steps:
+            claim_workdir(workdir, config, write=process[0] == 0)
+            line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
+            return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
+
+        data = task.train_data(first_step, *process)  # 4 input: its place is the step alone
+        rows = batch_sharding(mesh)
+        with clock("input"):
+            batch = to_global(next(data), rows)
+        claim_workdir(workdir, config, write=process[0] == 0)
+        line.phase("compiling", first_step - 1)
+        with clock("compiling"):
+            step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
+        evaluate_fn = HeldOutLoss(task, init_key, mesh, shardings, config, clock)
+
+        if config.eval_every and not evaluate_fn.available:
+            line.say("no held-out normal clips, so no loss on them (data.holdout_share is 0?)")
+        logs = Reports(config, workdir, first_step, total_steps, line, clock)
+        done, saved, reason = first_step - 1, first_step - 1, "finished"
+        start, compiled = time.perf_counter(), clock.seconds["compiling"]
+
+        def elapsed() -> float:
+            """Time in the loop over all runs, compiling (of the evaluation) left out."""
+            here = time.perf_counter() - start - (clock.seconds["compiling"] - compiled)
+            return train_seconds + here
+
+        def save() -> None:
+            with clock("saving"):
+                check_finite(metrics)  # a broken state is never saved
+                with jax.transfer_guard("allow"):  # Orbax copies to the host as it likes
+                    checkpoints.save(done, state, elapsed())
+
+        with logs, jax.set_mesh(mesh), jax.transfer_guard("disallow"):  # 5 the loop
+            line.phase("training", done)
+            previous = None
+            for current in range(first_step, total_steps + 1):
+                if reason := stop_reason(interrupt, current, elapsed(), config.max_seconds):
+                    break
+                if current > first_step:
+                    with clock("input"):
+                        batch = to_global(next(data), rows)
+                with clock("steps"):
+                    state, metrics = step_fn(state, batch, key)
+                    if previous is not None:  # one step ahead of the device, never more
+                        jax.block_until_ready(previous)
+                    previous = metrics["loss"]
+                clock.stepping(previous)
+                logs.flush(elapsed())  # the step before, while this one runs
+                done = current
+                line.move(done, elapsed())
+                if is_time(done, config.log_every, total_steps):
+                    logs.hold(done, metrics)
+                if is_time(done, config.eval_every, total_steps) and evaluate_fn.available:
+                    line.phase("evaluating", done)
+                    with clock("steps"):
+                        jax.block_until_ready(metrics)
+                    logs.held_out(done, evaluate_fn(state))
+                if config.checkpoint_every and done % config.checkpoint_every == 0:
+                    save()
+                    saved = done
+            with clock("steps"):
+                jax.block_until_ready(state.step)
+            logs.flush(elapsed())
+            if done > saved:
+                line.phase("saving", done)
+                save()
+        with clock("saving"):
+            checkpoints.wait()
+        summary = RunSummary(
+            done, total_steps, reason or "finished", clock.read(), elapsed(), logs.latest
+        )
+    line.say(str(summary))
+    return summary
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    task: Task,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, Metrics]:
+    """One step as a pure function; the key is folded with the step, so the same step draws the same.
+
+    Returns:
+      The next state, and float32 scalars: the task's terms, `loss`, `gradient_norm`; with them
+      `first_bad` (see `TrainState`).
+    """
+    key = jax.random.fold_in(key, state.step)
+
+    def loss_fn(trainable: nnx.State) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        # copy: BatchNorm writes into its variables, which must belong to this trace
+        weights = gather((trainable, state.frozen, state.variables))
+        model = nnx.merge(graphdef, *weights, copy=True)
+        loss, terms = task.loss_fn(model, batch, key)
+        *_, variables = nnx.split(model, task.trainable, nnx.Param, ...)
+        return loss, (terms, variables)
+
+    gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (terms, variables)), gradients = gradient_fn(state.trainable)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.trainable)
+    step = state.step + 1
+    metrics = {**terms, "loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+    bad = jnp.stack([~jnp.isfinite(metrics[name]) for name in term_names(metrics)])
+    # a term may be undefined without harm; the loss and the gradient may not
+    is_first = (state.first_bad[0] == 0) & (bad[-1] | bad[-2])
+    first_bad = jnp.where(is_first, jnp.stack([step, jnp.argmax(bad)]), state.first_bad)
+    new = dataclasses.replace(
+        state,
+        step=step,
+        trainable=optax.apply_updates(state.trainable, updates),
+        variables=variables,
+        opt_state=opt_state,
+        first_bad=first_bad,
+    )
+    return new, {**metrics, "first_bad": first_bad}
+
+
+def compile_step(
+    task: Task,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    shardings: TrainState,
+    state: Any,
+    batch: Any,
+    key: Any,
+) -> jax.stages.Compiled:
+    """Compiles the step for arrays or shapes; the state is donated, metrics come back replicated."""
+    step_fn = jax.jit(
+        partial(train_step, task=task, graphdef=graphdef, tx=tx),
+        donate_argnums=0,
+        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+    )
+    with jax.set_mesh(mesh):
+        return step_fn.lower(state, batch, key).compile()
+
+
+def restore_or_init(
+    config: ConfigDict,
+    task: Task,
+    tx: optax.GradientTransformation,
+    init_key: jax.Array,
+    shapes: TrainState,
+    shardings: TrainState,
+    checkpoints: Checkpoints,
+    step: int | None,
+) -> tuple[TrainState, float, list[str]]:
+    """The state to go on from: the folder's own checkpoint, else `init_from`, else a fresh one.
+
+    Returns:
+      (state, seconds trained so far, lines that say what was done).
+    """
+    notes, folder = [], checkpoints.folder
+    if left := on_first_process("removing leftovers", lambda: remove_leftovers(folder)):
+        notes.append(f"removed what unfinished saves left: {', '.join(left)}")
+    if restored := checkpoints.restore(shapes, shardings, step):
+        state, seconds = restored
+        if step is not None:  # only now: it is there, whole and of this model
+            newer = on_first_process("setting checkpoints aside", lambda: drop_newer(folder, step))
+            if newer:
+                notes.append(f"set aside checkpoints {newer} (renamed to N.set_aside)")
+        notes.append(f"resuming from step {int(jax.device_get(state.step))}")
+        return state, seconds, notes
+    # made in shards at once: no device ever holds the whole state
+    state = jax.jit(
+        lambda key: create_state(task, tx, key)[1],
+        out_shardings=shardings,
+        compiler_options=start_options(),
+    )(init_key)
+    loaded = Pretrained({}, "")
+    if config.init_from:
+        model = model_arrays(state)
+        loaded = load_pretrained(config.init_from, task, model)
+        placed = {
+            name: from_host(np.asarray(x, model[name].dtype), model[name].sharding)
+            for name, x in loaded.arrays.items()
+        }
+        state = with_model_arrays(state, placed)
+        notes.append(loaded.note)
+    if has_base(config):
+        frozen = named_leaves(state.frozen)
+        checkpoints.base = Base.of(loaded.folder, loaded.step, loaded.arrays, frozen)
+        notes.append(
+            f"checkpoints hold what trains alone; {len(frozen)} frozen arrays stay in {loaded.folder}"
+        )
+    return state, 0.0, notes
+
+
+def steps_of(epochs: float, examples: int, batch_size: int) -> int:
+    """Steps that show every one of the training examples `epochs` times.
+
+    Raises:
+      ValueError: neither steps nor epochs are given.
+    """
+    if epochs <= 0:
+        raise ValueError(f"total_steps=0 and epochs={epochs}: give one of them.")
+    return math.ceil(epochs * examples / batch_size)
+
+
+def is_time(step: int, every: int, total_steps: int) -> bool:
+    """True every so many steps and at the last one; `every` 0 is never."""
+    return bool(every) and (step % every == 0 or step == total_steps)
+
+
+def main(argv: list[str]) -> int:
+    """`ipad-jax train`: see the module's text for arguments and exit statuses."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    flag_values = flags.FlagValues()
+    rest = take_config(flag_values, argv)
+    flags.DEFINE_string("workdir", None, "run folder", flag_values=flag_values)
+    flags.DEFINE_integer("step", None, "checkpoint to go on from", flag_values=flag_values)
+    flags.DEFINE_boolean("describe", False, "print and leave", flag_values=flag_values)
+    try:
+        if extra := flag_values(["ipad-jax train", *rest])[1:]:
+            raise flags.Error(f"unexpected argument {extra[0]!r}")
+        if not (flag_values.workdir or flag_values.describe):
+            raise flags.Error("--workdir DIR is missing")
+    except (flags.Error, AttributeError, KeyError) as error:
+        print(f"ipad-jax train: {error}", file=sys.stderr)
+        return 2
+    config = flag_values.config
+    if flag_values.describe:
+        print(make_task(config).describe())
+        return 0
+    cache = enable_compile_cache()
+    print(f"run folder {flag_values.workdir}; compilation cache {cache or 'off'}")
+    summary = train(config, flag_values.workdir, step=flag_values.step)
+    if summary.reason in ("finished", "max_seconds"):
+        _calibrate(flag_values.workdir)
+    return INTERRUPTED.get(summary.reason, 0)
+
+
+def _calibrate(workdir: str) -> None:
+    """Sets the threshold on held-out footage, so that `detect` works in the run folder from now on."""
+    # Here: the loop above knows no model.
+    from ipad_jax.video.detector.detector import load_detector
+
+    if jax.process_count() > 1:
+        return  # `evaluate` and `detect` calibrate when first run
+    try:
+        check_one_scene(read_config(workdir), workdir)
+    except ValueError as several:
+        return print(f"uncalibrated: {several}")
+    with frame_progress("calibrating") as progress:
+        calibration = load_detector(workdir, progress=progress).calibration
+    print(calibration.statement() if calibration else "uncalibrated: no footage was held out")

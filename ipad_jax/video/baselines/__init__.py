@@ -1,0 +1,1 @@
+"""The methods that IPAD's Table 2 compares with."""

@@ -1,0 +1,1 @@
+"""A trained run as a detector: predictions, calibration, a stream of frames."""

@@ -1,0 +1,276 @@
+"""The detector as a stream: frames in, one final row a frame out, causally and in constant memory.
+
+It runs the same prediction, aggregation and calibration as `evaluate`, so a video scores the same in
+both. A row is handed out once no later frame can change it, `delay_frames` after its frame.
+"""
+
+import copy
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipad_jax.input.frames import height_width
+from ipad_jax.input.live import as_stored
+from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.video.detector.calibrate import calibrate
+from ipad_jax.video.detector.comparisons import predictor_of
+from ipad_jax.video.detector.footage import Footage, footage_of
+from ipad_jax.video.detector.predictor import Progress, add_clip, make_aggregator
+from ipad_jax.video.detector.stream import OpenFrames, Pictures, PredictsClips, predict_ahead
+from ipad_jax.video.scores.aggregate import FrameRows
+from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
+
+UNCALIBRATED_SCORE = "pooled_mean"  # what stands for the score without a calibration; in [0, 1]
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """The final row of one frame.
+
+    Attributes:
+      frame: index, counted from 0.
+      time_s: frame / fps.
+      score: anomaly score; NaN where the frame is unscored (a video shorter than a clip).
+      alarm: whether the score is above the threshold; False without one.
+      components: raw components by name, NaN where unscored.
+      shares: what each component adds to the score; empty without a calibration.
+      pictures: where asked for; None otherwise, or for a frame that no clip saw.
+    """
+
+    frame: int
+    time_s: float
+    score: float
+    alarm: bool
+    components: dict[str, float]
+    shares: dict[str, float] = field(default_factory=dict)
+    pictures: Pictures | None = None
+
+
+class Detector:
+    """A trained model that marks faults in a stream of frames.
+
+    Attributes:
+      fps: rate of the footage it was trained on; frames must come at this rate.
+      delay_frames: frames that must follow a frame before its row is final, at most.
+      calibration: what normal looks like; None if the run held out no normal footage.
+      threshold: alarm above it; None = no alarms.
+    """
+
+    def __init__(
+        self,
+        predictor: PredictsClips,
+        config: ConfigDict,
+        footage: Footage,
+        calibration: Calibration | None = None,
+        threshold: float | None = None,
+    ):
+        """Takes a restored run; `load_detector` is the short way.
+
+        Args:
+          predictor: the model.
+          config: of the run; the `data` and `eval` sections count.
+          footage: rate and cycle of the training footage.
+          calibration: of this run at this stride.
+          threshold: instead of the calibration's.
+        """
+        self.predictor, self.config, self.footage = predictor, config, footage
+        self.calibration = calibration
+        if threshold is None and calibration is not None:
+            threshold = calibration.threshold
+        self.threshold = threshold
+        self.image_size = height_width(config.data.size)
+        self.delay_frames = make_aggregator(config, footage.cycle_frames).delay_frames
+
+    def at_rate(self, fps: float) -> "Detector":
+        """The same detector with another clock, for footage whose rate differs by next to nothing."""
+        other = copy.copy(self)
+        other.footage = dataclasses.replace(self.footage, fps=fps)
+        return other
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that the stream must have."""
+        return self.footage.fps
+
+    def threshold_statement(self) -> str:
+        """What the threshold rests on, or for one set by hand what it is a threshold of."""
+        calibration, threshold = self.calibration, self.threshold
+        if threshold is None:
+            return ""
+        if calibration is None:
+            return (
+                f"Threshold {threshold:g} of {UNCALIBRATED_SCORE}, the largest locally pooled absolute "
+                f"error, from 0 to 1: the run has no calibration."
+            )
+        if threshold == calibration.threshold:
+            return calibration.statement()
+        weights = " + ".join(
+            f"{weight:g} {name}"
+            for name, weight in calibration.weights.items()
+            if weight and name in calibration.components
+        )
+        return (
+            f"Threshold {threshold:g} of the score {weights}, each in spreads (1.48 MAD) from its median "
+            f"on normal footage; the calibration's is {calibration.threshold:.2f}."
+        )
+
+    def stream(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        batch_size: int = 1,
+        pictures: bool = False,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Iterator[FrameScore]:
+        """Scores a stream of any length; each row is final when it comes.
+
+        Args:
+          frames: [h, w, 3] uint8 RGB of any size, `fps` of them a second.
+          batch_size: clips predicted at once; more is faster, and later by (batch_size - 1) *
+            stride frames. Memory does not depend on the stream's length.
+          pictures: also hand out frame, reconstruction and error map, from the same forward pass.
+          prepare: brings a frame to the model's size; by default what the dataset's builder does.
+
+        Yields:
+          One row a frame, in order.
+
+        Raises:
+          ValueError: something that is no such frame.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1.")
+        aggregator = make_aggregator(self.config, self.footage.cycle_frames)
+        open_frames = OpenFrames(
+            self.config.data.clip_len,
+            self.config.eval.pool_px,
+            pictures,
+            self.predictor,
+            self.footage.cycle_frames,
+        )
+        prepared = map(prepare or self.prepare, frames)
+        clips = open_frames.clips(prepared, self.config.eval.stride)
+        predict = self.predictor.both if pictures else self.predictor.scores
+        for first_frame, predicted in predict_ahead(clips, predict, batch_size):
+            rows = add_clip(aggregator, first_frame, predicted)
+            open_frames.show(first_frame, predicted)
+            yield from self._finish(rows, open_frames)
+        yield from self._finish(aggregator.close(open_frames.num_frames), open_frames)
+
+    def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
+        """Compiles the model, so that a live source need not wait for it at its first clip."""
+        clip = np.zeros((batch_size, self.config.data.clip_len, *self.image_size, 3), np.uint8)
+        (self.predictor.both if pictures else self.predictor.scores)(clip)
+        for normal in (self.predictor.normal, self.predictor.prototypes):
+            if normal is not None:
+                normal.largest(clip[0, 0], 0.0)
+        if self.predictor.phase_map is not None:
+            self.predictor.phase_map.warm_up()
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """A frame as the training's dataset would have stored it."""
+        return as_stored(frame, self.image_size, self.config.data.quality)
+
+    def prepare_file(self, frame: np.ndarray) -> np.ndarray:
+        """The same for a frame from a file of its own, which may have been stored as it is."""
+        right_size = frame.shape[:2] == self.image_size
+        return frame if self.footage.stored_as_is and right_size else self.prepare(frame)
+
+    def _finish(self, rows: FrameRows, open_frames: "OpenFrames") -> Iterator[FrameScore]:
+        """Final rows with their score."""
+        if not len(rows):
+            return
+        kept = [open_frames.take(int(frame)) for frame in rows.frame]
+        components = dict(rows.components)
+        for place, name in enumerate(("diff_mean", "diff_pooled")):
+            components[name] = np.array([k.difference[place] for k in kept], np.float32)
+        phases: Sequence[float] = components["phase"].tolist()
+        tracked = [open_frames.tracked_phase(k, head) for k, head in zip(kept, phases)]
+        components["tracked_phase"] = np.array(tracked, np.float32)
+        if open_frames.tracks:
+            phases = tracked
+        shown = self.calibration.mapped if self.calibration is not None else ""
+        for name in ("nearest", "features"):
+            found = [open_frames.compare(name, k, p, shown) for k, p in zip(kept, phases)]
+            components[name] = np.array(found, np.float32)
+        motion = [open_frames.motion_score(k, p) for k, p in zip(kept, phases)]
+        components["motion"] = np.array(motion, np.float32)
+        rows = FrameRows(rows.frame, rows.position, components)
+        shares: dict[str, np.ndarray] = {}
+        if self.calibration is None:
+            score = components[UNCALIBRATED_SCORE].astype(np.float64)
+        else:
+            score = fuse(rows, self.calibration)
+            shares = {
+                name: weight * standardise(name, rows, self.calibration)
+                for name, weight in self.calibration.weights.items()
+                if weight and name in self.calibration.components
+            }
+        for i, frame in enumerate(rows.frame.tolist()):
+            yield FrameScore(
+                frame=frame,
+                time_s=frame / self.fps,
+                score=float(score[i]),
+                alarm=self.threshold is not None and bool(score[i] > self.threshold),
+                components={name: float(values[i]) for name, values in components.items()},
+                shares={name: float(values[i]) for name, values in shares.items()},
+                pictures=kept[i].pictures(),
+            )
+
+
+def load_detector(
+    workdir: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    threshold: float | None = None,
+    stride: int | None = None,
+    progress: Progress | None = None,
+) -> Detector:
+    """The detector of a trained run.
+
+    Args:
+      workdir: run folder.
+      step: a given checkpoint; the newest by default.
+      threshold: instead of the calibration's.
+      stride: frames between clips, instead of the config's.
+      progress: told of the frames done, if the run must first be calibrated.
+
+    Raises:
+      FileNotFoundError: no run there, or nothing says how its footage was recorded.
+      ValueError: a number out of its range.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"threshold={threshold} must be a number.")
+    config, _, model, step = restore_for_inference(workdir, step)
+    config = ConfigDict(config.to_dict())
+    if stride is not None:
+        config.eval.stride = stride
+    footage = footage_of(workdir, config)
+    predictor = predictor_of(workdir, config, model)
+    calibration = _calibration_of(workdir, config, predictor, step, progress)
+    return Detector(predictor, config, footage, calibration, threshold)
+
+
+def _calibration_of(
+    workdir: str | os.PathLike[str],
+    config: ConfigDict,
+    predictor: Any,
+    step: int,
+    progress: Progress | None,
+) -> Calibration | None:
+    """The run's calibration, made anew where it lacks this one; None if it held out no normal footage."""
+    try:
+        return calibrate(workdir, config, predictor, step, progress)
+    except FileNotFoundError as error:
+        if not config.data.holdout_share:
+            return None
+        raise FileNotFoundError(
+            f"{workdir} has no calibration of checkpoint {step} at stride {config.eval.stride}, and the "
+            "dataset to make it is not here. Take the checkpoint and stride it was evaluated with, or run "
+            f"`ipad-jax evaluate` where the dataset is and copy the run folder. ({error})"
+        ) from error

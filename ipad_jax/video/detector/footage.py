@@ -1,0 +1,52 @@
+"""What a run's detector must know of its training footage, kept in the run folder as footage.json."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.run.files import write_atomic
+from ipad_jax.video.detector.predictor import scene_cycle
+from ipad_jax.video.detector.scene_folder import check_one_scene
+from ipad_jax.video.normal.stored import training_footage
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a detector must know of the footage it was trained on.
+
+    Attributes:
+      fps: frames a second.
+      cycle_frames: frames of a normal cycle, None where there is none.
+      stored_as_is: whether its frames of the wanted size went into the dataset as the JPEG files they
+        were, not through JPEG once more.
+    """
+
+    fps: float
+    cycle_frames: float | None
+    stored_as_is: bool = False
+
+
+def footage_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Footage:
+    """Rate and cycle of a run's footage, from footage.json or, the first time, from its dataset.
+
+    Raises:
+      FileNotFoundError: neither is there.
+      ValueError: footage.json is damaged, or the run has several scenes.
+    """
+    check_one_scene(config, workdir)
+    path = epath.Path(workdir) / "footage.json"
+    if path.exists():
+        try:
+            return Footage(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run again.") from error
+    source = training_footage(path, config, "the footage's frame rate is unknown")
+    rates = [video.fps for video in source.videos]
+    as_is = bool(source.metadata.get("stored_as_is"))
+    footage = Footage(float(np.median(rates)), scene_cycle(source), as_is)
+    write_atomic(path, json.dumps(asdict(footage)).encode())
+    return footage

@@ -1,0 +1,70 @@
+"""One run judged on another scene than its own, or on one of several: WORKDIR/scenes/<scene>/.
+
+A run trained on several scenes (`data.scene=S01+S02`), or on the synthetic twin of the machine that counts,
+is calibrated and judged scene by scene: cycle, normal frames, threshold and evaluations belong to a scene,
+only the weights are shared. A scene folder is a run folder that borrows its run's checkpoints: it has its
+own config.json (the run's with another `data.scene`), and whatever takes a run folder takes it:
+
+    ipad-jax evaluate --workdir runs/all --config.data.scene=R01    # makes runs/all/scenes/R01
+    ipad-jax detect --workdir runs/all/scenes/R01 --video NEW.mp4
+"""
+
+import os
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.input.scenes import scene_names
+from ipad_jax.input.split import open_split
+from ipad_jax.run.config import leaves, read_config, save_config
+from ipad_jax.run.files import absolute
+
+FOLDER = "scenes"
+
+
+def scene_folder(
+    workdir: str | os.PathLike[str], scene: str, *, write: bool = True
+) -> str | os.PathLike[str]:
+    """The folder in which a run is judged on a scene; its own folder for its own scene.
+
+    Args:
+      workdir: run folder.
+      scene: one scene, prepared as the run's own were.
+      write: make it, or bring its config up to date; False on processes other than the first.
+
+    Raises:
+      FileNotFoundError: no run there, or the scene is not prepared.
+      ValueError: several scenes at once.
+    """
+    config = read_config(workdir)
+    if scene == config.data.scene:
+        return workdir
+    config.data.scene = scene
+    check_one_scene(config, workdir)
+    folder = weights_folder(workdir) / FOLDER / scene
+    if not write:
+        return folder
+    if not (folder / "config.json").exists():
+        open_split(config, "train")  # a scene that is not there leaves no folder behind
+        save_config(folder, config)
+    elif leaves(read_config(folder)) != leaves(config):  # the run went on with other free leaves
+        save_config(folder, config)
+    return folder
+
+
+def weights_folder(workdir: str | os.PathLike[str]) -> epath.Path:
+    """The folder whose checkpoints a run folder or scene folder stands for, as an absolute path."""
+    folder = absolute(workdir)
+    borrows = folder.parent.name == FOLDER and not (folder / "checkpoints").exists()
+    return folder.parent.parent if borrows else folder
+
+
+def check_one_scene(config: ConfigDict, workdir: str | os.PathLike[str]) -> None:
+    """Raises ValueError where a run has several scenes, and one is needed to judge or calibrate it."""
+    names = scene_names(config.data.scene)
+    if len(names) > 1:
+        raise ValueError(
+            f"{workdir} has the scenes {', '.join(names)}, and a cycle and a threshold belong to one: judge "
+            f"them one by one, `ipad-jax evaluate --workdir {workdir} --config.data.scene={names[0]}`, which "
+            f"also makes {workdir}/{FOLDER}/{names[0]} for `ipad-jax detect --workdir`."
+        )

@@ -1,0 +1,263 @@
+"""`ipad-jax evaluate`: restore, predict over the test split, score by a protocol, measure, report."""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from ipad_jax.input.clips import clip_index, describe_skipped
+from ipad_jax.input.frames import FrameSource
+from ipad_jax.input.split import open_split, whole_videos
+from ipad_jax.run.config import read_config
+from ipad_jax.run.progress import frame_progress
+from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.video.detector import calibrate as calibration_of_run
+from ipad_jax.video.detector.calibrate import calibrate
+from ipad_jax.video.detector.comparisons import predictor_of
+from ipad_jax.video.detector.footage import footage_of
+from ipad_jax.video.detector.predictor import predict_segments
+from ipad_jax.video.detector.scene_folder import check_one_scene, scene_folder
+from ipad_jax.video.evaluation.measure import Evaluation, measure, summary_text
+from ipad_jax.video.evaluation.report import write_report
+from ipad_jax.video.evaluation.shared_work import Crew, help_out
+from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
+from ipad_jax.video.scores.protocols import PROTOCOLS
+
+
+def evaluate(
+    workdir: str | os.PathLike[str],
+    *,
+    name: str = "",
+    step: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    report: bool = True,
+    crew: Crew | None = None,
+    scene: str = "",
+) -> Evaluation:
+    """Evaluates a run on its test split.
+
+    Args:
+      workdir: run folder.
+      name: results go to eval/<name>/ in it; the protocol by default.
+      step: checkpoint; the newest by default.
+      overrides: leaves of the `eval` section to change, such as {"stride": 8}. Protocol `paper` brings
+        its stride of 1 unless another is given here.
+      report: also write report.html and side-by-side videos.
+      crew: other processes that score a part of the footage.
+      scene: judged instead of the run's own, which must be one; everything then lies in the run's
+        scenes/<scene>/, calibration included (see scene_folder.py).
+
+    Returns:
+      The evaluation; scores.npz, metrics.json and the report lie in its folder.
+
+    Raises:
+      FileNotFoundError: no run, checkpoint or dataset there.
+      ValueError: the test split has nothing to judge (no video as long as a clip, no label), a leaf
+        is unknown, or protocol `strict` has no normal footage to calibrate on.
+    """
+    if scene:
+        workdir = scene_folder(workdir, scene)
+    check_one_scene(read_config(workdir), workdir)
+    config, _, model, step = restore_for_inference(workdir, step)
+    overrides = dict(overrides or {})
+    if overrides.get("protocol") == "paper":
+        overrides = {"stride": 1} | overrides
+    config = override_eval(config, overrides)
+    name = name or config.eval.protocol
+    footage_of(
+        workdir, config
+    )  # kept in the run folder, so that `detect` works without the dataset
+    source = open_split(config, "test")
+    if note := check_test_split(source, config.data.clip_len):
+        print(note)
+    predictor = predictor_of(workdir, config, model)
+    if crew:
+        crew.join(predictor, step)
+    calibration = None
+    if config.eval.protocol != "paper":  # which needs none
+        with frame_progress("calibrating") as progress:
+            calibration = calibrate(workdir, config, predictor, step, progress, name)
+        if calibration is None:
+            raise ValueError(
+                f"{workdir} held out no normal footage (data.holdout_share=0), so protocol "
+                f"{config.eval.protocol!r} has nothing to calibrate on. Take --protocol paper (in Python "
+                'overrides={"protocol": "paper"}), or train with a hold-out in a new folder.'
+            )
+    folder = fresh_folder(workdir, name)
+    with frame_progress("scoring") as progress:
+        scores = predict_segments(predictor, config, source, whole_videos(source.videos), progress)
+    scores = dataclasses.replace(scores, checkpoint_step=step)
+    scores.save(folder / "scores.npz")
+    evaluation = measure(folder, config, scores, calibration)
+    if report:
+        with frame_progress("writing the report's videos") as progress:
+            write_report(
+                folder,
+                config,
+                evaluation.judged,
+                calibration,
+                evaluation.metrics,
+                evaluation.rows,
+                predictor,
+                source,
+                progress,
+            )
+    return evaluation
+
+
+def check_test_split(source: FrameSource, clip_len: int) -> str:
+    """A line that names the test videos too short for a clip; "" if there are none.
+
+    Raises:
+      ValueError: all are, or no frame of the others has a label.
+    """
+    _, skipped = clip_index(whole_videos(source.videos), clip_len)
+    note = describe_skipped(source, skipped, clip_len)
+    short = {segment.video for segment in skipped}
+    if len(short) == len(source.videos):
+        found = note or "it has no test videos"
+        raise ValueError(f"{source.path}: nothing to evaluate: {found}.")
+    labels = source.column("label")
+    if not any((labels[v] >= 0).any() for v in range(len(labels)) if v not in short):
+        raise ValueError(
+            f"{source.path}: no test frame that can be scored has a label, so nothing can be measured. "
+            "`ipad-jax detect` marks videos without labels."
+        )
+    return f"test videos {note}" if note else ""
+
+
+def rescore(
+    workdir: str | os.PathLike[str],
+    scores_path: str | os.PathLike[str],
+    *,
+    name: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Scores and measures a saved table again, without the model.
+
+    Args:
+      workdir: run folder; its calibration scores give the calibration anew.
+      scores_path: scores.npz of an earlier evaluation.
+      name: results go to eval/<name>/; the protocol and `_rescored` by default, since a report that
+        lies in the protocol's folder would no longer fit the numbers.
+      overrides: leaves of the `eval` section to change: components, alpha, protocol. Those that change
+        predictions are the table's own.
+
+    Raises:
+      FileNotFoundError: no run or scores there.
+      ValueError: a leaf that changes predictions, or no calibration scores that go with these.
+    """
+    if fixed := sorted(set(overrides or {}) & set(PREDICTION_LEAVES)):
+        raise ValueError(f"eval.{fixed[0]} changes the predictions: evaluate without --scores.")
+    scores = FrameScores.load(scores_path)
+    made = {leaf: v for leaf, v in scores.made_with.items() if leaf in PREDICTION_LEAVES}
+    config = override_eval(read_config(workdir), made | dict(overrides or {}))
+    calibration = None
+    if config.eval.protocol == "strict":
+        calibration = calibration_of_run.fit_for(
+            config, scores, epath.Path(scores_path).parent, workdir
+        )
+    folder = fresh_folder(workdir, name or f"{config.eval.protocol}_rescored")
+    return measure(folder, config, scores, calibration)
+
+
+def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:
+    """The folder eval/<name>/ without an earlier evaluation's numbers, page and videos.
+
+    Nothing that is written later, or not at all (--no-report, a killed run), may pass for this one's.
+    """
+    folder = epath.Path(workdir) / "eval" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("metrics.json", "report.html", "*.webm"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    return folder
+
+
+def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a run's config with other leaves in its `eval` section.
+
+    Raises:
+      ValueError: there is no such leaf, or no such protocol; names those there are.
+    """
+    config = ConfigDict(config.to_dict())
+    for leaf, value in overrides.items():
+        if leaf not in config.eval:
+            raise ValueError(
+                f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}. A run made before a "
+                "leaf existed gets it by adding it to `eval` in the run's config.json."
+            )
+        config.eval[leaf] = value
+    if config.eval.protocol not in PROTOCOLS:
+        raise ValueError(f"eval.protocol={config.eval.protocol!r}; take {' or '.join(PROTOCOLS)}.")
+    return config
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Own arguments with `scene`, and the leaves of `eval` that `--config.eval.x=V` and `--protocol` set."""
+    parser = argparse.ArgumentParser(
+        "ipad-jax evaluate",
+        description="Score a run's test split. Any leaf of the config's eval section can be changed "
+        "with --config.eval.LEAF=VALUE, such as --config.eval.stride=1; --config.data.scene=SCENE judges "
+        "another scene, or one of several.",
+    )
+    parser.add_argument("--workdir", required=True, help="run folder made by `ipad-jax train`")
+    parser.add_argument(
+        "--name",
+        help="results go to WORKDIR/eval/NAME (default: the protocol, with --scores PROTOCOL_rescored)",
+    )
+    parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: the config's")
+    parser.add_argument("--scores", help="score this scores.npz again, without the model")
+    parser.add_argument("--no-report", action="store_true", help="numbers only, no page, no videos")
+    args, rest = parser.parse_known_args(argv)
+    config = read_config(args.workdir)
+    flag_values = flags.FlagValues()
+    section = config.eval.to_dict()
+    try:  # an override of a leaf that there is not fails when the flags are defined
+        config_flags.DEFINE_config_dict(
+            "config",
+            ConfigDict({"eval": section, "data": {"scene": config.data.scene}}),
+            flag_values=flag_values,
+            sys_argv=rest,
+        )
+        unknown = flag_values(["evaluate", *rest])[1:]
+    except (flags.Error, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"{error}; only leaves of eval can be changed ({', '.join(sorted(section))}), and data.scene"
+        ) from error
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    # What is said counts as a wish even where it says what the config holds anyway.
+    said = {name.split(".")[2] for name in flag_values if name.startswith("config.eval.")}
+    overrides = {leaf: flag_values.config.eval.to_dict()[leaf] for leaf in sorted(said)}
+    if args.protocol:
+        overrides["protocol"] = args.protocol
+    args.scene = flag_values.config.data.scene
+    return args, overrides
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax evaluate --help`."""
+    args, overrides = parse(argv)
+    first = jax.process_index() == 0
+    workdir = scene_folder(args.workdir, args.scene, write=first) if args.scene else args.workdir
+    if not first:
+        help_out(workdir)
+        return 0
+    with Crew(workdir) as crew:
+        choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
+        if args.scores:
+            evaluation = rescore(workdir, args.scores, **choices)
+        else:
+            report = not args.no_report
+            evaluation = evaluate(workdir, **choices, step=args.step, report=report, crew=crew)
+    print(summary_text(evaluation))
+    print(f"\nwritten to {evaluation.folder}")
+    return 0

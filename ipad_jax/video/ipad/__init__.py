@@ -1,0 +1,1 @@
+"""IPAD's own model."""

@@ -1,0 +1,1 @@
+"""From predictions of clips to a score a frame."""

@@ -1,0 +1,38 @@
+"""What the demo and the Makefile name must exist: nobody reads them until they are run."""
+
+import re
+from pathlib import Path
+
+from ipad_jax.commands import demo
+from ipad_jax.main import COMMANDS
+from ipad_jax.prepare import arguments as prepare_arguments
+from ipad_jax.prepare import build as prepare
+from ipad_jax.run.config import load_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demos_scene_is_one_the_factory_can_build():
+    known = {config.scene for config in prepare.load_builder_class("factory").BUILDER_CONFIGS}
+    assert demo.SCENE in known
+    assert load_config("factory").data.scene in known
+
+
+def test_the_demo_sets_leaves_that_exist():
+    overrides = demo.overrides(demo.SCENE, "data", 1.0)
+    assert load_config("factory", overrides).data.scene == demo.SCENE
+
+
+def test_commands_named_in_the_makefile_and_the_readme_exist():
+    for name in ("Makefile", "README.md"):
+        text = (ROOT / name).read_text()
+        found = re.findall(r"(?:^|`|\(BIN\)/)ipad-jax +(\w+)", text, re.MULTILINE)
+        assert found, name
+        assert set(found) <= set(COMMANDS)
+
+
+def test_prepare_commands_in_the_texts_parse():
+    for path in [ROOT / "README.md", *(ROOT / "configs").glob("[!_]*.py")]:
+        for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
+            arguments = re.sub(r"\[[^]]*\]", "", line).split()
+            prepare_arguments.make_parser().parse_args(arguments)

@@ -1,0 +1,428 @@
+import csv
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from efficientnet_weights import drawn_state
+from fake_detector import (
+    CYCLE,
+    FAR_ABOVE,
+    FakePredictor,
+    faulty,
+    frames,
+    interrupted,
+    make_config,
+    make_detector,
+    write_avi,
+    write_frames,
+)
+
+import ipad_jax
+from ipad_jax.commands import detect
+from ipad_jax.input.frames import open_source
+from ipad_jax.input.live import open_video
+from ipad_jax.input.split import whole_videos
+from ipad_jax.nn.efficientnet_weights import fold
+from ipad_jax.prepare import build as prepare
+from ipad_jax.run.config import load_config, save_config
+from ipad_jax.video.detector import comparisons, detector
+from ipad_jax.video.detector import record as detect_record
+from ipad_jax.video.detector.calibrate import scoring_key
+from ipad_jax.video.detector.detector import Footage
+from ipad_jax.video.detector.predictor import predict_segments
+from ipad_jax.video.evaluation.evaluate import override_eval
+from ipad_jax.video.normal.features import Extractor, Prototypes
+from ipad_jax.video.normal.frames import NormalFrames
+from ipad_jax.video.normal.motion import LAGS, NormalMotion
+from ipad_jax.video.normal.phase_tracking import PhaseMap
+from ipad_jax.video.normal.small_picture import SmallPictures, reference_of, small_picture
+from ipad_jax.video.scores.calibration import Calibration
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A video file of 61 frames at 10 fps, and the dataset that was prepared from it."""
+    root = tmp_path_factory.mktemp("detect")
+    path = root / "footage" / "train" / "normal" / "line.avi"
+    write_avi(path, frames(61, size=(32, 48)))
+    arguments = ["--name", "line", "--source", str(root / "footage"), "--size", "24x16"]
+    assert prepare.main(["video_folder", *arguments, "--data-dir", str(root / "data")]) == 0
+    return path, root / "data" / "video_folder" / "line_24x16_q95" / "1.0.0"
+
+
+@pytest.fixture(scope="module")
+def calibration(prepared):
+    return calibrate(prepared[1], stride=1)
+
+
+def calibrate(dataset, stride):
+    source = open_source(dataset, "train")
+    config = make_config(stride)
+    scores = predict_segments(FakePredictor(), config, source, whole_videos(source.videos))
+    return Calibration.fit(scores, {"pooled_mean": 1.0, "psnr_mean": 0.5, "diff_pooled": 0.02})
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_rows_are_those_of_the_evaluation(prepared, stride, batch_size):
+    path, dataset = prepared
+    source = open_source(dataset, "train")
+    source.metadata["videos"]["train"][0]["cycle_frames"] = CYCLE
+    table = predict_segments(
+        FakePredictor(), make_config(stride), source, whole_videos(source.videos)
+    )
+    rows = list(
+        make_detector(stride).stream((f for _, f in open_video(path)), batch_size=batch_size)
+    )
+    assert [row.frame for row in rows] == table.frame.tolist() == list(range(61))
+    assert [row.time_s for row in rows] == table.time_s.tolist()
+    assert rows[0].components.keys() == table.components.keys()
+    for name, column in table.components.items():
+        np.testing.assert_array_equal(
+            np.array([row.components[name] for row in rows], np.float32), column, err_msg=name
+        )
+    assert np.isfinite(table.components["period_error"]).any()
+
+
+def test_the_score_is_the_calibrated_one(prepared, calibration):
+    path, dataset = prepared
+    source = open_source(dataset, "train")
+    table = predict_segments(FakePredictor(), make_config(), source, whole_videos(source.videos))
+    marked = make_detector(cycle_frames=None, calibration=calibration)
+    rows = list(marked.stream(f for _, f in open_video(path)))
+    fused = detector.fuse(table, calibration)
+    np.testing.assert_array_equal([row.score for row in rows], fused)
+    assert [row.alarm for row in rows] == (fused > calibration.threshold).tolist()
+    for row in rows[1:]:
+        assert sum(row.shares.values()) == pytest.approx(row.score)  # float64 sums
+
+
+def test_events_are_found_with_cause_and_place(tmp_path, calibration):
+    marked = make_detector(cycle_frames=None, calibration=calibration, threshold=FAR_ABOVE)
+    source = open_video(write_avi(tmp_path / "a.avi", faulty(size=(32, 48))))
+    record = detect.detect(marked, source, tmp_path / "out", batch_size=4)
+    (alarm,) = record.alarms
+    # clips that see the fault give part of it to the frames before and after: at most a clip each way
+    assert 20 - 8 < alarm.event.start <= 20
+    assert 28 <= alarm.event.stop < 28 + 8
+    assert 20 <= alarm.event.peak < 28
+    assert alarm.cause == detect_record.PICTURE
+    assert alarm.place == "bottom right"
+    said = detect.summary(record, source)
+    assert "1 alarm:" in said
+    assert "peak 0:0" in said
+    assert "look of the picture, bottom right" in said
+    events = list(csv.DictReader((tmp_path / "out" / "events.csv").open()))
+    assert [float(e["start_s"]) for e in events] == [alarm.event.start / 10]
+    assert float(events[0]["strength"]) == pytest.approx(
+        alarm.event.peak_score / FAR_ABOVE, rel=1e-5
+    )
+    scores = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [int(s["frame"]) for s in scores] == list(range(40))
+    above = [int(s["alarm"]) for s in scores]
+    assert above == [int(float(s["score"] or "nan") > FAR_ABOVE) for s in scores]
+    assert scores[0]["diff_mean"] == ""
+    timeline = cv2.imread(str(tmp_path / "out" / "timeline.png"))
+    assert timeline.shape[1] > 1000
+    video = cv2.VideoCapture(str(tmp_path / "out" / "side_by_side.webm"))
+    count = 0
+    while video.read()[0]:
+        count += 1
+    assert count == 40  # at 10 fps none is left out
+
+
+def test_without_calibration_scores_are_written_and_no_events(tmp_path):
+    marked = make_detector()
+    source = open_video(write_avi(tmp_path / "a.avi", faulty()))
+    record = detect.detect(marked, source, tmp_path / "out", side_by_side=False)
+    assert "no events: the run has no calibration" in detect.summary(record, source)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["scores.csv", "timeline.png"]
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert all(row["score"] == row["pooled_mean"] for row in rows)
+    with_threshold = make_detector(threshold=0.9)
+    record = detect.detect(with_threshold, source, tmp_path / "other", side_by_side=False)
+    assert record.num_alarms == 1
+    assert "Threshold 0.9 of pooled_mean" in with_threshold.threshold_statement()
+
+
+def test_a_killed_process_leaves_readable_files(tmp_path):
+    with detect_record.Record(
+        tmp_path, "x", make_detector(threshold=0.9), pictures=False
+    ) as record:
+        for i, row in enumerate(make_detector(threshold=0.9).stream(faulty())):
+            record.add(row)
+            written = list(csv.reader((tmp_path / "scores.csv").open()))
+            assert len(written) == i + 2
+            assert len(written[-1]) == len(written[0])
+        assert len((tmp_path / "events.csv").read_text().splitlines()) == 1 + record.num_alarms
+
+
+def test_footage_of_another_rate_is_resampled_or_refused(tmp_path):
+    marked = make_detector()
+    source = open_video(write_avi(tmp_path / "a.avi", frames(60), fps=30))
+    stream, fps, note = detect.frames_at_rate(source, marked, fps_given=False)
+    assert fps == 10
+    assert note == "30 frames a second resampled to the training's 10"
+    assert len(list(stream)) == 20
+    same = open_video(write_avi(tmp_path / "b.avi", frames(60), fps=10))
+    stream, _, note = detect.frames_at_rate(same, marked, fps_given=False)
+    assert (note, len(list(stream))) == ("", 60)
+    camera = replace(same, live=True, fps=30.0)
+    with pytest.raises(
+        ValueError, match=r"states 30 frames a second, the detector was trained at 10"
+    ):
+        detect.frames_at_rate(camera, marked, fps_given=False)
+    assert detect.frames_at_rate(camera, marked, fps_given=True)[-1]
+    lying = open_video(tmp_path / "b.avi", fps=20.0)  # states 10, as the detector wants
+    stream, _, note = detect.frames_at_rate(lying, marked, fps_given=True)
+    assert note == "20 frames a second resampled to the training's 10"
+    assert len(list(stream)) == 30
+    with pytest.raises(ValueError, match=r"no frame rate of its own; pass --fps"):
+        detect.frames_at_rate(replace(same, fps=None), marked, fps_given=False)
+
+
+def test_times_are_the_sources_own_where_its_rate_is_almost_the_trainings(tmp_path):
+    source = replace(open_video(write_avi(tmp_path / "a.avi", frames(60), fps=10)), fps=10 * 0.999)
+    record = detect.detect(make_detector(), source, tmp_path / "out", side_by_side=False)
+    rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
+    assert len(rows) == 61
+    assert float(rows[-1].split(",")[1]) == pytest.approx(59 / 9.99, abs=5e-4)  # three digits
+    assert "at 9.99 fps" in detect.summary(record, source)
+
+
+def test_frames_are_prepared_as_their_dataset_stored_them(tmp_path):
+    """A rendered machine's JPEG files are its dataset's images; once more through JPEG is another image."""
+    frame = next(frames(1))
+    again = make_detector()
+    as_is = detector.Detector(
+        FakePredictor(), make_config(), Footage(10.0, CYCLE, stored_as_is=True)
+    )
+    assert not np.array_equal(again.prepare_file(frame), frame)
+    np.testing.assert_array_equal(again.prepare_file(frame), again.prepare(frame))
+    np.testing.assert_array_equal(as_is.prepare_file(frame), frame)
+    large = next(frames(1, size=(32, 48)))
+    np.testing.assert_array_equal(as_is.prepare_file(large), as_is.prepare(large))
+    source = open_video(write_frames(tmp_path / "frames", frames(20)), fps=10.0)
+    table = {}
+    for name, marked in (("again", again), ("as_is", as_is)):
+        detect.detect(marked, source, tmp_path / name, side_by_side=False)
+        with (tmp_path / name / "scores.csv").open() as file:
+            table[name] = [row["diff_mean"] for row in csv.DictReader(file)]
+    assert table["again"] != table["as_is"]
+    raw = list(as_is.stream(frames(20), prepare=lambda frame: frame))
+    np.testing.assert_allclose(
+        [float(value) for value in table["as_is"][1:]],
+        [row.components["diff_mean"] for row in raw[1:]],
+        rtol=1e-5,  # six digits in the file
+    )
+
+
+def test_footage_is_remembered_in_the_run_folder(prepared, tmp_path):
+    data_dir = prepared[1].parents[2]
+    config = make_config(data_dir=str(data_dir), scene="line")
+    assert detector.footage_of(tmp_path, config) == Footage(10.0, None)
+    nowhere = make_config(data_dir=str(tmp_path), scene="line")
+    assert detector.footage_of(tmp_path, nowhere) == Footage(10.0, None)
+    (tmp_path / "footage.json").write_text("{")
+    with pytest.raises(ValueError, match=r"footage.json is damaged"):
+        detector.footage_of(tmp_path, config)
+    (tmp_path / "footage.json").unlink()
+    with pytest.raises(FileNotFoundError, match="frame rate is unknown"):
+        detector.footage_of(tmp_path, nowhere)
+
+
+def test_a_calibration_is_found_wherever_it_was_made_and_one_of_another_stride_never_used(
+    tmp_path, calibration
+):
+    config = load_config("video_folder:tiny")
+    config.data.data_dir = str(tmp_path / "nowhere")
+    save_config(tmp_path, config)
+
+    def found():
+        return detector._calibration_of(tmp_path, config, None, 7, None)
+
+    with pytest.raises(FileNotFoundError, match=r"no calibration of checkpoint 7 at stride 2"):
+        found()
+    folder = tmp_path / "eval" / "coarse"
+    folder.mkdir(parents=True)
+    calibration.save(folder / "calibration.json")
+    for stride in (1, 2):
+        key = scoring_key(override_eval(config, {"stride": stride}), 7)
+        (folder / "calibration_key.json").write_text(json.dumps(key))
+        if stride == 1:
+            with pytest.raises(FileNotFoundError, match="evaluate` where the dataset is"):
+                found()
+    assert found() == calibration
+    config.eval.stride, config.data.holdout_share = 4, 0.0
+    assert found() is None  # nothing was held out
+
+
+def test_the_timeline_keeps_every_peak():
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 10, 11, 1000):
+        scores = rng.normal(size=count)
+        scores[::7] = np.nan
+        timeline = detect_record.Timeline(points=10)
+        for score in scores:
+            timeline.add(score)
+        time_s, highest = timeline.curve(fps=2.0)
+        assert len(time_s) == len(highest) <= 10
+        if count:
+            assert np.nanmax(highest) == np.nanmax(scores) if count > 1 else True
+            each = round((time_s[1] - time_s[0]) * 2) if len(time_s) > 1 else count
+            parts = [scores[i : i + each] for i in range(0, count, each)]
+            slow = [np.nan if np.isnan(p).all() else np.nanmax(p) for p in parts]
+            np.testing.assert_array_equal(highest, slow)
+
+
+def test_clock():
+    assert detect_record.clock(75.25) == "1:15.2"
+    assert detect_record.clock(0) == "0:00.0"
+    assert detect_record.clock(59.96) == "0:59.9"
+    assert detect_record.clock(3600 + 62) == "1:01:02.0"
+
+
+@pytest.fixture
+def command(prepared, calibration, monkeypatch, tmp_path):
+    """Runs the command on a run folder whose model is the fake one."""
+    config = make_config(data_dir=str(prepared[1].parents[2]), scene="line")
+    monkeypatch.setattr(detector, "restore_for_inference", lambda *_: (config, None, None, 7))
+    monkeypatch.setattr(comparisons, "Predictor", lambda *_: FakePredictor())
+    monkeypatch.setattr(comparisons, "make_task", lambda _: None)
+    monkeypatch.setattr(detector, "_calibration_of", lambda *_: calibration)
+    monkeypatch.setattr(detect, "enable_compile_cache", lambda: None)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    return lambda *argv: detect.main(["--workdir", str(workdir), *map(str, argv)])
+
+
+def test_command(prepared, command, tmp_path, capsys):
+    path = write_avi(tmp_path / "fault.avi", faulty(size=(32, 48)))
+    assert command("--video", path, "--threshold", FAR_ABOVE) == 0
+    said = capsys.readouterr().out
+    assert "a frame is judged 7 frames (0.7 s) after it is seen" in said
+    assert "Threshold 3 of the score 1 pooled_mean + 0.5 psnr_mean" in said
+    assert "in spreads (1.48 MAD) from its median on normal footage" in said
+    assert "1 alarm:" in said
+    folder = tmp_path / "run" / "detect" / "fault"
+    assert {p.name for p in folder.iterdir()} == {
+        "scores.csv",
+        "events.csv",
+        "timeline.png",
+        "side_by_side.webm",
+    }
+    assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0
+    assert command("--video", prepared[0], "--out", tmp_path / "quiet", "--no-side-by-side") == 0
+    said = capsys.readouterr().out
+    assert "Threshold" in said
+    assert "no alarm: no score above" in said
+    assert (tmp_path / "quiet" / "scores.csv").exists()
+    (folder / "notes.txt").touch()
+    assert command("--video", path, "--no-side-by-side") == 0  # the calibration's threshold
+    said = capsys.readouterr().out
+    assert "in place of earlier results: scores.csv, events.csv, timeline.png\n" in said
+    assert not (folder / "side_by_side.webm").exists()
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_damaged_frame_loses_neither_its_alarm_nor_the_next_source(
+    command, tmp_path, monkeypatch, capsys
+):
+    write_avi(tmp_path / "in" / "a.avi", frames(40))
+    write_avi(tmp_path / "in" / "b.avi", frames(40))
+    broken = write_frames(tmp_path / "frames", faulty(40, start=15, stop=40))
+    (broken / "35.png").write_bytes((broken / "35.png").read_bytes()[:-20])
+    opened = {"a.avi": open_video(broken, fps=10.0), "b.avi": open_video(tmp_path / "in" / "b.avi")}
+    monkeypatch.setattr(detect, "open_video", lambda path, _: opened[path.name])
+    arguments = ("--video", tmp_path / "in", "--no-side-by-side", "--threshold", FAR_ABOVE)
+    assert command(*arguments) == 1
+    said = capsys.readouterr()
+    assert "35.png: truncated PNG" in said.err
+    assert "b: 40 frames" in said.out
+    results = tmp_path / "run" / "detect" / "frames"
+    assert len((results / "events.csv").read_text().splitlines()) == 2
+    assert (results / "timeline.png").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_in_good_order(
+    command, tmp_path, monkeypatch, capsys, number, status
+):
+    for name in ("a", "b"):
+        write_avi(tmp_path / "in" / f"{name}.avi", frames(60))
+    opened = interrupted(open_video(tmp_path / "in" / "a.avi"), number, after=30)
+    monkeypatch.setattr(detect, "open_video", lambda path, _: replace(opened, name=path.stem))
+    before = signal.getsignal(number)
+    assert command("--video", tmp_path / "in", "--no-side-by-side") == status
+    assert signal.getsignal(number) == before
+    said = capsys.readouterr().out
+    assert "a: 29 frames" in said  # to pick by time, one frame is read ahead
+    assert "interrupted at 0:02.9" in said
+    assert "b: " not in said
+    results = tmp_path / "run" / "detect" / "a"
+    assert len((results / "scores.csv").read_text().splitlines()) == 30
+    assert (results / "timeline.png").exists()
+
+
+def test_command_on_a_folder_of_videos_and_a_truncated_one(command, tmp_path, capsys):
+    write_avi(tmp_path / "in" / "a.avi", frames(40))
+    cut = write_avi(tmp_path / "in" / "b.avi", frames(40))
+    data = cut.read_bytes()
+    # the header keeps the count of frames, the second half of them is gone
+    cut.write_bytes(data[: len(data) // 2])
+    assert command("--video", tmp_path / "in", "--no-side-by-side") == 1
+    said = capsys.readouterr().out
+    assert "a: 40 frames" in said
+    assert "WARNING" in said
+    assert "stops early" in said
+    assert (tmp_path / "run" / "detect" / "b" / "scores.csv").exists()
+
+
+def test_command_refuses_before_it_loads_a_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(detect, "load_detector", lambda *_, **__: pytest.fail("loaded"))
+    base = ["--workdir", str(tmp_path)]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        detect.main([*base, "--video", str(tmp_path / "none.mp4")])
+    with pytest.raises(ValueError, match="--fps 0"):
+        detect.main([*base, "--video", "x", "--fps", "0"])
+    with pytest.raises(SystemExit):
+        detect.main(base)
+
+
+def test_import_stays_light():
+    code = "import ipad_jax, sys; sys.exit('jax' in sys.modules or 'cv2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert ipad_jax.load_detector is detector.load_detector
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ipad_jax.nothing
+
+
+def test_distances_from_normal_frames_and_features_are_those_of_the_evaluation(prepared):
+    path, dataset = prepared
+    source = open_source(dataset, "train")
+    source.metadata["videos"]["train"][0]["cycle_frames"] = CYCLE
+    pictures = list(frames(12, seed=1))
+    phase = np.linspace(0, 1, 12, endpoint=False, dtype=np.float32)
+    extractor = Extractor(fold(drawn_state(4), 4), (1, 3), 32)
+    features = np.stack([extractor.cells(extractor.picture(picture)) for picture in pictures])
+    predictor = FakePredictor()
+    predictor.prototypes = Prototypes(extractor, features, phase, 0.3)
+    small = np.stack([small_picture(picture, 24) for picture in pictures])
+    view = SmallPictures(24, reference_of(small))
+    predictor.normal = NormalFrames(np.stack([view(p) for p in pictures]), phase, 0.3, view)
+    predictor.motion = NormalMotion(np.zeros((12, len(LAGS), 6), np.float32), phase, view)
+    predictor.phase_map = PhaseMap(predictor.normal.pictures, phase, np.arange(12) // 6)
+    table = predict_segments(predictor, make_config(3), source, whole_videos(source.videos))
+    marked = detector.Detector(predictor, make_config(3), Footage(10.0, CYCLE))
+    marked.warm_up()
+    rows = list(marked.stream((f for _, f in open_video(path)), batch_size=2))
+    for name in ("tracked_phase", "nearest", "features", "motion"):
+        live = np.array([row.components[name] for row in rows], np.float32)
+        np.testing.assert_array_equal(live, table.components[name], err_msg=name)
+        assert np.isfinite(live[1:]).all()  # the first frame has no motion
+        assert live[1:].std() > 0

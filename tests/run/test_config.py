@@ -1,0 +1,263 @@
+"""Configs: found, overridden, kept, compared; every leaf explained."""
+
+import re
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+import pytest
+from absl import flags
+from flax import nnx
+from ml_collections import ConfigDict
+
+from data_builders.factory.devices import DEVICES
+from data_builders.factory.scene import LOOKS
+from ipad_jax.run.config import (
+    CONFIGS,
+    claim_workdir,
+    config_hash,
+    config_path,
+    differing_leaves,
+    leaves,
+    load_config,
+    read_config,
+    save_config,
+    take_config,
+)
+from ipad_jax.training.state import training_view
+from ipad_jax.video.ipad.model import VideoModelConfig
+from ipad_jax.video.ipad.task import VideoTask
+
+NAMES = ("factory", "ipad", "video_folder")
+WEIGHTS = [f"eval.components.{name}" for name in ("nearest", "period_error", "motion")]
+VARIANTS = [
+    f"{name}:{arg}"
+    for name in NAMES
+    for arg in import_module(f"configs.{name}").ARGS
+    if arg != "tiny"
+]
+
+
+@pytest.mark.parametrize("spec", ["factory", "factory.py", "configs/factory.py", "factory:tiny"])
+def test_a_config_is_found_by_name_or_path(spec, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # not from the clone's own folder
+    path, _, arg = config_path(spec).partition(".py:")
+    assert path.removesuffix(".py") == str(CONFIGS / "factory")
+    assert arg == ("tiny" if ":" in spec else "")
+
+
+def test_an_unknown_config_names_those_there_are():
+    with pytest.raises(FileNotFoundError, match=r"there are: .*factory, ipad, .*video_folder"):
+        config_path("factroy")
+
+
+def test_an_own_file_works(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from configs.factory import get_config as base\n"
+        "def get_config(arg=None):\n"
+        "    config = base(arg)\n"
+        "    config.optim.lr = 0.5\n"
+        "    return config\n"
+    )
+    assert load_config(f"{tmp_path / 'mine.py'}:tiny").optim.lr == 0.5
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ValueError, match="no get_config"):
+        load_config(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_says_the_choices(name):
+    with pytest.raises(
+        ValueError, match=r"unknown config argument tinny; there are:\n(.*\n)*  tiny"
+    ):
+        load_config(f"{name}:tinny")
+
+
+def test_ipad_arguments():
+    config = load_config("ipad")
+    assert (config.batch_size, config.epochs, config.optim.lr) == (8, 50.0, 1e-4)  # paper sec. 5.2
+    assert config.optim.weight_decay == config.optim.clip_norm == 0
+    paper = load_config("ipad:paper")
+    assert (paper.eval.protocol, paper.eval.stride, paper.data.holdout_share) == ("paper", 1, 0)
+    assert VideoTask(paper).model_config == VideoModelConfig.paper()
+    assert VideoTask(load_config("ipad:as_published")).model_config == (
+        VideoModelConfig.as_published()
+    )
+    with pytest.raises(ValueError, match="exclude each other"):
+        load_config("ipad:paper,as_published")
+
+
+def test_options_combine():
+    assert load_config("video_folder").model.period_head == "none"
+    config = load_config("video_folder:full,cycle")
+    assert config.model.period_head == "pooled"
+    assert config.model.encoder.embed_dim == 96
+    assert "period_error" in config.eval.components
+
+
+@pytest.mark.parametrize("spec", [*(f"{name}:" for name in NAMES), *VARIANTS])
+def test_every_variant_and_its_tiny_one_give_a_loss(spec):
+    large, tiny = VideoTask(load_config(spec)), VideoTask(load_config(f"{spec},tiny"))
+    was, now = large.model_config, tiny.model_config
+    assert now.memory.num_slots < was.memory.num_slots
+    for switch in ("boost", "shrink", "softmax_over"):
+        assert getattr(now.memory, switch) == getattr(was.memory, switch)
+    assert (now.period_head, now.encoder.patch_norm) == (was.period_head, was.encoder.patch_norm)
+    assert loss_shape(tiny) == ()
+
+
+def loss_shape(task):
+    """Traces a training step's loss: every shape is checked, nothing is compiled or allocated."""
+    cfg, key = task.model_config, jax.random.key(0)
+    model = training_view(nnx.eval_shape(lambda: task.init_model(key)), task.trainable)
+    graphdef, state = nnx.split(model)
+    batch = {
+        "clip": jax.ShapeDtypeStruct((2, cfg.clip_len, *cfg.image_size, 3), jnp.uint8),
+        "phase": jax.ShapeDtypeStruct((2,), jnp.float32),
+    }
+
+    def loss(state, batch):
+        return task.loss_fn(nnx.merge(graphdef, state, copy=True), batch, key)[0]
+
+    return jax.eval_shape(loss, state, batch).shape
+
+
+def test_kinetics_has_the_published_shape():
+    task = VideoTask(load_config("ipad:kinetics"))
+    assert loss_shape(task) == ()
+    config = task.encoder_config
+    # mmaction's swin_tiny_patch244_window877_kinetics400_1k
+    assert (config.patch_size, config.window_size) == ((2, 4, 4), (8, 7, 7))
+    assert config.patch_norm
+    assert (config.embed_dim, config.depths) == (96, (2, 2, 6, 2))
+
+
+def test_the_factory_renders_the_default_scene():
+    device, _, look = load_config("factory").data.scene.rpartition("_")
+    assert device in DEVICES
+    assert look in LOOKS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"eval.stride": 5}, r"config\.eval: stride=5 must lie in 1\.\.clip_len=4"),
+        ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of stride=2"),
+        ({"eval.window": 4}, r"window=4 must be odd"),
+        ({"eval.alpha": 0.0}, r"eval\.alpha=0\.0 must lie between"),
+        ({"eval.protocol": "strikt"}, r"eval\.protocol='strikt'; one of paper, strict"),
+        (dict.fromkeys(WEIGHTS, 0.0), "other than 0"),
+    ],
+)
+def test_what_scoring_would_refuse_is_refused_before_training(override, message):
+    with pytest.raises(ValueError, match=message):
+        VideoTask(load_config("factory:tiny", override))
+
+
+def test_an_unknown_component_is_refused_before_training():
+    config = load_config("factory:tiny")
+    with config.unlocked():
+        config.eval.components = ConfigDict({"pooled": 1.0})
+    with pytest.raises(ValueError, match=r"No component \['pooled'\].*pooled_mean"):
+        VideoTask(config)
+
+
+@pytest.mark.parametrize("path", [*sorted(CONFIGS.glob("[!_]*.py")), CONFIGS / "_base.py"])
+def test_every_line_ends_with_its_unit_or_source(path):
+    lines = path.read_text().splitlines()
+    setting = re.compile(r"\s+(config|data|loss|optim|checkpoint|evaluation)\.[\w.]+ = (?!\w+ = )")
+    sections = re.compile(r"= (data|loss|optim|checkpoint|evaluation) = ConfigDict\(\)$")
+    bare = [
+        line
+        for line in lines
+        if setting.match(line)
+        and not sections.search(line)
+        and "#" not in line
+        and "model_section" not in line
+    ]
+    assert not bare
+
+
+def test_overrides_check_name_and_type():
+    config = load_config("factory", {"optim.lr": 0.25, "data.scene": "conveyor_real"})
+    assert (config.optim.lr, config.data.scene) == (0.25, "conveyor_real")
+    with pytest.raises(ValueError, match=r"no leaf 'optim\.rate'; it has .*optim\.lr"):
+        load_config("factory", {"optim.rate": 1.0})
+    with pytest.raises(ValueError, match=r"total_steps='many'"):
+        load_config("factory", {"total_steps": "many"})
+    with pytest.raises(AttributeError):
+        config.optm = 1  # locked
+
+
+def test_the_command_line_overrides_in_any_order():
+    flag_values = flags.FlagValues()
+    rest = take_config(
+        flag_values,
+        ["--config.optim.lr=0.5", "--config", "factory:tiny", "--config.freeze=('encoder',)"],
+    )
+    assert flag_values(["train", *rest]) == ["train"]
+    config = flag_values.config
+    assert config.optim.lr == 0.5
+    assert config.freeze == ("encoder",)
+    assert config.total_steps == 20  # of tiny
+    with pytest.raises(ValueError, match="--config FILE"):
+        take_config(flags.FlagValues(), ["--workdir", "x"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_config_comes_back_the_same(name, tmp_path):
+    config = load_config(name)
+    save_config(tmp_path, config)
+    again = read_config(tmp_path)
+    assert leaves(again) == leaves(config)
+    assert differing_leaves(config, again) == {}
+    assert config_hash(again) == config_hash(config)
+    assert VideoTask(again).model_config == VideoTask(config).model_config
+
+
+def test_a_folder_belongs_to_its_config(tmp_path):
+    claim_workdir(tmp_path, load_config("factory"))
+    claim_workdir(tmp_path, load_config("factory", {"total_steps": 9, "num_workers": 3}))
+    assert read_config(tmp_path).total_steps == 9
+    other = load_config("factory", {"optim.lr": 0.5, "data.scene": "x"})
+    with pytest.raises(ValueError, match=r"data\.scene: 'arm.*\n  optim\.lr: 0\.001 there, 0\.5"):
+        claim_workdir(tmp_path, other)
+    assert read_config(tmp_path).optim.lr == 0.001
+
+
+def test_a_leaf_that_came_after_the_run_is_named_with_what_to_do(tmp_path):
+    now = load_config("factory")
+    before = ConfigDict(now.to_dict())
+    del (
+        before.adapters,
+        before.data.train_share,
+        before.eval.motion_px,
+    )  # of eval any leaf may change
+    save_config(tmp_path, before)
+    with pytest.raises(
+        ValueError,
+        match=r"adapters\.rank: '\(none\)' there, 0 here\n  data\.train_share.*\n"
+        r"Leaves with \(none\).*--config\.init_from=",
+    ):
+        claim_workdir(tmp_path, now)
+
+
+def test_the_length_counts_where_the_schedule_depends_on_it():
+    cosine = {"optim.schedule": "cosine"}
+    old, new = (load_config("factory", {**cosine, "total_steps": n}) for n in (5, 6))
+    assert differing_leaves(old, new) == {"total_steps": (5, 6)}
+
+
+def test_the_hash_tells_experiments_apart_but_not_places():
+    config = load_config("factory")
+    assert config_hash(load_config("factory", {"data.data_dir": "/x"})) == config_hash(config)
+    assert config_hash(load_config("factory", {"seed": 1})) != config_hash(config)
+    assert config_hash(load_config("factory", {"eval.stride": 2})) != config_hash(config)
+
+
+def test_no_run_and_a_broken_one_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_config(tmp_path)

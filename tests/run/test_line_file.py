@@ -1,0 +1,39 @@
+"""Files that are whole, files that grow, and paths in buckets."""
+
+import pytest
+
+from ipad_jax.run.files import LineFile, absolute, write_atomic
+
+
+def test_a_path_in_a_bucket_stays_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(absolute("gs://bucket/runs/S01")) == "gs://bucket/runs/S01"
+    assert str(absolute("runs/S01")) == str(tmp_path / "runs" / "S01")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomic(path, "no bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lines_are_there_at_once(tmp_path):
+    file = LineFile(tmp_path / "lines", "first\n")
+    file.add("second\n")
+    assert (tmp_path / "lines").read_text() == "first\nsecond\n"
+    file.close()
+
+
+@pytest.mark.parametrize(
+    ("every_s", "before_closing"), [(0.0, "first\nsecond\n"), (9e9, "first\n")]
+)
+def test_an_object_in_a_bucket_is_written_whole(tmp_path, monkeypatch, every_s, before_closing):
+    monkeypatch.setattr("ipad_jax.run.files.in_bucket", lambda path: True)
+    file = LineFile(tmp_path / "lines", "first\n", every_s)
+    file.add("second\n")
+    assert (tmp_path / "lines").read_text() == before_closing
+    file.close()
+    assert (tmp_path / "lines").read_text() == "first\nsecond\n"

@@ -1,0 +1,59 @@
+"""The decoder's sizes, constants and modes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ipad_jax.video.ipad.decoder import Decoder, DecoderConfig
+from ipad_jax.video.ipad.model import num_parameters
+
+SMALL = DecoderConfig(channels=(4,), strides=((2, 2, 2), (1, 2, 2)))
+
+
+def test_published_decoder_has_8_30_million_parameters():
+    decoder = nnx.eval_shape(lambda: Decoder(DecoderConfig(), 768, rngs=nnx.Rngs(0)))
+    assert round(num_parameters(decoder) / 1e6, 2) == 8.30
+    assert DecoderConfig().total_stride == (4, 32, 32)
+
+
+def test_strides_multiply_to_the_output_and_tanh_bounds_it():
+    decoder = Decoder(SMALL, 6, rngs=nnx.Rngs(0))
+    out = decoder(100 * jax.random.normal(jax.random.key(0), (2, 1, 2, 3, 6)))
+    assert out.shape == (2, 2, 8, 12, 3)
+    assert out.dtype == jnp.float32
+    assert jnp.abs(out).max() <= 1
+
+
+def test_batch_norm_moves_as_pytorchs():
+    decoder = Decoder(SMALL, 6, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (2, 1, 2, 3, 6))
+    hidden = decoder.convs[0](x)
+    train = nnx.view(decoder, use_running_average=False)
+    train(x)
+    mean = np.asarray(hidden).mean((0, 1, 2, 3))
+    np.testing.assert_allclose(train.norms[0].mean[...], 0.1 * mean, rtol=1e-4, atol=1e-6)
+    norm = decoder.norms[0]
+    assert (norm.epsilon, norm.momentum) == (1e-5, 0.9)
+
+
+def test_inference_leaves_the_averages_alone_and_samples_apart():
+    decoder = nnx.view(Decoder(SMALL, 6, rngs=nnx.Rngs(0)), use_running_average=True)
+    x = jax.random.normal(jax.random.key(0), (2, 1, 2, 3, 6))
+    out = decoder(x)
+    np.testing.assert_allclose(out[:1], decoder(x[:1]), rtol=1e-4, atol=1e-6)
+    assert (decoder.norms[0].mean[...] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": (8,)}, "5 strides for 1 hidden channels; strides needs one entry more"),
+        ({"channels": (), "strides": ((4, 2, 2),)}, "triples of 1 or 2"),
+        ({"channels": (0,), "strides": SMALL.strides}, "must be positive integers"),
+    ],
+)
+def test_layers_that_cannot_be_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        DecoderConfig(**values)

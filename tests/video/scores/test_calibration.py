@@ -1,0 +1,271 @@
+"""Calibration: robust location and scale, the conformal threshold and the bound it supports."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipad_jax.video.scores.aggregate import FrameRows
+from ipad_jax.video.scores.calibration import (
+    ABSOLUTE_FLOOR,
+    FORMAT,
+    Calibration,
+    conformal_threshold,
+    fuse,
+    standardise,
+    unit_maxima,
+    units_for,
+)
+from ipad_jax.video.scores.frame_scores import FrameScores
+
+WEIGHTS = {"pooled_mean": 1.0, "period_error": 0.5}
+
+
+def table(num_videos=6, frames=100, cycle_frames=50, stride=1, seed=0, **components):
+    rng = np.random.default_rng(seed)
+    n = num_videos * frames
+    frame = np.tile(np.arange(frames), num_videos)
+    values = {
+        "psnr_mean": rng.normal(30, 2, n),
+        "pooled_mean": rng.normal(0.2, 0.02, n),
+        "period_error": rng.normal(3, 1, n),
+        "phase": rng.uniform(size=n),
+    } | components
+    return FrameScores(
+        video=np.repeat(np.arange(num_videos), frames),
+        frame=frame,
+        time_s=frame / 25,
+        label=np.zeros(n),
+        kind=np.zeros(n),
+        cycle=frame // cycle_frames if cycle_frames else np.full(n, -1),
+        position=frame % stride,
+        components=values,
+        video_names=tuple(f"v{i}" for i in range(num_videos)),
+        fps=(25.0,) * num_videos,
+        stride=stride,
+    )
+
+
+def test_standardised_normal_footage_has_centre_0_and_spread_1():
+    normal = table()
+    calibration = Calibration.fit(normal, WEIGHTS)
+    for name in ("psnr_mean", "pooled_mean", "period_error"):
+        z = standardise(name, normal, calibration)
+        assert np.median(z) == pytest.approx(0, abs=1e-6)
+        assert 1.4826 * np.median(np.abs(z)) == pytest.approx(1, abs=1e-6)
+        assert z.std() == pytest.approx(1, abs=0.1)  # 600 normal draws
+
+
+def test_a_few_outliers_hardly_move_it():
+    normal = table()
+    values = normal.components["pooled_mean"].copy()
+    values[:30] = 1.0  # 5 % of the frames
+    a = Calibration.fit(normal, WEIGHTS).components["pooled_mean"]
+    b = Calibration.fit(table(pooled_mean=values), WEIGHTS).components["pooled_mean"]
+    assert b.location == pytest.approx(a.location, abs=0.003)  # a sixth of the spread
+    assert b.scale == pytest.approx(a.scale, rel=0.15)
+
+
+def test_a_bad_reconstruction_scores_high():
+    calibration = Calibration.fit(table(), {"psnr_mean": 1.0})
+    low = table(psnr_mean=np.full(600, 20.0))
+    assert (standardise("psnr_mean", low, calibration) > 3).all()
+
+
+def test_a_component_that_never_varies_gets_the_floor():
+    calibration = Calibration.fit(table(pooled_mean=np.full(600, 0.01)), WEIGHTS)
+    assert calibration.components["pooled_mean"].scale == ABSOLUTE_FLOOR["pooled_mean"]
+    large = Calibration.fit(table(psnr_mean=np.full(600, 40.0)), WEIGHTS)
+    assert large.components["psnr_mean"].scale == pytest.approx(0.4)  # 1 % of its size
+
+
+def test_positions_are_calibrated_apart_where_they_have_30_frames():
+    position = np.tile(np.arange(100), 6) % 4
+    drift = 0.2 + 0.1 * position + np.random.default_rng(0).normal(0, 0.01, 600)
+    normal = table(stride=4, pooled_mean=drift)
+    normal.position[:10] = 15  # 10 frames at a video's end: too few for a class of their own
+    calibration = Calibration.fit(normal, {"pooled_mean": 1.0})
+    statistics = calibration.components["pooled_mean"]
+    assert sorted(statistics.by_position) == [0, 1, 2, 3]
+    z = standardise("pooled_mean", normal, calibration)
+    for place in range(4):
+        assert np.median(z[normal.position == place]) == pytest.approx(0, abs=1e-6)
+    few = normal.components["pooled_mean"][:10].astype(float)
+    pooled = (few - statistics.location) / statistics.scale
+    np.testing.assert_allclose(z[:10], pooled, rtol=1e-12)
+    assert not Calibration.fit(table(), WEIGHTS).components["pooled_mean"].by_position  # stride 1
+
+
+def test_fused_is_the_weighted_sum():
+    normal = table()
+    calibration = Calibration.fit(normal, WEIGHTS)
+    expected = standardise("pooled_mean", normal, calibration)
+    expected = expected + 0.5 * standardise("period_error", normal, calibration)
+    np.testing.assert_allclose(fuse(normal, calibration), expected, rtol=1e-12)
+
+
+def test_rows_of_a_stream_fuse_like_the_table():
+    normal = table()
+    calibration = Calibration.fit(normal, WEIGHTS)
+    rows = FrameRows(normal.frame, normal.position, normal.components)
+    np.testing.assert_array_equal(fuse(rows, calibration), fuse(normal, calibration))
+
+
+def test_a_missing_period_error_adds_nothing_a_missing_reconstruction_is_unscored():
+    calibration = Calibration.fit(table(), WEIGHTS)
+    period, pooled = np.full(600, 3.0), np.full(600, 0.2)
+    period[0], pooled[1] = np.nan, np.nan
+    scores = table(period_error=period, pooled_mean=pooled)
+    fused = fuse(scores, calibration)
+    assert fused[0] == pytest.approx(standardise("pooled_mean", scores, calibration)[0])
+    assert math.isnan(fused[1])
+    assert np.isfinite(fused[2:]).all()
+    alone = fuse(scores, calibration, {"period_error": 1.0})
+    assert math.isnan(alone[0])
+
+
+def test_a_component_without_values_drops_out_and_is_said():
+    normal = table(period_error=np.full(600, np.nan))
+    calibration = Calibration.fit(normal, WEIGHTS)
+    assert calibration.dropped == ("period_error",)
+    assert "Without period_error" in calibration.statement()
+    np.testing.assert_array_equal(
+        fuse(normal, calibration), standardise("pooled_mean", normal, calibration)
+    )
+
+
+def test_the_unit_is_the_cycle_or_else_the_video_where_none_is_longer_than_10_s():
+    assert Calibration.fit(table(), WEIGHTS).unit == "cycle"
+    assert Calibration.fit(table(), WEIGHTS).num_units == 12
+    whole = Calibration.fit(table(cycle_frames=None), WEIGHTS)  # 4 s each
+    assert (whole.unit, whole.num_units) == ("video", 6)
+
+
+def test_long_footage_without_a_cycle_is_cut_into_stretches_of_10_s():
+    # one file of 12 minutes at 25 frames/s: 72 stretches, where a video as a unit would be one
+    normal = table(num_videos=1, frames=72 * 250, cycle_frames=None)
+    found = Calibration.fit(normal, WEIGHTS)
+    assert (found.unit, found.num_units, found.num_short_units) == ("10 s stretch", 72, 0)
+    assert found.false_positive_bound < 0.11  # 72 units, alpha 5 %
+    assert "of 72 normal 10 s stretches held out" in found.statement()
+    assert "as far as those of one video are independent" in found.statement()
+    assert "provisional" not in found.statement()
+
+
+def test_stretches_begin_where_a_held_out_tail_does_and_stumps_are_no_units():
+    normal = table(num_videos=2, frames=600, cycle_frames=None)  # 24 s: 10, 10 and 4
+    late = dataclasses.replace(normal, frame=normal.frame + 1130)
+    found = Calibration.fit(late, WEIGHTS)
+    assert (found.num_units, found.num_short_units) == (4, 2)
+    maxima, _, _ = unit_maxima(np.arange(1200.0), late)
+    assert maxima.tolist() == [249, 499, 849, 1099]
+
+
+def test_few_units_are_called_provisional_with_what_is_missing():
+    found = Calibration.fit(table(num_videos=1, frames=1250, cycle_frames=None), WEIGHTS)
+    assert found.num_units == 5
+    assert "provisional: 24 more 10 s stretches (4.0 minutes) held out would support 10 %" in (
+        found.statement()
+    )
+    assert units_for(0.10, 0.05) == 29  # the rule of three
+    assert units_for(0.05, 0.01) == 59
+    assert units_for(0.10, 0.2) is None
+    loose = Calibration.fit(table(), WEIGHTS, alpha=0.2)
+    assert "The threshold is provisional." in loose.statement()
+
+
+def test_the_stump_of_a_cycle_is_no_unit():
+    # 100 frames a video, cycles of 45: the third has 10 frames only
+    calibration = Calibration.fit(table(cycle_frames=45), WEIGHTS)
+    assert (calibration.num_units, calibration.num_short_units) == (12, 6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 80), st.floats(0.01, 0.5))
+def test_threshold_is_the_conformal_order_statistic(n, alpha):
+    maxima = np.random.default_rng(n).permutation(n).astype(float)  # the k-th smallest is k - 1
+    threshold, bound = conformal_threshold(maxima, alpha)
+    k = math.ceil(round((n + 1) * (1 - alpha), 9))
+    assert threshold == min(k, n) - 1
+    if k >= n:
+        assert bound == pytest.approx(1 - 0.05 ** (1 / n), rel=1e-9)
+    else:
+        assert bound > 1 - 0.05 ** (1 / n)  # a lower threshold promises less
+
+
+def test_the_bound_is_three_over_n():
+    for n, bound in ((29, 0.10), (59, 0.05), (299, 0.01)):
+        assert conformal_threshold(np.arange(n), 1e-6)[1] == pytest.approx(bound, rel=0.03)
+
+
+def test_threshold_and_bound_hold_on_new_units():
+    # 2,000 calibrations of 19 units: the share of new units above is alpha on average, and exceeds
+    # the bound in about 5 % of the calibrations
+    rng = np.random.default_rng(0)
+    above = []
+    bounds = []
+    for _ in range(2000):
+        threshold, bound = conformal_threshold(rng.uniform(size=19), 0.1)
+        above.append(1 - threshold)  # uniform scores: the true share above the threshold
+        bounds.append(bound)
+    assert np.mean(above) == pytest.approx(0.1, abs=0.006)  # 4 standard errors
+    assert np.mean(np.array(above) > bounds) == pytest.approx(0.05, abs=0.02)  # 4 standard errors
+
+
+def test_no_calibration_unit_is_above_a_threshold_that_is_the_maximum():
+    normal = table()
+    calibration = Calibration.fit(normal, WEIGHTS, alpha=0.01)  # 12 units: too few, so the largest
+    assert fuse(normal, calibration).max() == calibration.threshold
+
+
+def test_the_statement_says_what_the_threshold_rests_on():
+    few = Calibration.fit(table(), WEIGHTS, alpha=0.05)
+    assert "the largest of the highest scores of 12 normal cycles" in few.statement()
+    assert "at most 22 % of normal cycles" in few.statement()
+    enough = Calibration.fit(table(num_videos=20), WEIGHTS, alpha=0.05)
+    assert "the 95 % conformal quantile of the highest scores of 40" in enough.statement()
+
+
+def test_saved_and_loaded_is_the_same(tmp_path):
+    calibration = Calibration.fit(table(stride=3, frames=120), WEIGHTS)
+    path = tmp_path / "calibration.json"
+    calibration.save(path)
+    assert Calibration.load(path) == calibration
+    assert [p.name for p in tmp_path.iterdir()] == ["calibration.json"]
+
+
+def test_what_cannot_be_loaded_says_why(tmp_path):
+    path = tmp_path / "calibration.json"
+    with pytest.raises(FileNotFoundError, match="held out no normal footage"):
+        Calibration.load(path)
+    Calibration.fit(table(), WEIGHTS).save(path)
+    text = path.read_text()
+    for broken, message in (
+        (text[:-40], "not a calibration"),
+        ("[]", "not a calibration"),
+        ('{"format": 99}', f"format 99, expected {FORMAT}"),
+        (text.replace('"threshold"', '"treshold"'), "treshold"),
+    ):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=message):
+            Calibration.load(path)
+
+
+def test_bad_input_is_refused():
+    normal = table()
+    with pytest.raises(ValueError, match=r"No component \['pooled'\].*'pooled_mean'"):
+        Calibration.fit(normal, {"pooled": 1.0})
+    with pytest.raises(ValueError, match=r"No component \['phase'\]"):
+        Calibration.fit(normal, {"phase": 1.0})
+    with pytest.raises(ValueError, match="at least one number other than 0"):
+        Calibration.fit(normal, {"pooled_mean": 0.0})
+    with pytest.raises(ValueError, match="alpha=5 must lie between"):
+        Calibration.fit(normal, WEIGHTS, alpha=5)
+    with pytest.raises(ValueError, match="calibration footage is empty"):
+        Calibration.fit(table(pooled_mean=np.full(600, np.nan)), {"pooled_mean": 1.0})
+    normal.label[3] = 1
+    with pytest.raises(ValueError, match="1 of 600 calibration frames are labelled anomalous"):
+        Calibration.fit(normal, WEIGHTS)
