@@ -8,7 +8,7 @@ from ipad_jax.video.ipad.model import VideoModelConfig
 def video_config() -> ConfigDict:
     """Every leaf of a video config, at the paper's values where it has one."""
     config = ConfigDict()
-    config.task = "video"  # task.py's name of the model and its data
+    config.task = "video.ipad"  # family and method, or MODULE:CLASS of your own
     config.seed = 0  # of weights, order of clips and stochastic depth
     config.batch_size = 8  # clips a step, over all devices; paper sec. 5.2
     config.total_steps = 0  # steps; 0: from epochs
@@ -30,7 +30,7 @@ def video_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.builder = "ipad"  # ipad, factory or video_folder
-    data.scene = "S01"  # scene, device or name given to `ipad-jax prepare`; S01+S02 for several
+    data.name = "S01"  # scene, device or name given to `ipad-jax prepare`; S01+S02 for several
     data.variant = ""  # what `prepare` added to the dataset's name, such as seed3
     data.size = 256  # pixels, side of the prepared frames; paper sec. 5.2
     data.quality = 95  # JPEG quality of the prepared frames; our choice
@@ -99,7 +99,7 @@ def make_tiny(config: ConfigDict) -> None:
     head, norm of the patches; a memory is always there. The model of a method other than ours is its
     own config's affair.
     """
-    if config.task == "video":
+    if config.task == "video.ipad":
         large, config.model = config.model, model_section(VideoModelConfig.debug())
         for switch in ("boost", "shrink", "softmax_over"):
             config.model.memory[switch] = large.memory[switch]

@@ -9,9 +9,8 @@ need no training stand beside it in every table.
 import dataclasses
 from typing import Any
 
+from ipad_jax.configs._base import make_tiny, parse_arg, video_config
 from ml_collections import ConfigDict
-
-from configs._base import make_tiny, parse_arg, video_config
 
 ARGS = {
     "factory": "a rendered device at 64x64, the small model (our widths)",
@@ -28,7 +27,7 @@ def baseline_config(
     """The config of a method; without an option that of IPAD's scenes at 256x256, published widths.
 
     Args:
-      task: name in baseline_task.METHODS.
+      task: name in video/baselines/task.BASELINES.
       arg: options, see ARGS.
       model: its configuration class, with the sizes full, medium, small and debug.
       lr: published learning rate, by default that of configs/_base.py; for the published widths.
@@ -39,7 +38,7 @@ def baseline_config(
     """
     options = parse_arg(arg, ARGS)
     config = scene_config(options)
-    config.task = task  # ipad_jax/task.py
+    config.task = f"video.{task}"  # family and method
     if config.data.size == 256 or "full" in options:
         config.optim.lr = lr  # see the method's file
         config.optim.schedule = schedule  # the same
@@ -84,7 +83,7 @@ def scene_config(options: set[str]) -> ConfigDict:
     config = video_config()
     if "factory" in options:  # as configs/factory.py
         config.data.builder = "factory"  # data_builders/factory
-        config.data.scene = "arm_synthetic"  # device and look
+        config.data.name = "arm_synthetic"  # device and look
         config.data.size = 64  # pixels
         config.data.cache_mb = 500.0  # megabytes
         config.epochs = 0.0  # steps are given
@@ -93,7 +92,7 @@ def scene_config(options: set[str]) -> ConfigDict:
             config.optim.lr = 1e-3  # narrow models bear more than the published rates; our choice
     elif "video_folder" in options:  # as configs/video_folder.py
         config.data.builder = "video_folder"  # data_builders/video_folder
-        config.data.scene = "footage"  # the name given to `ipad-jax prepare`
+        config.data.name = "footage"  # the name given to `ipad-jax prepare`
         config.data.size = 128  # pixels
         config.data.cache_mb = 2000.0  # megabytes
         config.epochs = 0.0  # steps are given

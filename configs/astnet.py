@@ -1,7 +1,7 @@
 """ASTNet, Table 2 of the IPAD paper (frame AUC 61.5, mean of 16 scenes); video/astnet.py.
 
-    ipad-jax train --config astnet --config.data.scene=S01 --workdir runs/astnet_S01
-    ipad-jax train --config astnet:factory --config.data.scene=arm_synthetic --workdir runs/astnet_arm
+    ipad-jax train --config astnet --config.data.name=S01 --workdir runs/astnet_S01
+    ipad-jax train --config astnet:factory --config.data.name=arm_synthetic --workdir runs/astnet_arm
     ipad-jax evaluate --workdir runs/astnet_arm
 
 Parameters, and GFLOP a clip of 5 frames, of which one is scored: 151.0M, 1200 at 256x256; `:video_folder`
@@ -14,9 +14,9 @@ Each frame is predicted from the four before it; the first four of a video have 
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
-from configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.astnet import AstNetConfig
 
 __all__ = ["ARGS", "get_config"]

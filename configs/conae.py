@@ -1,7 +1,7 @@
 """conAE, Table 2 of the IPAD paper (frame AUC 56.7, mean of 16 scenes); video/conv_autoencoder.py.
 
-    ipad-jax train --config conae --config.data.scene=S01 --workdir runs/conae_S01
-    ipad-jax train --config conae:factory --config.data.scene=arm_synthetic --workdir runs/conae_arm
+    ipad-jax train --config conae --config.data.name=S01 --workdir runs/conae_S01
+    ipad-jax train --config conae:factory --config.data.name=arm_synthetic --workdir runs/conae_arm
     ipad-jax evaluate --workdir runs/conae_arm
 
 Parameters, and GFLOP a clip forward: 5.99M, 69.8 at 256x256; `:video_folder`
@@ -10,9 +10,9 @@ Parameters, and GFLOP a clip forward: 5.99M, 69.8 at 256x256; `:video_folder`
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
-from configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.conv_autoencoder import ConvAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]

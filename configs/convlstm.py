@@ -1,7 +1,7 @@
 """The ConvLSTM autoencoder of the third source, video-anomaly-detection; video/conv_lstm.py. Not in Table 2.
 
-    ipad-jax train --config convlstm --config.data.scene=S01 --workdir runs/convlstm_S01
-    ipad-jax train --config convlstm:factory --config.data.scene=arm_synthetic --workdir runs/convlstm_arm
+    ipad-jax train --config convlstm --config.data.name=S01 --workdir runs/convlstm_S01
+    ipad-jax train --config convlstm:factory --config.data.name=arm_synthetic --workdir runs/convlstm_arm
     ipad-jax evaluate --workdir runs/convlstm_arm
 
 Parameters, and GFLOP a clip forward: 2.71M, 48.2 at 256x256; `:video_folder`
@@ -11,9 +11,9 @@ Batch 8 as all methods here (README: 4). Expected time and score: on IPAD not ye
 figure to compare with); on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
-from configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.conv_lstm import ConvLstmConfig
 
 __all__ = ["ARGS", "get_config"]

@@ -1,7 +1,7 @@
 """DMAD, Table 2 of the IPAD paper (frame AUC 62.2, mean of 16 scenes); video/dmad.py, deformation.py.
 
-    ipad-jax train --config dmad --config.data.scene=S01 --workdir runs/dmad_S01
-    ipad-jax train --config dmad:factory --config.data.scene=arm_synthetic --workdir runs/dmad_arm
+    ipad-jax train --config dmad --config.data.name=S01 --workdir runs/dmad_S01
+    ipad-jax train --config dmad:factory --config.data.name=arm_synthetic --workdir runs/dmad_arm
     ipad-jax evaluate --workdir runs/dmad_arm
 
 Parameters, and GFLOP a clip of 5 frames, of which one is scored: 3.78M, 56.8 at 256x256; `:video_folder`
@@ -11,9 +11,9 @@ Each frame is predicted from the four before it; the first four of a video have 
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
-from configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.dmad import DmadConfig
 
 __all__ = ["ARGS", "get_config"]

@@ -1,15 +1,15 @@
 """A rendered machine of data_builders/factory: the embedded default, nothing to download.
 
     ipad-jax prepare factory --scene arm_synthetic --size 64
-    ipad-jax train --config factory --config.data.scene=arm_synthetic --workdir runs/arm
+    ipad-jax train --config factory --config.data.name=arm_synthetic --workdir runs/arm
     ipad-jax evaluate --workdir runs/arm
 
 `ipad-jax demo` does the three in one: about six minutes on two quiet cores; figures are in the README.
 """
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
-from configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {"tiny": "a CPU minute on a dataset prepared with --size 32"}
@@ -21,7 +21,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = video_config()
     config.model = model_section(VideoModelConfig.small())  # for 64x64 on a CPU; our choice
     config.data.builder = "factory"  # data_builders/factory
-    config.data.scene = "arm_synthetic"  # device and look
+    config.data.name = "arm_synthetic"  # device and look
     config.data.size = 64  # pixels; small enough for two CPU cores
     config.data.cache_mb = 500.0  # megabytes; a scene of 3,000 frames at 64x64 takes 37
     config.batch_size = 8  # clips

@@ -1,7 +1,7 @@
 """IPAD, one model a scene: Table 2 of the paper (frame AUC, mean of 16 scenes: 68.6).
 
     ipad-jax prepare ipad --manual-dir IPAD_dataset --scene S01
-    ipad-jax train --config ipad --config.data.scene=S01 --workdir runs/ipad_S01
+    ipad-jax train --config ipad --config.data.name=S01 --workdir runs/ipad_S01
     ipad-jax evaluate --workdir runs/ipad_S01
 
 `ipad:paper` is the paper's own set-up: eq. 4 as printed, nothing held out (so uncalibrated), scores by
@@ -16,9 +16,9 @@ Expected: S01 has about 80 cycles of 126 frames: 8,880 clips, 55,500 steps (`pap
 nobody here has the archive; at the 216 clips/s of one H100 in bfloat16 (README) 35 minutes of steps.
 """
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
-from configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {

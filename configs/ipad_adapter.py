@@ -10,18 +10,18 @@ of such a run hold only those: keep the folder it started from, or `ipad-jax mer
 
 Each row of Table 3 has its name here (see ARGS), and so have the pretrainings it may start from; a real scene
 chooses which. Rows `synthetic` and `pretrain_*` have not seen the real scene: judge them on it with `ipad-jax
-evaluate --config.data.scene=R01`. Rendered machines take the same leaves on the small model:
+evaluate --config.data.name=R01`. Rendered machines take the same leaves on the small model:
 
-    ipad-jax train --config ipad_adapter:factory --config.data.scene=arm_real --config.init_from=runs/arm
+    ipad-jax train --config ipad_adapter:factory --config.data.name=arm_real --config.init_from=runs/arm
 
 The paper needs 17 minutes with all of a scene's real videos and 2.3 with a fifth of them and adapters, on a
 GPU it does not name, for a mean AUC of 70.0 and 67.2. Here: not yet run, the archive was not at hand.
 """
 
+from ipad_jax.configs import factory, ipad
+from ipad_jax.configs._base import make_tiny, parse_arg
 from ml_collections import ConfigDict
 
-from configs import factory, ipad
-from configs._base import make_tiny, parse_arg
 from ipad_jax.video.ipad.transfer import COMPONENTS, FEW_SHOT, IPAD, RANK, ROWS
 
 PRETRAININGS = {"pretrain_twin": "twin", "pretrain_twins": "twins", "pretrain_all": "all"}
@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         raise ValueError(f"take one row and one scene; got {', '.join(sorted(rows | scenes))}.")
     if "factory" in options and (rows | scenes | options & {"paper"}):
         raise ValueError(
-            "factory has no rows, scenes or paper: set data.scene and the other leaves."
+            "factory has no rows, scenes or paper: set data.name and the other leaves."
         )
     if "factory" in options:
         config = factory.get_config()
@@ -58,10 +58,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     real = next(iter(scenes), "R01")
     name = next(iter(rows), "few_shot_adapters")
     if name in PRETRAININGS:
-        config.data.scene = "+".join(IPAD.scenes(PRETRAININGS[name], real))  # paper Table 3
+        config.data.name = "+".join(IPAD.scenes(PRETRAININGS[name], real))  # paper Table 3
     elif "factory" not in options:
         row = ROW[name]
-        config.data.scene = "+".join(IPAD.scenes(row.train, real))  # paper Table 3
+        config.data.name = "+".join(IPAD.scenes(row.train, real))  # paper Table 3
         config.data.train_share = row.share  # of the videos; paper sec. 5.4
         config.adapters.rank = row.rank  # what 10.3M trainable parameters imply
     else:

@@ -1,7 +1,7 @@
 """memAE, Table 2 of the IPAD paper (frame AUC 61.1, mean of 16 scenes); video/mem_autoencoder.py.
 
-    ipad-jax train --config memae --config.data.scene=S01 --workdir runs/memae_S01
-    ipad-jax train --config memae:factory --config.data.scene=arm_synthetic --workdir runs/memae_arm
+    ipad-jax train --config memae --config.data.name=S01 --workdir runs/memae_S01
+    ipad-jax train --config memae:factory --config.data.name=arm_synthetic --workdir runs/memae_arm
     ipad-jax evaluate --workdir runs/memae_arm
 
 Parameters, and GFLOP a clip forward: 6.50M, 70.8 at 256x256; `:video_folder`
@@ -11,9 +11,9 @@ Batch 8 as all methods here (training_options.py of memAE: 14). Expected time an
 run; on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
-from configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.mem_autoencoder import MemAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]

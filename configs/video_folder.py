@@ -1,7 +1,7 @@
 """Your own footage of one machine: normal videos to train on, others to judge.
 
     ipad-jax prepare video_folder --source FOOTAGE --name press7
-    ipad-jax train --config video_folder --config.data.scene=press7 --workdir runs/press7
+    ipad-jax train --config video_folder --config.data.name=press7 --workdir runs/press7
     ipad-jax evaluate --workdir runs/press7        # where there are test videos
     ipad-jax detect --workdir runs/press7 --video NEW.mp4
 
@@ -15,9 +15,9 @@ other trainings shared (README). All 20,000 steps: not yet run.
 
 import dataclasses
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
-from configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 from ipad_jax.video.ipad.swin import SwinConfig
 
@@ -52,7 +52,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = video_config()
     config.model = model_section(VideoModelConfig.full() if "full" in options else medium())
     config.data.builder = "video_folder"  # data_builders/video_folder
-    config.data.scene = "footage"  # the name given to `ipad-jax prepare`
+    config.data.name = "footage"  # the name given to `ipad-jax prepare`
     config.data.size = 128  # pixels; our choice
     config.data.cache_mb = 2000.0  # megabytes; 40,000 frames at 128x128
     config.epochs = 0.0  # steps are given

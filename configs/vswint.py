@@ -1,7 +1,7 @@
 """V-Swin-T, Table 2 of the IPAD paper (frame AUC 66.5, mean of 16 scenes): our encoder and decoder alone.
 
-    ipad-jax train --config vswint --config.data.scene=S01 --workdir runs/vswint_S01
-    ipad-jax train --config vswint:factory --config.data.scene=arm_synthetic --workdir runs/vswint_arm
+    ipad-jax train --config vswint --config.data.name=S01 --workdir runs/vswint_S01
+    ipad-jax train --config vswint:factory --config.data.name=arm_synthetic --workdir runs/vswint_arm
     ipad-jax evaluate --workdir runs/vswint_arm
 
 The model of `ipad`, `factory` or `video_folder` with memory and period head switched off, scored like
@@ -12,11 +12,11 @@ the other methods. Parameters, and GFLOP a clip forward: 35.9M, 130.1 at
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg
+from ipad_jax.configs._baselines import ARGS, leave_out_ours, scene_config
+from ipad_jax.configs.video_folder import medium
 from ml_collections import ConfigDict
 
-from configs._base import make_tiny, model_section, parse_arg
-from configs._baselines import ARGS, leave_out_ours, scene_config
-from configs.video_folder import medium
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 __all__ = ["ARGS", "get_config"]

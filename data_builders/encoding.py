@@ -8,8 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-
-from data_builders.frame_folder import Frame
+from ipad_jax.data_builders.frame_folder import Frame
 
 
 def encode_frames(

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-
-from data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
-from data_builders.sidecars import read_annotations, read_description
+from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
+from ipad_jax.data_builders.sidecars import read_annotations, read_description
 
 IGNORED_FILES = ("thumbs.db", "desktop.ini")  # and every hidden file
 # Share of the scene's median below which a folder cannot hold a whole cycle (S05/training/19).

@@ -16,11 +16,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
-
-from data_builders.encoding import encode_frames, encode_video
-from data_builders.frame_folder import Frame
-from data_builders.pieces import Piece, Records
-from data_builders.streaming import StreamingBuilder
+from ipad_jax.data_builders.encoding import encode_frames, encode_video
+from ipad_jax.data_builders.frame_folder import Frame
+from ipad_jax.data_builders.pieces import Piece, Records
+from ipad_jax.data_builders.streaming import StreamingBuilder
 
 DEFAULT_SIZE = (256, 256)  # width, height; paper section 5.1
 DEFAULT_QUALITY = 95  # JPEG

@@ -1,6 +1,6 @@
 """What preparing costs: draws frames at full resolution and builds a dataset of them, several times.
 
-python -m data_builders.measure --frames 256 --workers 1 2 --rounds 3
+python -m ipad_jax.data_builders.measure --frames 256 --workers 1 2 --rounds 3
 
 Prints seconds of wall and of CPU for 1,000 frames, the median over rounds that alternate between the
 numbers of workers. On a machine that does other things too, believe the CPU seconds.
@@ -44,8 +44,7 @@ def draw(folder: Path, count: int, size: tuple[int, int]) -> int:
 def build(source: Path, side: int, workers: int) -> tuple[float, float]:
     """Builds the dataset into a folder that goes again; seconds of wall and of CPU, children's too."""
     import tensorflow_datasets as tfds
-
-    from data_builders.video_folder import video_folder_dataset_builder as video_folder
+    from ipad_jax.data_builders.video_folder import video_folder_dataset_builder as video_folder
 
     config = video_folder.VideoFolderConfig(
         scene="drawn", width=side, height=side, source=str(source), fps=25.0
@@ -68,7 +67,7 @@ def cpu_seconds() -> float:
 def main(argv: Sequence[str]) -> int:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_builders.measure",
+        prog="python -m ipad_jax.data_builders.measure",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -79,7 +78,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(list(argv))
-    from data_builders.streaming import MIN_FRAMES_FOR_WORKERS  # not at the top: workers import us
+    from ipad_jax.data_builders.streaming import (
+        MIN_FRAMES_FOR_WORKERS,  # not at the top: workers import us
+    )
 
     if args.frames < MIN_FRAMES_FOR_WORKERS:
         parser.error(f"--frames {args.frames}: workers start from {MIN_FRAMES_FOR_WORKERS} frames")

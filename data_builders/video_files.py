@@ -21,9 +21,8 @@ from typing import ClassVar, TypeVar
 
 import cv2
 import numpy as np
-
-from data_builders.files import DataError, Problem, read_labels
-from data_builders.frame_folder import Cycle, Frame, Scene, Timing, phase_of
+from ipad_jax.data_builders.files import DataError, Problem, read_labels
+from ipad_jax.data_builders.frame_folder import Cycle, Frame, Scene, Timing, phase_of
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 SQUEEZED = "squeezed into the dataset's shape"

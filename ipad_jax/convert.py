@@ -1,19 +1,20 @@
-"""Published weights into our models."""
+"""Published weights into our models: each loader with the configuration it fills. No room imports this.
 
-from pathlib import Path
+from ipad_jax.convert import SwinConfig, load_swin
 
-from flax import nnx
+encoder = load_swin("swin3d_t.safetensors", SwinConfig.tiny())
+"""
 
+from ipad_jax.nn.efficientnet_weights import load_efficientnet_lite0
 from ipad_jax.video.baselines.wider_resnet import WiderResNetConfig
 from ipad_jax.video.baselines.wider_resnet_weights import load_wider_resnet
 from ipad_jax.video.ipad.swin import SwinConfig
 from ipad_jax.video.ipad.swin_weights import load_swin
 
-__all__ = ["load_encoder", "load_swin", "load_wider_resnet"]
-
-
-def load_encoder(path: str | Path, cfg: SwinConfig | WiderResNetConfig) -> nnx.Module:
-    """The encoder of a configuration with published weights; see the function for its kind."""
-    if isinstance(cfg, SwinConfig):
-        return load_swin(path, cfg)
-    return load_wider_resnet(path, cfg)
+__all__ = [
+    "SwinConfig",
+    "WiderResNetConfig",
+    "load_efficientnet_lite0",
+    "load_swin",
+    "load_wider_resnet",
+]

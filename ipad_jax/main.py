@@ -18,18 +18,6 @@ COMMANDS = {
     "compile": "what a TPU slice would need for a config: memory, FLOPs, collectives, fit",
     "bench": "how fast this machine is: model against PyTorch, input, detection, start-up, growth",
 }
-MODULES = {
-    "demo": "commands.demo",
-    "prepare": "prepare.build",
-    "validate": "prepare.check",
-    "train": "training.loop",
-    "evaluate": "video.evaluation.evaluate",
-    "detect": "commands.detect",
-    "reproduce": "commands.reproduce",
-    "merge": "training.merge_adapters",
-    "compile": "performance.compile_ahead",
-    "bench": "commands.bench",
-}
 MANY_PROCESSES = ("train", "evaluate")  # commands that spread over the processes of `distributed`
 
 
@@ -60,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ipad-jax: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
     _parse_absl_flags()
-    command = importlib.import_module(f"ipad_jax.{MODULES[name]}").main
+    command = importlib.import_module(f"ipad_jax.commands.{name}").main
     if name in MANY_PROCESSES:
         return _run_together(name, command, rest)
     return _run(name, lambda: command(rest))[0]

@@ -3,7 +3,7 @@
 #
 #   NAME=s01 IMAGE=REGION-docker.pkg.dev/PROJECT/ipad/jax:tpu QUEUE=research \
 #   WORKDIR=gs://BUCKET/runs/S01 DATA_DIR=gs://BUCKET/tensorflow_datasets \
-#     launch/gke_jobset_tpu.sh --config ipad:paper --config.data.scene=S01 --config.batch_size=16 --config.model.dtype=bfloat16
+#     launch/gke_jobset_tpu.sh --config ipad:paper --config.data.name=S01 --config.batch_size=16 --config.model.dtype=bfloat16
 set -euo pipefail
 
 NAME=${NAME:?name of the JobSet}

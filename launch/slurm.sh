@@ -14,7 +14,7 @@
 # sbatch go before the script, those of `ipad-jax train` after it. See launch/README.md.
 #
 #   WORKDIR=/shared/runs/S01 DATA_DIR=/shared/tensorflow_datasets \
-#     sbatch --nodes=4 launch/slurm.sh --config ipad:paper --config.data.scene=S01 --config.batch_size=32 --config.model.dtype=bfloat16
+#     sbatch --nodes=4 launch/slurm.sh --config ipad:paper --config.data.name=S01 --config.batch_size=32 --config.model.dtype=bfloat16
 #
 # --signal: three minutes before the time is up all processes get SIGTERM, save the same step and leave with
 # 143; the job then queues again, as it does when a node dies or Slurm takes the nodes away (--requeue).

@@ -18,6 +18,7 @@ import time
 import jax
 import numpy as np
 
+from ipad_jax.performance.products import products_of
 from ipad_jax.performance.roofline import CHIPS
 from ipad_jax.run import processes as distributed
 from ipad_jax.run.config import load_config
@@ -31,7 +32,7 @@ from ipad_jax.training.sharding import (
     to_global,
 )
 from ipad_jax.training.state import abstract_state, create_state
-from ipad_jax.training.task import make_task
+from ipad_jax.video.clip_task import make_clip_task
 
 # FLOP/s in bfloat16, dense, by a part of JAX's `device_kind`; the first that fits. GPUs: data sheets.
 PEAKS = {
@@ -76,7 +77,7 @@ def smoke(args: argparse.Namespace) -> int:
     if not is_cpu:
         choices["model.dtype"] = "bfloat16"
     config = load_config("ipad:tiny" if is_cpu else "ipad:paper", choices)
-    task, tx = make_task(config), make_optimizer(config.optim, 10**6)
+    task, tx = make_clip_task(config), make_optimizer(config.optim, 10**6)
     mesh = make_mesh(config.fsdp)
     make_keys = jax.jit(
         lambda: tuple(jax.random.split(jax.random.key(0))), out_shardings=replicated(mesh)
@@ -101,7 +102,7 @@ def smoke(args: argparse.Namespace) -> int:
     elapsed, last = time.perf_counter() - start, float(metrics["loss"])
 
     rate = steps * batch_size / elapsed
-    flops = rate * sum(product.flops for product in task.products(train=True))
+    flops = rate * sum(product.flops for product in products_of(task, train=True))
     peak = peak_flops(devices[0].device_kind)
     share = "unknown" if peak is None else f"{flops / peak / len(devices):.1%}"
     print(f"{len(devices)} x {devices[0].device_kind}, {jax.process_count()} process(es)")

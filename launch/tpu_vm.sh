@@ -3,7 +3,7 @@
 # on, or takes up one that stopped; see launch/README.md.
 #
 #   TPU_NAME=ipad ZONE=us-west4-a WORKDIR=gs://BUCKET/runs/S01 DATA_DIR=gs://BUCKET/tensorflow_datasets \
-#     launch/tpu_vm.sh --config ipad:paper --config.data.scene=S01 --config.batch_size=16 --config.model.dtype=bfloat16
+#     launch/tpu_vm.sh --config ipad:paper --config.data.name=S01 --config.batch_size=16 --config.model.dtype=bfloat16
 set -euo pipefail
 
 TPU_NAME=${TPU_NAME:?name of the slice}

@@ -6,7 +6,7 @@ import sys
 import time
 from functools import partial
 
-from data_builders.pieces import Piece
+from ipad_jax.data_builders.pieces import Piece
 
 
 def make(video: int, length: int, do: str = "", wait_s: float = 0.0) -> Piece:

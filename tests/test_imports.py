@@ -1,94 +1,47 @@
-"""The direction of imports, read from the source, and what is never imported."""
+"""The direction of imports between rooms, read from the source, and what is never imported."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ipad_jax"
 
-# A lower number may not import a higher one. Files not named here take their folder's level.
-LEVELS = {
-    "files": -1,
-    "hlo": -1,
-    "roofline": -1,
-    "nn": 0,
-    "input": 0,
-    "metrics": 0,
-    "report": 0,
-    "video": 1,
-    "image": 1,
-    "pose": 1,
-    "convert": 2,
-    "train_state": 3,
-    "optim": 3,
-    "sharding": 3,
-    "base": 3,
-    "scene_folder": 3,
-    "checkpoint_files": 3,
-    "checkpoints": 3,
-    "held_out": 3,
-    "writer": 3,
-    "compile_cache": 3,
-    "goodput": 3,
-    "interrupt": 3,
-    "cluster": 0,
-    "distributed": 2,
-    "pretrained": 3,
-    "config": 3,
-    "task": 2,
-    "progress": 3,
-    "predict": 3,
-    "kept": 3,
-    "open_frames": 3,
-    "small_pictures": 3,
-    "normal_frames": 4,
-    "normal_features": 4,
-    "normal_motion": 4,
-    "comparisons": 4,
-    "crew": 4,
-    "calibrate": 4,
-    "footage": 4,
-    "measure": 4,
-    "train": 4,
-    "evaluation_report": 4,
-    "evaluate": 5,
-    "merge": 4,
-    "detector": 4,
-    "detect_record": 4,
-    "detect": 5,
-    "prepare_arguments": 4,
-    "prepare_report": 4,
-    "prepare_cycle": 4,
-    "prepare": 4,
-    "validate": 4,
-    "compile_report": 4,
-    "compile": 5,
-    "bench": 5,
-    "demo": 6,
-    "reproduce": 6,
-    "main": 7,
+# A room may import those below it; rooms of one floor know nothing of each other.
+FLOORS = (
+    ("configs", "data_builders"),
+    ("run", "nn"),
+    ("input", "prepare", "evaluation", "training"),
+    ("video", "image"),
+    ("pose",),
+    ("web", "reproduce", "performance"),
+    ("commands",),
+    ("main", "__init__", "convert"),
+)
+ACROSS = {
+    ("prepare", "input"): "to measure a cycle is to read prepared-like frames",
+    ("configs", "video"): "a config takes its model's own default values",
+    ("configs", "image"): "the same",
+    ("configs", "pose"): "the same",
 }
-# Host-side code that must run without a model: it takes arrays.
-WITHOUT_JAX = ("input", "metrics", "report")
+# Host-side code that must run without a model: it takes arrays or files.
+WITHOUT_JAX = ("input", "prepare", "evaluation", "data_builders")
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def modules() -> dict[Path, str]:
+    """Every source file and its room."""
+    rooms = {p: p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PACKAGE.rglob("*.py")}
+    for room in ("configs", "data_builders"):
+        rooms |= dict.fromkeys((ROOT / room).rglob("*.py"), room)
+    return rooms
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
     found = set()
-    for node in nodes:
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -97,49 +50,77 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_down(path):
-    here = room(path)
-    if here == "__init__":
-        return
-    assert here in LEVELS, f"say where {path.name} stands in LEVELS"
-    for name in imports(path):
-        if not name.startswith("ipad_jax."):
-            continue
-        there = name.split(".")[1]
-        if there == here or there not in LEVELS:
-            continue
-        assert LEVELS[there] <= LEVELS[here], f"{path} imports {name}, which stands above it"
-        if LEVELS[there] == LEVELS[here] == 0:
-            raise AssertionError(f"{path}: {here} and {there} know nothing of each other")
+def room_of(name: str) -> str:
+    """Room of an imported name; "" where it is none of ours."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "ipad_jax" and len(parts) > 1 and parts[1] in FLOOR else ""
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_host_side_code_needs_no_jax(path):
-    if room(path) in WITHOUT_JAX:
-        assert not {n.split(".")[0] for n in imports(path)} & {"jax", "flax", "optax", "orbax"}
+def test_imports_go_down():
+    wrong = []
+    for path, here in modules().items():
+        assert here in FLOOR, f"say in FLOORS where {path} stands"
+        for there in {room_of(name) for name in imports(path)} - {"", here}:
+            if FLOOR[there] >= FLOOR[here] and (here, there) not in ACROSS:
+                wrong.append(f"{path.relative_to(ROOT)} imports {there}")
+            if there == "convert":
+                wrong.append(f"{path.relative_to(ROOT)} imports convert, which is for users alone")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "data_builders").rglob("*.py")), ids=lambda p: p.name
-)
-def test_builders_import_nothing_of_ours(path):
-    assert not any(name.split(".")[0] == "ipad_jax" for name in imports(path))
+def test_pose_takes_nothing_of_a_family_but_images_features():
+    for path, room in modules().items():
+        if room == "pose":
+            families = {name for name in imports(path) if room_of(name) in ("video", "image")}
+            assert all(name.startswith("ipad_jax.image.features") for name in families), path
 
 
-@pytest.mark.parametrize(
-    "path", modules() + sorted((ROOT / "data_builders").rglob("*.py")), ids=lambda p: p.name
-)
-def test_no_torch_or_tensorflow_at_module_level(path):
-    tops = {name.split(".")[0] for name in imports(path, top_level_only=True)}
-    assert not tops & {"torch", "tensorflow", "torchvision"}
+def test_only_commands_parse_arguments():
+    parsing = {
+        path.relative_to(ROOT).as_posix()
+        for path, room in modules().items()
+        if "argparse" in imports(path) and room not in ("commands", "performance")
+    }
+    assert parsing <= {
+        "ipad_jax/prepare/arguments.py",
+        "ipad_jax/run/config.py",  # takes --config out of a command's arguments
+        "data_builders/factory/difficulty.py",  # programs of their own, run by `python -m`
+        "data_builders/factory/write.py",
+        "data_builders/measure.py",
+    }
+
+
+def test_host_side_code_needs_no_jax():
+    for path, room in modules().items():
+        if room in WITHOUT_JAX and "factory" not in path.parts:  # which renders with JAX
+            used = {name.split(".")[0] for name in imports(path)}
+            assert not used & {"jax", "flax", "optax", "orbax"}, path
+
+
+def test_builders_import_nothing_of_ours():
+    for path, room in modules().items():
+        if room == "data_builders":
+            assert {room_of(name) for name in imports(path)} <= {"", "data_builders"}, path
+
+
+def test_the_top_floor_is_small():
+    entries = [
+        p for p in PACKAGE.iterdir() if p.name != "__pycache__" and not p.name.startswith(".")
+    ]
+    assert len(entries) <= 18, sorted(p.name for p in entries)
+
+
+def test_no_torch_or_tensorflow_at_module_level():
+    for path in modules():
+        tops = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+        assert not tops & {"torch", "tensorflow", "torchvision"}, path
 
 
 def test_commands_load_without_torch_and_tensorflow():
     code = (
         "import importlib, sys\n"
-        "from ipad_jax.main import MODULES\n"
-        "for name in MODULES.values(): importlib.import_module('ipad_jax.' + name)\n"
+        "from ipad_jax.main import COMMANDS\n"
+        "for name in COMMANDS: importlib.import_module('ipad_jax.commands.' + name)\n"
         "sys.exit(bool({'torch', 'tensorflow'} & set(sys.modules)))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

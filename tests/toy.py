@@ -25,6 +25,8 @@ class ToyModel(nnx.Module):
 class ToyTask:
     """Reconstructs random rows. `config.data` may ask for one memorised batch, or for a NaN at a step."""
 
+    unit = "rows"
+
     def __init__(self, config: ConfigDict):
         self.config = config
         self.seen: list[int] = []  # steps whose batch was asked for
@@ -78,7 +80,7 @@ def toy_config(**overrides) -> ConfigDict:
     """A config of the toy: 4 steps, one device, every step reported."""
     config = ConfigDict(
         {
-            "task": "toy",
+            "task": "toy:ToyTask",
             "seed": 0,
             "batch_size": 4,
             "total_steps": 4,

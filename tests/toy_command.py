@@ -3,14 +3,12 @@
 import json
 import sys
 
-from toy import ToyTask, toy_config
+from toy import toy_config
 
 import ipad_jax.run.config
 from ipad_jax.main import main
-from ipad_jax.training import task
 
 if __name__ == "__main__":
     overrides = json.loads(sys.argv[1])
-    task.TASKS["toy"] = ToyTask
     ipad_jax.run.config.load_config = lambda spec: toy_config(**overrides)
     sys.exit(main(sys.argv[2:]))

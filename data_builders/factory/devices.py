@@ -10,8 +10,7 @@ Units: the machines are about 3 units wide and stand on z = 0; x to the right, y
 from collections.abc import Callable
 
 import numpy as np
-
-from data_builders.factory.machine import Machine, State, turn
+from ipad_jax.data_builders.factory.machine import Machine, State, turn
 
 
 def conveyor(state: State) -> Machine:

@@ -4,7 +4,7 @@ Two scores that any detector has to beat are measured on the test frames: the me
 to the frame before, and the maximum of that difference after a 9x9 box blur. A kind of fault that one
 of them finds with a frame AUC above 0.8 is too easy.
 
-    python -m data_builders.factory.difficulty DIR/<device>_<look> [...]
+    python -m ipad_jax.data_builders.factory.difficulty DIR/<device>_<look> [...]
 """
 
 import json
@@ -13,9 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from ipad_jax.data_builders.factory.faults import KINDS
 from sklearn.metrics import roc_auc_score
-
-from data_builders.factory.faults import KINDS
 
 POOL_PX = 9
 TOO_EASY = 0.8  # frame AUC

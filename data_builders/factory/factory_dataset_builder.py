@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_builders import frame_folder
-from data_builders.factory import scene, write
-from data_builders.factory.devices import DEVICES
-from data_builders.frame_folder import Frame
-from data_builders.frames import FrameBuilder, FrameConfig
+from ipad_jax.data_builders import frame_folder
+from ipad_jax.data_builders.factory import scene, write
+from ipad_jax.data_builders.factory.devices import DEVICES
+from ipad_jax.data_builders.frame_folder import Frame
+from ipad_jax.data_builders.frames import FrameBuilder, FrameConfig
 
 DEFAULT_COUNTS = (10, 6, 12)  # single-cycle folders, long videos, test videos: about 3,000 frames
 

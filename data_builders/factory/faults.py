@@ -12,8 +12,7 @@ import copy
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from data_builders.factory.machine import Pieces, Tool
+from ipad_jax.data_builders.factory.machine import Pieces, Tool
 
 KINDS = ("normal", "appearance", "position", "motion", "logic")
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from data_builders.factory.render import Parts
+from ipad_jax.data_builders.factory.render import Parts
 
 Number = float | np.ndarray
 HIDDEN_Z = -50.0  # parts that are not there are put far below the floor

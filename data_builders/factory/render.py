@@ -16,9 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from data_builders.factory import sdf
-from data_builders.factory.sdf import Point
+from ipad_jax.data_builders.factory import sdf
+from ipad_jax.data_builders.factory.sdf import Point
 
 SUPERSAMPLE = 2  # samples along each side of a pixel
 BLOCK = 4  # samples along each side that share one thick ray

@@ -7,7 +7,7 @@
                          /test_label/<NNN>.npy               0/1 a frame
                          /scene.json
 
-python -m data_builders.factory.write DIR --device conveyor --size 256
+python -m ipad_jax.data_builders.factory.write DIR --device conveyor --size 256
 """
 
 import argparse
@@ -21,13 +21,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-from data_builders.factory import faults as faults_lib
-from data_builders.factory import scene as scene_lib
-from data_builders.factory.devices import DEVICES
-from data_builders.factory.faults import KINDS, VARIANTS, Script
-from data_builders.factory.machine import PALETTES, State
-from data_builders.factory.render import View, render
+from ipad_jax.data_builders.factory import faults as faults_lib
+from ipad_jax.data_builders.factory import scene as scene_lib
+from ipad_jax.data_builders.factory.devices import DEVICES
+from ipad_jax.data_builders.factory.faults import KINDS, VARIANTS, Script
+from ipad_jax.data_builders.factory.machine import PALETTES, State
+from ipad_jax.data_builders.factory.render import View, render
 
 FPS = 25.0
 CYCLE_FRAMES = 60  # at 25 fps: 2.4 s
@@ -297,9 +296,9 @@ def _write_image(path: Path, image: np.ndarray, options: list[int] | None = None
 
 
 def main(argv: list[str]) -> int:
-    """`python -m data_builders.factory.write DIR`: renders a scene."""
+    """`python -m ipad_jax.data_builders.factory.write DIR`: renders a scene."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_builders.factory.write", description=__doc__
+        prog="python -m ipad_jax.data_builders.factory.write", description=__doc__
     )
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--device", default="conveyor", choices=sorted(DEVICES))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from data_builders import frame_folder
-from data_builders.frames import FrameBuilder, FrameConfig
-from data_builders.ipad.scenes import SCENES
+from ipad_jax.data_builders import frame_folder
+from ipad_jax.data_builders.frames import FrameBuilder, FrameConfig
+from ipad_jax.data_builders.ipad.scenes import SCENES
 
 # Deviation: the paper gives no frame rate; 25 is assumed. Only times in seconds depend on it.
 FPS = 25.0

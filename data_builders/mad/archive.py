@@ -10,9 +10,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-
-from data_builders.encoding import encode, encode_image, resize_mask
-from data_builders.files import DataError, Problem, read_image
+from ipad_jax.data_builders.encoding import encode, encode_image, resize_mask
+from ipad_jax.data_builders.files import DataError, Problem, read_image
 
 SIM_CLASSES = (
     "01Gorilla",

@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-
-from data_builders.frames import PIECE_FRAMES, FrameConfig
-from data_builders.mad.archive import (
+from ipad_jax.data_builders.frames import PIECE_FRAMES, FrameConfig
+from ipad_jax.data_builders.mad.archive import (
     REAL_CLASSES,
     SIM_CLASSES,
     TREE,
@@ -26,8 +25,8 @@ from data_builders.mad.archive import (
     find_class,
     read_class,
 )
-from data_builders.pieces import Piece
-from data_builders.streaming import StreamingBuilder
+from ipad_jax.data_builders.pieces import Piece
+from ipad_jax.data_builders.streaming import StreamingBuilder
 
 SIZE = 400  # pixels; the archive's 800x800 is used at half size by the published code
 

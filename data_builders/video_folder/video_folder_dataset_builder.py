@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from data_builders import frame_folder, video_files
-from data_builders.files import read_image
-from data_builders.frame_folder import Timing
-from data_builders.frames import FrameBuilder, FrameConfig
-from data_builders.video_files import VIDEO_SUFFIXES
+from ipad_jax.data_builders import frame_folder, video_files
+from ipad_jax.data_builders.files import read_image
+from ipad_jax.data_builders.frame_folder import Timing
+from ipad_jax.data_builders.frames import FrameBuilder, FrameConfig
+from ipad_jax.data_builders.video_files import VIDEO_SUFFIXES
 
 TREE = """
     DIR/training/frames/<NN>/<frame>.jpg     folders of numbered frames, normal only (needs --fps)

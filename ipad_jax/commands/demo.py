@@ -9,12 +9,13 @@ import argparse
 import time
 from pathlib import Path
 
-from ipad_jax.prepare import build as prepare
+from ipad_jax.commands import prepare
 from ipad_jax.run.compile_cache import enable_compile_cache
 from ipad_jax.run.config import load_config
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
 from ipad_jax.video.evaluation import evaluate
+from ipad_jax.video.evaluation.measure import summary_text
 
 SCENE = "arm_synthetic"
 TRAIN_SECONDS = 150  # what six minutes leave after rendering, compiling, scoring and the report
@@ -22,7 +23,7 @@ TRAIN_SECONDS = 150  # what six minutes leave after rendering, compiling, scorin
 
 def overrides(scene: str, data_dir: str, seconds: float) -> dict[str, object]:
     """Leaves of the config `factory` that the demo changes."""
-    return {"data.scene": scene, "data.data_dir": data_dir, "max_seconds": seconds, "eval_every": 0}
+    return {"data.name": scene, "data.data_dir": data_dir, "max_seconds": seconds, "eval_every": 0}
 
 
 def main(argv: list[str]) -> int:
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     evaluation = evaluate.evaluate(run)
     stage(4, "done")
     print()
-    print(evaluate.summary_text(evaluation))
+    print(summary_text(evaluation))
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {time.monotonic() - start:.0f} s")
     return 0

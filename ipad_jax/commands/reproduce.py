@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.prepare import build as prepare
+from ipad_jax.commands import prepare
 from ipad_jax.prepare.arguments import DEFAULT_DATA_DIR
 from ipad_jax.reproduce import cells
 from ipad_jax.reproduce.collect import Folder, collect, look

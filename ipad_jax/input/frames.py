@@ -331,7 +331,7 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
             f"No prepared dataset at {folder}; {there}. "
             f"Prepare it with `ipad-jax prepare {builder} ...` "
             f"(`ipad-jax prepare {builder} --help` shows its arguments), or check data.data_dir, "
-            f"data.scene, data.size and data.quality: they are parts of the folder's name."
+            f"data.name, data.size and data.quality: they are parts of the folder's name."
         )
     try:
         info = tfds.builder_from_directory(folder).info

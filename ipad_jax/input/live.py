@@ -15,9 +15,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image
-from data_builders.frame_folder import numbered_frames
-from data_builders.video_files import VIDEO_SUFFIXES, probe, timed_frames
+from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image
+from ipad_jax.data_builders.frame_folder import numbered_frames
+from ipad_jax.data_builders.video_files import VIDEO_SUFFIXES, probe, timed_frames
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
 RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again

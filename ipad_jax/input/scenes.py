@@ -14,14 +14,14 @@ from ipad_jax.input.frames import FrameSource, open_source
 
 
 def scene_names(scene: str) -> list[str]:
-    """The scenes of `data.scene`: "S01", or several as "S01+S02".
+    """The scenes of `data.name`: "S01", or several as "S01+S02".
 
     Raises:
       ValueError: a name that is empty or stands there twice.
     """
     names = scene.split("+")
     if "" in names or len(set(names)) < len(names):
-        raise ValueError(f"data.scene={scene!r}: name each scene once, such as S01+S02.")
+        raise ValueError(f"data.name={scene!r}: name each scene once, such as S01+S02.")
     return names
 
 

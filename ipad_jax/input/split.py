@@ -26,7 +26,7 @@ class Segment:
 
 
 def open_split(config: ConfigDict, split: str, cache_mb: float = 0) -> FrameSource:
-    """The split "train" or "test" of the dataset a config names, or of several (`data.scene=S01+S02`).
+    """The split "train" or "test" of the dataset a config names, or of several (`data.name=S01+S02`).
 
     Raises:
       FileNotFoundError: it is not prepared; names the command.
@@ -36,10 +36,10 @@ def open_split(config: ConfigDict, split: str, cache_mb: float = 0) -> FrameSour
         scene: dataset_dir(
             data.data_dir, data.builder, scene, data.size, data.quality, data.variant
         )
-        for scene in scene_names(data.scene)
+        for scene in scene_names(data.name)
     }
     if len(paths) == 1:
-        return open_source(paths[data.scene], split, cache_mb=cache_mb)
+        return open_source(paths[data.name], split, cache_mb=cache_mb)
     return open_scenes(paths, split, cache_mb=cache_mb)
 
 

@@ -18,31 +18,28 @@ not fit, 1 when something is wrong, 2 usage.
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from absl import flags
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ipad_jax.performance.compile_report import SliceReport, StepReport, format_report
+from ipad_jax.performance.compile_report import SliceReport, StepReport
 from ipad_jax.performance.hlo import collectives, hbm_bytes
+from ipad_jax.performance.products import products_of
 from ipad_jax.performance.roofline import CHIPS, GIB, Chip, largest_batch
-from ipad_jax.run.config import leaves, take_config
-from ipad_jax.run.files import write_atomic
+from ipad_jax.run.config import leaves
 from ipad_jax.training.loop import compile_step
 from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.sharding import fsdp_sharding, make_mesh
 from ipad_jax.training.state import abstract_state, inference_view
-from ipad_jax.training.task import Task, make_task
+from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.detector.predictor import Predictor
 
 DOES_NOT_FIT = 3  # exit status
@@ -131,7 +128,7 @@ def cpu_devices(count: int) -> list[Any]:
     return devices[:count]
 
 
-def compile_train(config: ConfigDict, task: Task, mesh: Mesh, batch_size: int) -> Any:
+def compile_train(config: ConfigDict, task: ClipTask, mesh: Mesh, batch_size: int) -> Any:
     """The train step of `train.py` for a mesh that need not exist.
 
     Args:
@@ -155,7 +152,7 @@ def compile_train(config: ConfigDict, task: Task, mesh: Mesh, batch_size: int) -
     return _compile(lambda: compile_step(task, graphdef, tx, mesh, shardings, shapes, batch, key))
 
 
-def compile_predict(task: Task, devices: Sequence[Any], batch_size: int) -> Any:
+def compile_predict(task: ClipTask, devices: Sequence[Any], batch_size: int) -> Any:
     """`Predictor.scores` for the devices of one host, over which it spreads a batch.
 
     Raises:
@@ -186,7 +183,7 @@ def _bytes(number: str, unit: str) -> float:
 
 def report_step(
     name: str,
-    task: Task,
+    task: ClipTask,
     compile_fn: Callable[[], Any],
     *,
     batch_size: int,
@@ -204,8 +201,8 @@ def report_step(
       train: whether gradients are taken.
     """
     clips = batch_size / devices
-    needed = sum(product.flops for product in task.products(train=train)) * clips
-    padded = task.products(train=train, padded=True)
+    needed = sum(product.flops for product in products_of(task, train=train)) * clips
+    padded = products_of(task, train=train, padded=True)
     report = StepReport(
         name=name,
         devices=devices,
@@ -264,7 +261,7 @@ def report_slice(
     Raises:
       ValueError: a config that cannot be, or a batch that the devices cannot share.
     """
-    task = make_task(config)
+    task = make_clip_task(config)
     mesh = make_mesh(config.fsdp, config.num_devices, devices)
     count = mesh.size
     if config.batch_size < 1 or config.batch_size % count:
@@ -346,39 +343,3 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
     )
     found = leaves(config)
     return {name.split(".")[-1]: found[name] for name in names if name in found}
-
-
-def main(argv: list[str]) -> int:
-    """`ipad-jax compile`: see the module's text for arguments and exit statuses."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
-    flag_values = flags.FlagValues()
-    rest = take_config(flag_values, argv)
-    flags.DEFINE_string("topology", "", "TPU slice", flag_values=flag_values)
-    flags.DEFINE_integer("devices", 0, "devices of this CPU", flag_values=flag_values)
-    flags.DEFINE_enum("only", "", ["", "train", "predict"], "one step", flag_values=flag_values)
-    flags.DEFINE_boolean("largest-batch", False, "compile two sizes", flag_values=flag_values)
-    flags.DEFINE_string("json", "", "file to write", flag_values=flag_values)
-    try:
-        if extra := flag_values(["ipad-jax compile", *rest])[1:]:
-            raise flags.Error(f"unexpected argument {extra[0]!r}")
-        if bool(flag_values.topology) == bool(flag_values.devices):
-            raise flags.Error("give one of --topology NAME and --devices N")
-        if flag_values["largest-batch"].value and not flag_values.topology:
-            raise flags.Error("--largest-batch needs --topology: a CPU has no limit to fill")
-    except (flags.Error, AttributeError, KeyError) as error:
-        print(f"ipad-jax compile: {error}", file=sys.stderr)
-        return 2
-    jax.config.update("jax_platforms", "cpu")  # libtpu compiles and must not look for a chip
-    name = flag_values.topology or f"cpu:{flag_values.devices}"
-    devices = tpu_devices(name) if flag_values.topology else cpu_devices(flag_values.devices)
-    largest = bool(flag_values["largest-batch"].value)
-    report = report_slice(
-        flag_values.config, devices, name, only=flag_values.only or "", largest=largest
-    )
-    print(format_report(report))
-    if flag_values.json:
-        text = json.dumps(report.to_dict(), indent=1) + "\n"
-        write_atomic(flag_values.json, text.encode())
-    return 0 if report.fits else DOES_NOT_FIT

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.factory import scene as scene_lib
-from data_builders.factory.write import CYCLE_FRAMES, FPS, make_video
-from data_builders.files import read_image
-from data_builders.video_files import decode
+from ipad_jax.data_builders.factory import scene as scene_lib
+from ipad_jax.data_builders.factory.write import CYCLE_FRAMES, FPS, make_video
+from ipad_jax.data_builders.files import read_image
+from ipad_jax.data_builders.video_files import decode
 from ipad_jax.prepare.period import Cycles, NoCycleError, find_cycles, small_grey
 from ipad_jax.video.scores.period_error import circular_distance
 

@@ -25,7 +25,7 @@ from ipad_jax.performance.timing import Table, alternate, number
 from ipad_jax.run.config import load_config, read_config
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.state import inference_view
-from ipad_jax.training.task import make_task
+from ipad_jax.video.clip_task import make_clip_task
 from ipad_jax.video.detector.comparisons import predictor_of
 from ipad_jax.video.detector.predictor import Predictor, predict_here
 from ipad_jax.video.evaluation.evaluate import evaluate, override_eval
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> Table:
         timed = sum(segment.length for segment in segments)
         calls = {way: scoring(predictor, config, source, segments, way) for way in ways}
     else:
-        task = make_task(config)
+        task = make_clip_task(config)
         predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
         shape = (args.frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
         video = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

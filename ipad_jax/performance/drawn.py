@@ -1,14 +1,15 @@
 """Footage drawn for a benchmark: frames of a camera's size as JPEG files, and the dataset made of them."""
 
-import contextlib
 import io
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+from rich.console import Console
 
-from ipad_jax.prepare import build as prepare
+from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
+from ipad_jax.prepare.build import build, load_builder_class
 
 SCENE = "drawn"
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 75)
@@ -37,14 +38,7 @@ def draw_frames(folder: Path, num_videos: int, num_frames: int, width: int, heig
 
 
 def prepare_drawn(frames: Path, data_dir: Path, size: int) -> None:
-    """`ipad-jax prepare video_folder` on such a folder.
-
-    Raises:
-      ChildProcessError: it failed; with what it said.
-    """
-    argv = ["video_folder", "--name", SCENE, "--source", os.fspath(frames), "--fps", "25"]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = prepare.main([*argv, "--size", str(size), "--data-dir", os.fspath(data_dir)])
-    if status:
-        raise ChildProcessError(f"preparing the drawn footage failed: {said.getvalue()}")
+    """Prepares such a folder as `ipad-jax prepare video_folder` does."""
+    config = VideoFolderConfig(scene=SCENE, source=str(frames), fps=25.0, width=size, height=size)
+    builder = load_builder_class("video_folder")(config=config, data_dir=os.fspath(data_dir))
+    build(builder, None, 1, Console(file=io.StringIO()))

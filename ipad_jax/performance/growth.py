@@ -16,7 +16,7 @@ from ipad_jax.performance.step import describe_machine
 from ipad_jax.performance.timing import Table, alternate, exponent, number
 from ipad_jax.run.config import load_config
 from ipad_jax.training.state import inference_view
-from ipad_jax.training.task import make_task
+from ipad_jax.video.clip_task import make_clip_task
 
 AXES = ("clip length", "pixels", "batch")
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> Table:
 def forward(config: str, clip_len: int, size: int, batch: int) -> tuple[Any, float]:
     """A compiled forward pass, to be called without arguments, and the bytes it works in."""
     leaves = {"data.clip_len": clip_len, "data.size": size}
-    task = make_task(load_config(config, leaves))
+    task = make_clip_task(load_config(config, leaves))
     model = inference_view(task.init_model(jax.random.key(0)))
     graphdef, state = nnx.split(model)
     clip = jnp.zeros((batch, clip_len, size, size, 3), jnp.uint8)

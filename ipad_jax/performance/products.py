@@ -1,12 +1,41 @@
-"""A model's matrix products, counted in its traced program: for methods without a count of their own."""
+"""The matrix products that an example needs: a method's own count, or those of its traced program."""
 
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import nnx
 
+from ipad_jax.performance.flops import forward_products, train_products
 from ipad_jax.performance.roofline import Product
+from ipad_jax.video.clip_task import ClipTask
+from ipad_jax.video.ipad.task import VideoTask
+
+
+def products_of(task: ClipTask, *, train: bool, padded: bool = False) -> list[Product]:
+    """The work of one clip, forward or in a training step; `padded` with what fills up windows.
+
+    A traced training step counts both gradients of every product, that of the pictures included.
+    """
+    if isinstance(task, VideoTask):
+        rank, freeze = task.adapter_rank, task.config.freeze
+        if train:
+            return train_products(task.model_config, freeze, padded=padded, adapter_rank=rank)
+        return forward_products(task.model_config, padded=padded, adapter_rank=rank)
+    model = nnx.view(
+        nnx.eval_shape(lambda: task.init_model(jax.random.key(0))),
+        raise_if_not_found=False,
+        deterministic=True,
+        use_running_average=True,
+    )
+    graphdef, state = nnx.split(model)
+    clip = jax.ShapeDtypeStruct((1, task.clip_len, *task.image_size, 3), jnp.float32)
+    found = traced_products(lambda s, x: nnx.merge(graphdef, s)(x), state, clip)
+    if not train:
+        return found
+    return [p for q in found for p in (q, q.gradient("m"), q.gradient("n"))]
 
 
 def traced_products(fn: Callable[..., Any], *args: Any, part: str = "model") -> list[Product]:

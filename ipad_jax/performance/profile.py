@@ -19,13 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ipad_jax.performance.flops import PARTS
 from ipad_jax.performance.hlo import operations
+from ipad_jax.performance.products import products_of
 from ipad_jax.performance.step import compiled_step, describe_machine, random_clips
 from ipad_jax.performance.timing import Table, number
 from ipad_jax.run.config import load_config
-from ipad_jax.training.task import make_task
-from ipad_jax.video.ipad.task import VideoTask
+from ipad_jax.video.clip_task import make_clip_task
+from ipad_jax.video.ipad.task import PARTS, VideoTask
 
 REST = "loss, gradients, Adam"  # what no part of the model claims
 # Kinds of work, by the last word of the operation's name in JAX; anything else is arithmetic.
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Table:
     if args.steps < 1:
         raise ValueError(f"--steps {args.steps} must be at least 1.")
     leaves = {"batch_size": args.batch, "model.dtype": args.dtype}
-    task = make_task(
+    task = make_clip_task(
         load_config(args.config, leaves | ({"data.size": args.size} if args.size else {}))
     )
     if not isinstance(task, VideoTask):
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> Table:
             "look at the step with jax.profiler.trace and its viewer."
         )
     flops = collections.Counter()
-    for product in task.products(train=True):
+    for product in products_of(task, train=True):
         flops[product.part] += product.flops * args.batch
     kinds = (*KINDS, ARITHMETIC)
     total, all_flops = sum(shares.values()), sum(flops.values())

@@ -54,7 +54,7 @@ def seconds_to_first_step(config: str, size: int, root: Path, workdir: Path) -> 
     """
     leaves = {
         "data.builder": "video_folder",
-        "data.scene": SCENE,
+        "data.name": SCENE,
         "data.data_dir": root / "data",
         "data.size": size,
         "total_steps": 1,

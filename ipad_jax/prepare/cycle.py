@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from data_builders.frame_folder import Timing
-from data_builders.video_folder.video_folder_dataset_builder import MeasuredCycle, read_source
+from ipad_jax.data_builders.frame_folder import Timing
+from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
+    MeasuredCycle,
+    read_source,
+)
 from ipad_jax.prepare.narrate import new_bar
 from ipad_jax.prepare.period import Cycles, NoCycleError, find_cycles, small_grey
 

@@ -106,7 +106,7 @@ def missing_data(
         if data.variant.startswith("seed"):
             words += ["--seed", data.variant.removeprefix("seed")]
         words += ["--data-dir", data.data_dir] if data.data_dir else []
-        for scene in (*data.scene.split("+"), *(cell.scene for cell in job.cells)):
+        for scene in (*data.name.split("+"), *(cell.scene for cell in job.cells)):
             if not _place(data, scene).exists():
                 scenes.setdefault(tuple(words), {})[scene] = None
     return [(list(words), list(found)) for words, found in scenes.items()]

@@ -191,7 +191,7 @@ def without(setting: Setting, leaf: str) -> Scoring:
 
 def train(setting: Setting, method: Method, scene: str, seed: int) -> Training:
     """A method's training on one scene."""
-    overrides = {"data.scene": scene, **setting.shared, **method.overrides}
+    overrides = {"data.name": scene, **setting.shared, **method.overrides}
     folder = f"{scene}/{method.name}/seed{seed}"
     return Training(folder, setting.spec(method.config, scene), overrides, seed)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipad_jax.video.detector.scene_folder import FOLDER as SCENES
+from ipad_jax.training.checkpoint_files import SCENES
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Cell:
     @property
     def is_own_scene(self) -> bool:
         """Whether it is judged on the scene that was trained on."""
-        return self.training.overrides.get("data.scene") == self.scene
+        return self.training.overrides.get("data.name") == self.scene
 
     @property
     def run_folder(self) -> str:

@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from absl import flags
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
+from ipad_jax import configs
 from ipad_jax.run.files import write_atomic
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(configs.__file__).parent
 
 # Leaves that may change between runs of one folder: they say how far, how often, where and how fast,
 # never what is learned. Every other difference is another experiment and needs its own folder.
@@ -74,6 +75,7 @@ def load_config(spec: str, overrides: Mapping[str, Any] | None = None) -> Config
         raise ValueError(f"{path} has no get_config(arg=None); see configs/ for examples.")
     config = module.get_config(arg or None)
     config.lock()
+    refuse_old_names(overrides or {})
     for name, value in (overrides or {}).items():
         if name not in leaves(config):
             raise ValueError(f"{spec} has no leaf {name!r}; it has {', '.join(leaves(config))}.")
@@ -104,6 +106,7 @@ def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
     if not found.config:
         raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
     config = load_config(found.config)
+    refuse_old_names(word.removeprefix("--config.").partition("=")[0] for word in rest)
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=flag_values, sys_argv=rest)
     except (AttributeError, KeyError) as error:  # an override of a leaf that there is not
@@ -137,6 +140,13 @@ def save_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     write_atomic(folder / "config.json", text.encode())
 
 
+# Names of before version 0.2: a run folder with them is read as if it had the new ones.
+RENAMED = {"data.scene": "data.name"}
+OLD_TASKS = {"video": "video.ipad"} | {
+    name: f"video.{name}" for name in ("conae", "memae", "astnet", "dmad", "convlstm")
+}
+
+
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config of a run folder.
 
@@ -151,9 +161,30 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
             f"`ipad-jax train --config ... --workdir {workdir}` makes one."
         )
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        config = ConfigDict(json.loads(path.read_text()))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}); restore it from a copy.") from error
+    return with_new_names(config)
+
+
+def with_new_names(config: ConfigDict) -> ConfigDict:
+    """A config as saved by any version, with the names of this one."""
+    if config.get("task") in OLD_TASKS:
+        config.task = OLD_TASKS[config.task]
+    if "scene" in config.get("data", {}):
+        config.data.name = config.data.scene
+        del config.data["scene"]
+    return config
+
+
+def refuse_old_names(names: Iterable[str]) -> None:
+    """Raises ValueError for leaves that have another name now, saying which."""
+    for name in names:
+        if name in RENAMED:
+            raise ValueError(
+                f"{name} is called {RENAMED[name]} now (a scene, a device, a class or your own dataset): "
+                f"--config.{RENAMED[name]}=..."
+            )
 
 
 _NONE = "(none)"  # stands for the value of a leaf that a config lacks

@@ -6,13 +6,15 @@ so every file is compared before it is read; a folder without digests is an unfi
 
 import hashlib
 import json
+import os
 import time
 
 from etils import epath
 
-from ipad_jax.run.files import write_atomic
+from ipad_jax.run.files import absolute, write_atomic
 
 DIGESTS = "digests.json"
+SCENES = "scenes"  # WORKDIR/scenes/<name>/ is judged on other data with the run's weights
 
 
 class DamagedCheckpointError(ValueError):
@@ -144,3 +146,10 @@ def sha256_of(path: epath.Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def weights_folder(workdir: str | os.PathLike[str]) -> epath.Path:
+    """The folder whose checkpoints a run folder or scene folder stands for, as an absolute path."""
+    folder = absolute(workdir)
+    borrows = folder.parent.name == SCENES and not (folder / "checkpoints").exists()
+    return folder.parent.parent if borrows else folder

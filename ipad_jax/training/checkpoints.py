@@ -34,6 +34,7 @@ from ipad_jax.training.checkpoint_files import (
     drop_newer,
     remove_leftovers,
     verify,
+    weights_folder,
     write_digests,
 )
 from ipad_jax.training.frozen_base import Base
@@ -47,7 +48,6 @@ from ipad_jax.training.state import (
     with_model_arrays,
 )
 from ipad_jax.training.task import Task, make_task
-from ipad_jax.video.detector.scene_folder import weights_folder
 
 __all__ = [
     "DIGESTS",

@@ -6,7 +6,6 @@ normal frames, threshold. `train` on the new folder, with `adapters.rank=0`, goe
 moments start anew, since those of the frozen weights never were.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -83,16 +82,3 @@ def merge(
     source = {"adapted_run": str(absolute(workdir)), "step": step, "init_from": config.init_from}
     write_atomic(target / "merged.json", (json.dumps(source, indent=2) + "\n").encode())
     return step
-
-
-def main(argv: list[str]) -> int:
-    """The command; see `ipad-jax merge --help`."""
-    parser = argparse.ArgumentParser("ipad-jax merge", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--workdir", required=True, help="run trained with adapters")
-    parser.add_argument("--out", required=True, help="new run folder")
-    parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
-    parser.add_argument("--base", default="", help="the base's folder, if it was moved")
-    args = parser.parse_args(argv)
-    step = merge(args.workdir, args.out, step=args.step, base=args.base)
-    print(f"{args.out} holds step {step} of {args.workdir} with its adapters merged into the base")
-    return 0

@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flax import nnx
-
-from ipad_jax.convert import load_encoder
 from ipad_jax.nn.lora import ADAPTER
 from ipad_jax.nn.weight_files import SUFFIXES
 from ipad_jax.training.checkpoints import check_same, load_model_arrays
-from ipad_jax.training.state import named_leaves
 from ipad_jax.training.task import Task
 
 
@@ -37,7 +33,7 @@ def load_pretrained(init_from: str, task: Task, model: dict[str, Any]) -> Pretra
     Args:
       init_from: a weights file of a published encoder (.npz, .safetensors, .pth), a run folder (the whole
         model; local or gs://), or `RUN_FOLDER:encoder` (only arrays whose name starts with `encoder.`).
-      task: knows the encoder's configuration.
+      task: reads a weights file.
       model: the model's arrays or shapes by name.
 
     Raises:
@@ -46,14 +42,8 @@ def load_pretrained(init_from: str, task: Task, model: dict[str, Any]) -> Pretra
         adapters for a model without.
     """
     path, folder, step = Path(init_from), "", 0
-    if path.suffix in SUFFIXES or path.is_file():  # load_encoder names the suffixes it can read
-        encoder_config = getattr(task, "encoder_config", None)
-        if encoder_config is None:
-            raise ValueError(
-                f"init_from={init_from}: this task has no encoder a weights file could fill."
-            )
-        encoder = load_encoder(init_from, encoder_config)
-        arrays = {f"encoder.{n}": x for n, x in named_leaves(nnx.state(encoder)).items()}
+    if path.suffix in SUFFIXES or path.is_file():  # read_weights names the suffixes it can read
+        arrays = task.read_weights(init_from)
         part, source = "encoder", init_from
     else:
         folder, colon, part = init_from.rpartition(":")

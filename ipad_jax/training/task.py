@@ -1,5 +1,6 @@
-"""What the trainer, evaluation and detection know of a model: the `Task` protocol."""
+"""What training knows of a method: the `Task` protocol, found by the name in `config.task`."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -8,32 +9,37 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ipad_jax.performance.roofline import Product
-
 Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
 
 class Task(Protocol):
-    """One way of detecting anomalies: a model, its data and its loss. `train.py` knows nothing else."""
+    """One way of detecting anomalies: a model, its data and its loss. Training knows nothing else.
+
+    Attributes:
+      unit: what an example is, in the plural: "clips", "images", "rays"; for the log.
+      trainable: nnx filter of the variables that are trained; every other parameter stays as it is.
+      num_examples: training examples; an epoch shows each of them once.
+    """
+
+    unit: str
 
     @property
-    def trainable(self) -> Any:
-        """The nnx filter that says which variables are trained; every other parameter stays as it is."""
-        ...
+    def trainable(self) -> Any: ...
 
     @property
-    def unscored(self) -> int:
-        """Frames at the start of a clip for which `predict_fn` has no values, but NaN; usually 0."""
-        ...
-
-    @property
-    def num_examples(self) -> int:
-        """Training examples; an epoch shows each of them once."""
-        ...
+    def num_examples(self) -> int: ...
 
     def init_model(self, key: jax.Array) -> nnx.Module:
         """The model at its start; called under `jax.jit`, so nothing is made on one device."""
+        ...
+
+    def read_weights(self, path: str) -> dict[str, Any]:
+        """Published weights from a file, by their name in the model (`config.init_from`).
+
+        Raises:
+          ValueError: the method has no part that a file could fill, or names or shapes do not fit.
+        """
         ...
 
     def train_data(
@@ -52,22 +58,8 @@ class Task(Protocol):
         """Shapes of a global batch of `train_data`: enough to compile a step where there is no data."""
         ...
 
-    def products(self, *, train: bool, padded: bool = False) -> list[Product]:
-        """The matrix products that one example needs, forward or in a training step: the model's own
-        count of its work; `padded` with what fills up windows and the like."""
-        ...
-
     def loss_fn(self, model: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The loss and its terms, float32 scalars; `key` drives dropout and the like."""
-        ...
-
-    def predict_fn(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
-        """What scoring needs of each example, from the inference view of the model: `mse` and
-        `pooled` [b, t], `phase` [b], and `deformation` [b, t] where the method measures one."""
-        ...
-
-    def reconstruct_fn(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
-        """Pictures for a report: what the model made of each example, and where it is off."""
         ...
 
     def describe(self) -> str:
@@ -75,31 +67,45 @@ class Task(Protocol):
         ...
 
 
-def _video(config: ConfigDict) -> Task:
-    from ipad_jax.video.ipad.task import VideoTask
-
-    return VideoTask(config)
-
-
-def _baseline(config: ConfigDict) -> Task:
-    from ipad_jax.video.baselines.task import BaselineTask
-
-    return BaselineTask(config)
-
-
-BASELINES = ("conae", "memae", "astnet", "dmad", "convlstm")  # of video/baseline_task.METHODS
-TASKS: dict[str, Callable[[ConfigDict], Task]] = {
-    "video": _video,
-    **dict.fromkeys(BASELINES, _baseline),
-}
+def family_of(config: ConfigDict) -> str:
+    """The family of a config's method, such as "video": `ipad_jax.<family>` has its detector."""
+    return _find(config.task)[0]
 
 
 def make_task(config: ConfigDict) -> Task:
-    """The task named by `config.task`.
+    """The task that `config.task` names: `FAMILY.METHOD` of ours, or `MODULE:CLASS` of one's own.
 
     Raises:
       ValueError: there is none of that name.
     """
-    if config.task not in TASKS:
-        raise ValueError(f"config.task={config.task!r}; one of {', '.join(sorted(TASKS))}.")
-    return TASKS[config.task](config)
+    return _find(config.task)[1](config)
+
+
+def _find(name: str) -> tuple[str, Callable[[ConfigDict], Task]]:
+    """Family and class of a method by its name."""
+    module_name, colon, attribute = name.partition(":")
+    if colon:
+        made = _import(module_name, name)
+        if not hasattr(made, attribute):
+            raise ValueError(f"config.task={name!r}: {module_name} has no {attribute!r}.")
+        task = getattr(made, attribute)
+        return getattr(task, "family", ""), task
+    family, _, method = name.partition(".")
+    methods = _import(f"ipad_jax.{family}.methods", name).METHODS if family.isidentifier() else {}
+    if method not in methods:
+        known = f"one of {', '.join(f'{family}.{m}' for m in methods)}" if methods else "none"
+        raise ValueError(f"config.task={name!r}: there is no such method ({known}).")
+    return family, methods[method]
+
+
+def _import(module: str, task: str) -> Any:
+    """A module; one that is not there is an error of the config, one that fails inside is not."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(
+            f"config.task={task!r}: no module {module!r}. Take FAMILY.METHOD such as video.ipad, or "
+            "MODULE:CLASS of your own on the Python path."
+        ) from error

@@ -1,6 +1,6 @@
 """What every video task shares: clips of one scene, how they are scored, pictures, checks of the config.
 
-A method adds its model, its loss and the count of its work: `task.VideoTask` is IPAD's,
+A method adds its model and its loss: `task.VideoTask` is IPAD's,
 `baseline_task.BaselineTask` the ones it is compared with.
 """
 
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
 from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
-from ipad_jax.performance.roofline import Product
+from ipad_jax.training.task import make_task
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
 from ipad_jax.video.scores.calibration import check_weights
 from ipad_jax.video.scores.protocols import PROTOCOLS
@@ -51,6 +51,8 @@ class ClipTask(ABC):
         would refuse.
     """
 
+    family = "video"
+    unit = "clips"
     parts: tuple[str, ...] = ()
     unscored: int = 0
     adaptable: bool = False
@@ -82,9 +84,9 @@ class ClipTask(ABC):
     def init_model(self, key: jax.Array) -> nnx.Module:
         """The model at its start."""
 
-    @abstractmethod
-    def products(self, *, train: bool, padded: bool = False) -> list[Product]:
-        """The work of one clip."""
+    def read_weights(self, path: str) -> dict[str, Any]:
+        """Published weights by their name in the model; a method with an encoder says how."""
+        raise ValueError(f"init_from={path}: this method has no encoder a weights file could fill.")
 
     @abstractmethod
     def loss_fn(
@@ -257,6 +259,18 @@ class ClipTask(ABC):
     def _error_map(self, error: jax.Array) -> jax.Array:
         """Box mean of the channels' mean absolute error: [b, t, h, w, 3] -> [b, t, h, w]."""
         return box_mean(jnp.mean(jnp.abs(error), axis=-1), self.pool_px)
+
+
+def make_clip_task(config: ConfigDict) -> ClipTask:
+    """The task of a config of the video family.
+
+    Raises:
+      ValueError: it is of another one.
+    """
+    task = make_task(config)
+    if not isinstance(task, ClipTask):
+        raise ValueError(f"config.task={config.task!r} is no video method.")
+    return task
 
 
 def normalise(clip: jax.Array) -> jax.Array:

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from ipad_jax.commands import demo
+from ipad_jax.commands import demo, prepare
 from ipad_jax.main import COMMANDS
 from ipad_jax.prepare import arguments as prepare_arguments
-from ipad_jax.prepare import build as prepare
 from ipad_jax.run.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -15,12 +14,12 @@ ROOT = Path(__file__).parents[2]
 def test_the_demos_scene_is_one_the_factory_can_build():
     known = {config.scene for config in prepare.load_builder_class("factory").BUILDER_CONFIGS}
     assert demo.SCENE in known
-    assert load_config("factory").data.scene in known
+    assert load_config("factory").data.name in known
 
 
 def test_the_demo_sets_leaves_that_exist():
     overrides = demo.overrides(demo.SCENE, "data", 1.0)
-    assert load_config("factory", overrides).data.scene == demo.SCENE
+    assert load_config("factory", overrides).data.name == demo.SCENE
 
 
 def test_commands_named_in_the_makefile_and_the_readme_exist():

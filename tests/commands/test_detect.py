@@ -23,12 +23,11 @@ from fake_detector import (
 )
 
 import ipad_jax
-from ipad_jax.commands import detect
+from ipad_jax.commands import detect, prepare
 from ipad_jax.input.frames import open_source
 from ipad_jax.input.live import open_video
 from ipad_jax.input.split import whole_videos
 from ipad_jax.nn.efficientnet_weights import fold
-from ipad_jax.prepare import build as prepare
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.detector import comparisons, detector
 from ipad_jax.video.detector import record as detect_record

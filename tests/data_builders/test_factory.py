@@ -7,11 +7,10 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from data_builders import frame_folder
-from data_builders.factory import difficulty, faults, scene, sdf, write
-from data_builders.factory.devices import DEVICES
-from data_builders.factory.machine import HIDDEN_Z, PALETTES, State, ease, turn
+from ipad_jax.data_builders import frame_folder
+from ipad_jax.data_builders.factory import difficulty, faults, scene, sdf, write
+from ipad_jax.data_builders.factory.devices import DEVICES
+from ipad_jax.data_builders.factory.machine import HIDDEN_Z, PALETTES, State, ease, turn
 
 SMALL = {"size": (24, 16), "cycle_frames": 16, "num_single": 1, "num_long": 1, "num_test": 2}
 

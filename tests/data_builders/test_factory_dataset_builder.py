@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-
-from data_builders import frame_folder
-from data_builders.factory.factory_dataset_builder import Builder, FactoryConfig
+from ipad_jax.data_builders import frame_folder
+from ipad_jax.data_builders.factory.factory_dataset_builder import Builder, FactoryConfig
 
 COUNTS = {"num_single": 1, "num_long": 0, "num_test": 1}
 

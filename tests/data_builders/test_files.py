@@ -3,8 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-
-from data_builders.files import read_image, read_labels
+from ipad_jax.data_builders.files import read_image, read_labels
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from footage import picture, write_frames, write_labels, write_scene, write_sidecars
-
-from data_builders.files import DataError
-from data_builders.frame_folder import read_scene, scan_scene
+from ipad_jax.data_builders.files import DataError
+from ipad_jax.data_builders.frame_folder import read_scene, scan_scene
 
 
 def problems(scene, **options) -> str:

@@ -8,14 +8,16 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from footage import picture, read_split, write_scene
+from ipad_jax.data_builders import frames, streaming
+from ipad_jax.data_builders.encoding import resize_mask
+from ipad_jax.data_builders.frame_folder import Frame
+from ipad_jax.data_builders.frames import FrameConfig, config_name, generate
+from ipad_jax.data_builders.pieces import encode_here
+from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
+    Builder,
+    VideoFolderConfig,
+)
 from tensorflow_datasets.core import naming
-
-from data_builders import frames, streaming
-from data_builders.encoding import resize_mask
-from data_builders.frame_folder import Frame
-from data_builders.frames import FrameConfig, config_name, generate
-from data_builders.pieces import encode_here
-from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
 
 
 class Drawn:

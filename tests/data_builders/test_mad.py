@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from footage import MAD_ANGLE, mad_pose, metadata, read_split, write_class
-
-from data_builders.files import DataError
-from data_builders.frames import FrameConfig
-from data_builders.mad.archive import (
+from ipad_jax.data_builders.files import DataError
+from ipad_jax.data_builders.frames import FrameConfig
+from ipad_jax.data_builders.mad.archive import (
     REAL_CLASSES,
     SIM_CLASSES,
     find_class,
@@ -18,7 +17,7 @@ from data_builders.mad.archive import (
     read_class,
     read_over_white,
 )
-from data_builders.mad.mad_dataset_builder import Builder
+from ipad_jax.data_builders.mad.mad_dataset_builder import Builder
 
 
 def build(tmp_path, scene, size=(20, 20)):

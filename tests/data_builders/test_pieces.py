@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from etils import epath
+from ipad_jax.data_builders.pieces import AHEAD, encode_here, encode_in_processes
 from made_pieces import make
 from process_group import wait_for_end
-
-from data_builders.pieces import AHEAD, encode_here, encode_in_processes
 
 
 def in_processes(pieces, folder, workers=2, advance=lambda count: None):
@@ -89,7 +88,7 @@ def test_workers_end_with_the_generator(tmp_path):
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     program = (
         "import sys; from etils import epath\n"
-        "from data_builders.pieces import encode_in_processes\n"
+        "from ipad_jax.data_builders.pieces import encode_in_processes\n"
         "from made_pieces import make\n"
         "pieces = (make(n % 9, 1, wait_s=0.05) for n in range(10**6))\n"
         f"folder = epath.Path({str(tmp_path / 'new')!r})\n"

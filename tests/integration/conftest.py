@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax.prepare import build as prepare
+from ipad_jax.commands import prepare
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
 
@@ -39,6 +39,6 @@ def run(tmp_path_factory):
     arguments = ["--name", "square", "--source", str(root / "in"), "--size", "32"]
     assert prepare.main(["video_folder", *arguments, "--data-dir", str(root / "data")]) == 0
     overrides = {"total_steps": 2, "eval_every": 0, "num_devices": 1}
-    data = {"data.scene": "square", "data.data_dir": str(root / "data")}
+    data = {"data.name": "square", "data.data_dir": str(root / "data")}
     train(load_config("video_folder:tiny", overrides | data), root / "run")
     return root / "run", video

@@ -11,6 +11,7 @@ from flax import nnx
 from moving import CYCLE, write_moving
 from orbax.checkpoint import v1 as ocp
 
+from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.main import main
 from ipad_jax.nn.lora import ADAPTER
 from ipad_jax.run.config import load_config, read_config
@@ -43,7 +44,7 @@ def root(tmp_path_factory):
 def config(root, scene, rank=0, share=1.0, steps=2, **overrides):
     leaves = {
         "data.data_dir": str(root / "data"),
-        "data.scene": scene,
+        "data.name": scene,
         "data.train_share": share,
         "adapters.rank": rank,
         "total_steps": steps,
@@ -216,14 +217,14 @@ def test_one_run_is_judged_on_each_scene_by_itself(root, base):
     with pytest.raises(FileNotFoundError, match="No prepared dataset"):
         evaluate.evaluate(base, scene="crane_real")
     assert not (base / "scenes").exists()
-    told = ["--workdir", str(base), "--no-report", "--config.data.scene=arm_real"]
-    assert evaluate.main(told) == 0
+    told = ["--workdir", str(base), "--no-report", "--config.data.name=arm_real"]
+    assert evaluate_command.main(told) == 0
     home = base / "scenes" / "arm_real"
     metrics = json.loads((home / "eval" / "strict" / "metrics.json").read_text())
     assert metrics["checkpoint_step"] == 3
     scores = FrameScores.load(home / "eval" / "strict" / "scores.npz")
     assert scores.video_names == ("01", "02")
-    assert read_config(home).data.scene == "arm_real"
+    assert read_config(home).data.name == "arm_real"
     detector = load_detector(home)  # a run folder like any other
     assert detector.calibration is not None
     found = evaluate.evaluate(base, scene="arm_synthetic", report=False)

@@ -39,7 +39,7 @@ def data_dir(tmp_path_factory):
 def tiny(name, data_dir, **overrides):
     spec = f"{name}:{SPECS[name]}"
     scene = SCENES[load_config(spec).data.builder]
-    places = {"data.data_dir": data_dir, "data.scene": scene}
+    places = {"data.data_dir": data_dir, "data.name": scene}
     return load_config(spec, {**places, **QUICK, **overrides})
 
 
@@ -70,7 +70,7 @@ def test_tiny_trains_and_is_restored(name, trained):
     held_out = [] if name == "ipad" else [2, 4]
     assert [row["step"] for row in rows if "val/loss" in row] == held_out
     config, task, model, step = restore_for_inference(trained(name))
-    assert (step, config.data.scene) == (4, SCENES[config.data.builder])
+    assert (step, config.data.name) == (4, SCENES[config.data.builder])
     clip = np.full((2, config.data.clip_len, 32, 32, 3), 100, np.uint8)
     found = jax.jit(lambda clip: task.predict_fn(model, {"clip": clip}))(clip)
     assert found["mse"].shape == found["pooled"].shape == (2, config.data.clip_len)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ipad_jax import performance as bench
+from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
 from ipad_jax.input.live import open_video
 from ipad_jax.run.config import load_config, read_config, save_config
@@ -85,7 +86,9 @@ ROW_OF_PSNR = measure.COMPONENT_ROWS["psnr_mean"]
 
 def test_the_papers_protocol(evaluated):
     workdir, _ = evaluated
-    status = evaluate.main(["--workdir", str(workdir), "--protocol", "paper", "--no-report"])
+    status = evaluate_command.main(
+        ["--workdir", str(workdir), "--protocol", "paper", "--no-report"]
+    )
     assert status == 0
     scores = FrameScores.load(workdir / "eval" / "paper" / "scores.npz")
     assert scores.stride == 1
@@ -112,7 +115,7 @@ def test_a_leaf_that_is_not_there_is_named_with_the_choices(evaluated):
     with pytest.raises(ValueError, match=r"no leaf 'strid'.*stride"):
         evaluate.override_eval(read_config(workdir), {"strid": 1})
     with pytest.raises(ValueError, match="only leaves of eval can be changed"):
-        evaluate.main(["--workdir", str(workdir), "--config.optim.lr=1"])
+        evaluate_command.main(["--workdir", str(workdir), "--config.optim.lr=1"])
 
 
 def test_a_run_made_before_some_leaves_is_used_as_it_is_and_not_trained_on(run, tmp_path):
@@ -132,7 +135,7 @@ def test_a_run_made_before_some_leaves_is_used_as_it_is_and_not_trained_on(run, 
     assert len(rows) == 61
     assert np.isnan(rows[30].components["motion"])
     now = {name: config[name] for name in ("total_steps", "eval_every", "num_devices")}
-    now |= {f"data.{name}": config.data[name] for name in ("scene", "data_dir")}
+    now |= {f"data.{name}": config.data[name] for name in ("name", "data_dir")}
     with pytest.raises(
         ValueError, match=r"adapters\.rank(.|\n)*data\.train_share(.|\n)*init_from="
     ):

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_square
-from toy import ToyTask, toy_config
+from toy import toy_config
 
-from ipad_jax.prepare import build as prepare
-from ipad_jax.training import task
+from ipad_jax.commands import prepare
 from ipad_jax.training.checkpoints import complete_steps
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
@@ -56,7 +55,7 @@ def uneven(run, tmp_path_factory):
     workdir = root / "run"
     shutil.copytree(run[0], workdir, ignore=shutil.ignore_patterns("calibration*", "eval"))
     config = json.loads((workdir / "config.json").read_text())
-    config["data"] |= {"scene": "uneven", "data_dir": str(root / "data")}
+    config["data"] |= {"name": "uneven", "data_dir": str(root / "data")}
     (workdir / "config.json").write_text(json.dumps(config))
     return workdir
 
@@ -93,7 +92,6 @@ def test_scores_of_two_processes_equal_those_of_one(uneven, tmp_path):
 
 
 def test_two_processes_train_as_one_and_go_on_where_one_stopped(tmp_path, monkeypatch):
-    monkeypatch.setitem(task.TASKS, "toy", ToyTask)
     several = {"batch_size": 8, "fsdp": 2, "num_devices": 0, "checkpoint_every": 0, "eval_every": 5}
     train(toy_config(**several, total_steps=10), tmp_path / "one")  # 1 process x 4 devices
     parts = tmp_path / "parts"

@@ -11,7 +11,7 @@ from ipad_jax.run.config import take_config
 from ipad_jax.run.stopwatch import INTERRUPTED
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "slurm.sh"
-ARGS = ("--config", "ipad:paper", "--config.data.scene=S03", "--config.batch_size=16")
+ARGS = ("--config", "ipad:paper", "--config.data.name=S03", "--config.batch_size=16")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_train_takes_what_the_script_adds(submit, machine):
     flags.DEFINE_string("workdir", None, "run folder", flag_values=values)
     assert values(["train", *rest])[1:] == []
     assert values.workdir == "/shared/runs/S03"
-    assert (values.config.data.data_dir, values.config.data.scene) == ("/shared/data", "S03")
+    assert (values.config.data.data_dir, values.config.data.name) == ("/shared/data", "S03")
 
 
 @pytest.mark.parametrize("status", sorted(INTERRUPTED.values()))

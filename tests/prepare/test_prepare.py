@@ -25,15 +25,15 @@ from footage import (
     write_scene,
     write_video,
 )
+from ipad_jax.data_builders import frames, pieces, streaming, video_files
+from ipad_jax.data_builders.factory.factory_dataset_builder import FactoryConfig
+from ipad_jax.data_builders.mad import mad_dataset_builder
 from process_group import wait_for_end
 from rich.console import Console
 
-from data_builders import frames, pieces, streaming, video_files
-from data_builders.factory.factory_dataset_builder import FactoryConfig
-from data_builders.mad import mad_dataset_builder
+from ipad_jax.commands import prepare
 from ipad_jax.input.frames import dataset_dir
 from ipad_jax.prepare import arguments as prepare_arguments
-from ipad_jax.prepare import build as prepare
 from ipad_jax.run.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def test_the_next_command_is_said_and_reads_what_was_prepared(tmp_path, run):
     leaves = dict(word.removeprefix("--config.").split("=") for word in words[4:-2])
     typed = {name: int(text) if text.isdigit() else text for name, text in leaves.items()}
     data = load_config(words[3], typed).data
-    folder = dataset_dir(data.data_dir, data.builder, data.scene, data.size, data.quality)
+    folder = dataset_dir(data.data_dir, data.builder, data.name, data.size, data.quality)
     assert folder.exists()
 
 
@@ -137,7 +137,7 @@ def test_the_next_command_of_another_seed_names_the_variant():
     )
     builder = SimpleNamespace(builder_config=config, info=info)
     assert prepare.next_command(builder, "factory", prepare_arguments.DEFAULT_DATA_DIR) == (
-        "ipad-jax train --config factory --config.data.scene=lift_synthetic "
+        "ipad-jax train --config factory --config.data.name=lift_synthetic "
         "--config.data.variant=seed3 --workdir runs/lift_synthetic"
     )
 
@@ -382,10 +382,11 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, workers):
     line = IPAD.format(tmp_path, tmp_path) + f" --workers {workers}"
     # Files that cannot grow beyond 1,000 bytes stand in for a full disk.
     program = (
-        "import resource, sys; from data_builders import streaming; from ipad_jax.prepare import build; "
+        "import resource, sys; from ipad_jax.data_builders import streaming; "
+        "from ipad_jax.commands import prepare; "
         "streaming.MIN_FRAMES_FOR_WORKERS = 0; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
-        f"sys.exit(build.main({line.split()!r}))"
+        f"sys.exit(prepare.main({line.split()!r}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
@@ -450,7 +451,7 @@ def test_another_process_builds_the_same_bytes(tmp_path, run):
     assert run(IPAD)[0] == 0
     line = IPAD.replace("{}/data", "{}/other").format(tmp_path, tmp_path)
     subprocess.run(
-        [sys.executable, "-m", "ipad_jax.prepare.build", *line.split()], check=True, cwd=ROOT
+        [sys.executable, "-m", "ipad_jax.main", "prepare", *line.split()], check=True, cwd=ROOT
     )
     assert contents(tmp_path / "data") == contents(tmp_path / "other")
 
@@ -502,7 +503,7 @@ def start_long_run(tmp_path: Path) -> subprocess.Popen:
     # ignored there
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, "-m", "ipad_jax.prepare.build", *line.split()],
+        [sys.executable, "-m", "ipad_jax.main", "prepare", *line.split()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=ROOT,

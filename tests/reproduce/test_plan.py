@@ -138,7 +138,7 @@ def test_table_3_judges_the_synthetic_training_on_the_real_scene():
     table, _ = make_table(3, FACTORY)
     assert table.scenes == tuple(s for s in FACTORY_SCENES if s.endswith("_real"))
     (cell, *_) = next(line for line in table.lines if line.name == "synthetic").cells
-    assert cell.training.overrides["data.scene"] == "conveyor_synthetic"
+    assert cell.training.overrides["data.name"] == "conveyor_synthetic"
     assert cell.scene == "conveyor_real"
     assert cell.folder == f"{cell.training.folder}/scenes/conveyor_real/eval/strict_transfer"
     few = next(line for line in table.lines if line.name == "few_shot_adapters").cells[0].training
@@ -148,7 +148,7 @@ def test_table_3_judges_the_synthetic_training_on_the_real_scene():
     whole = next(line for line in table.lines if line.name == "few_shot_adapters_all").cells[0]
     before = next(j.training for j in jobs(3) if j.training.folder == whole.training.start)
     assert before.footage == 6
-    assert "lift_synthetic" in before.overrides["data.scene"]
+    assert "lift_synthetic" in before.overrides["data.name"]
     note = next(note for note in table.notes if note.startswith("Trained parameters"))
     assert "pretrained on the twin, full fine-tuning: 35.9M, 17 min" in note
 

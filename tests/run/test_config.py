@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import pytest
 from absl import flags
 from flax import nnx
+from ipad_jax.data_builders.factory.devices import DEVICES
+from ipad_jax.data_builders.factory.scene import LOOKS
 from ml_collections import ConfigDict
 
-from data_builders.factory.devices import DEVICES
-from data_builders.factory.scene import LOOKS
 from ipad_jax.run.config import (
     CONFIGS,
     claim_workdir,
@@ -33,7 +33,7 @@ WEIGHTS = [f"eval.components.{name}" for name in ("nearest", "period_error", "mo
 VARIANTS = [
     f"{name}:{arg}"
     for name in NAMES
-    for arg in import_module(f"configs.{name}").ARGS
+    for arg in import_module(f"ipad_jax.configs.{name}").ARGS
     if arg != "tiny"
 ]
 
@@ -133,7 +133,7 @@ def test_kinetics_has_the_published_shape():
 
 
 def test_the_factory_renders_the_default_scene():
-    device, _, look = load_config("factory").data.scene.rpartition("_")
+    device, _, look = load_config("factory").data.name.rpartition("_")
     assert device in DEVICES
     assert look in LOOKS
 
@@ -179,8 +179,8 @@ def test_every_line_ends_with_its_unit_or_source(path):
 
 
 def test_overrides_check_name_and_type():
-    config = load_config("factory", {"optim.lr": 0.25, "data.scene": "conveyor_real"})
-    assert (config.optim.lr, config.data.scene) == (0.25, "conveyor_real")
+    config = load_config("factory", {"optim.lr": 0.25, "data.name": "conveyor_real"})
+    assert (config.optim.lr, config.data.name) == (0.25, "conveyor_real")
     with pytest.raises(ValueError, match=r"no leaf 'optim\.rate'; it has .*optim\.lr"):
         load_config("factory", {"optim.rate": 1.0})
     with pytest.raises(ValueError, match=r"total_steps='many'"):
@@ -219,7 +219,7 @@ def test_a_folder_belongs_to_its_config(tmp_path):
     claim_workdir(tmp_path, load_config("factory"))
     claim_workdir(tmp_path, load_config("factory", {"total_steps": 9, "num_workers": 3}))
     assert read_config(tmp_path).total_steps == 9
-    other = load_config("factory", {"optim.lr": 0.5, "data.scene": "x"})
+    other = load_config("factory", {"optim.lr": 0.5, "data.name": "x"})
     with pytest.raises(ValueError, match=r"data\.scene: 'arm.*\n  optim\.lr: 0\.001 there, 0\.5"):
         claim_workdir(tmp_path, other)
     assert read_config(tmp_path).optim.lr == 0.001
@@ -261,3 +261,20 @@ def test_no_run_and_a_broken_one_say_so(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match="is not JSON"):
         read_config(tmp_path)
+
+
+def test_a_run_folder_of_the_old_names_is_read_with_the_new_ones(tmp_path):
+    config = load_config("dmad:factory,tiny").to_dict()
+    config["task"] = "dmad"
+    config["data"]["scene"] = config["data"].pop("name")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path) == ConfigDict(
+        json.loads(json.dumps(load_config("dmad:factory,tiny").to_dict()))
+    )
+
+
+def test_the_old_name_of_a_leaf_is_refused_with_the_new_one():
+    with pytest.raises(ValueError, match=r"data.scene is called data.name now"):
+        load_config("factory", {"data.scene": "arm_real"})
+    with pytest.raises(ValueError, match=r"--config.data.name="):
+        take_config(flags.FlagValues(), ["--config", "factory", "--config.data.scene=arm_real"])

@@ -180,7 +180,7 @@ def command(argv):
         distributed.ask("never told")
     return int(argv[index])
 
-sys.modules["ipad_jax.training.loop"] = types.SimpleNamespace(main=command)  # imported in no time
+sys.modules["ipad_jax.commands.train"] = types.SimpleNamespace(main=command)  # imported in no time
 sys.exit(main.main(["train", *sys.argv[1:]]))
 """
 

@@ -8,7 +8,6 @@ from toy import ToyTask, toy_config
 
 from ipad_jax.run import stopwatch as goodput
 from ipad_jax.run.stopwatch import RunSummary, Stopwatch
-from ipad_jax.training import task as task_module
 from ipad_jax.training.checkpoints import Checkpoints
 from ipad_jax.training.loop import train
 
@@ -102,7 +101,7 @@ def test_a_run_claims_each_second_once_where_it_was_spent(tmp_path, monkeypatch)
         save(*args)
 
     monkeypatch.setattr(Checkpoints, "save", slow_save)
-    monkeypatch.setitem(task_module.TASKS, "toy", Slow)
+    monkeypatch.setattr("toy.ToyTask", Slow)
     began = time.perf_counter()
     summary = train(toy_config(total_steps=4, eval_every=4), tmp_path)
     wall = time.perf_counter() - began

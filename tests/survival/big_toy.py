@@ -26,7 +26,6 @@ from toy import SIZE, ToyModel, ToyTask, toy_config
 
 from ipad_jax.run.compile_cache import enable_compile_cache
 from ipad_jax.run.stopwatch import INTERRUPTED
-from ipad_jax.training import task as task_module
 from ipad_jax.training.loop import train
 
 BYTES_PER_UNIT = 4 * 2 * SIZE * 3  # float32; two matrices; the weight and Adam's two slots
@@ -67,7 +66,6 @@ class BigToyTask(ToyTask):
                 file.write(json.dumps(row) + "\n")
 
 
-task_module.TASKS["big_toy"] = BigToyTask
 CACHE_HITS: list[str] = []
 
 
@@ -80,7 +78,7 @@ def note_cache_hit(name: str, **_: Any) -> None:
 def big_toy_config(state_mb: float, step_ms: float = 0.0, journal: str = "", **overrides: Any):
     """The toy's config with a state of about `state_mb` (1e6 bytes)."""
     config = toy_config()
-    config.task = "big_toy"
+    config.task = "big_toy:BigToyTask"
     config.data.width = round(state_mb * 1e6 / BYTES_PER_UNIT)
     config.data.step_ms = step_ms
     config.data.journal = journal

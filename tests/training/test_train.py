@@ -12,9 +12,9 @@ import pytest
 from flax import nnx
 from toy import ToyTask, toy_config
 
+from ipad_jax.commands.train import main
 from ipad_jax.run.config import load_config
 from ipad_jax.training import pretrained
-from ipad_jax.training import task as task_module
 from ipad_jax.training.checkpoints import (
     DamagedCheckpointError,
     complete_steps,
@@ -23,7 +23,7 @@ from ipad_jax.training.checkpoints import (
     restore_for_inference,
 )
 from ipad_jax.training.logs import read_metrics
-from ipad_jax.training.loop import main, train
+from ipad_jax.training.loop import train
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def tasks(monkeypatch):
         made.append(ToyTask(config))
         return made[-1]
 
-    monkeypatch.setitem(task_module.TASKS, "toy", make)
+    monkeypatch.setattr("toy.ToyTask", make)
     return made
 
 
@@ -83,7 +83,7 @@ def test_statistics_of_a_frozen_part_do_not_move(tmp_path, monkeypatch):
         def trainable(path, value):
             return isinstance(value, nnx.Param) and path[0] == "decoder"
 
-    monkeypatch.setitem(task_module.TASKS, "toy", Frozen)
+    monkeypatch.setattr("toy.ToyTask", Frozen)
     train(toy_config(total_steps=3), tmp_path)
     arrays, _ = load_model_arrays(tmp_path)
     np.testing.assert_array_equal(arrays["norm.mean"], 0.0)  # as at the start
@@ -192,7 +192,7 @@ def test_epochs_become_steps(tmp_path):
 def test_restored_model_is_the_trained_one_without_chance(tmp_path):
     train(toy_config(), tmp_path)
     config, task, model, step = restore_for_inference(tmp_path)
-    assert (config.task, step) == ("toy", 4)
+    assert (config.task, step) == ("toy:ToyTask", 4)
     x = np.ones((2, 8), np.float32)
     out = task.predict_fn(model, {"x": x})["out"]
     arrays, _ = load_model_arrays(tmp_path)
@@ -292,11 +292,9 @@ COMMAND = """
 import sys
 sys.path.insert(0, {tests!r})
 import jax
-from toy import ToyTask, toy_config
-from ipad_jax.training import task
-from ipad_jax.training.loop import main
+from toy import toy_config
+from ipad_jax.commands.train import main
 import ipad_jax.run.config
-task.TASKS["toy"] = ToyTask
 ipad_jax.run.config.load_config = lambda spec: toy_config(
     total_steps=10**7, log_every=100, checkpoint_every=0
 )

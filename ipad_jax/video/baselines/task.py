@@ -10,14 +10,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import height_width
 from ipad_jax.nn.dot import check_dtype
-from ipad_jax.performance.products import traced_products
-from ipad_jax.performance.roofline import Product
+from ipad_jax.training.state import named_leaves
 from ipad_jax.video.baselines.astnet import AstNet, AstNetConfig, astnet_loss
 from ipad_jax.video.baselines.conv_autoencoder import (
     ConvAutoencoder,
@@ -28,6 +26,7 @@ from ipad_jax.video.baselines.conv_lstm import ConvLstmAutoencoder, ConvLstmConf
 from ipad_jax.video.baselines.dmad import Dmad, DmadConfig, dmad_loss
 from ipad_jax.video.baselines.mem_autoencoder import MemAutoencoder, MemAutoencoderConfig, mem_loss
 from ipad_jax.video.baselines.wider_resnet import WiderResNetConfig
+from ipad_jax.video.baselines.wider_resnet_weights import load_wider_resnet
 from ipad_jax.video.clip_task import ClipTask, Prediction, normalise, tuples
 from ipad_jax.video.ipad.model import num_parameters
 
@@ -46,7 +45,7 @@ class Method(NamedTuple):
     loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
-METHODS = {
+BASELINES = {
     "conae": Method(ConvAutoencoderConfig, ConvAutoencoder, conv_loss),
     "memae": Method(MemAutoencoderConfig, MemAutoencoder, mem_loss),
     "astnet": Method(AstNetConfig, AstNet, astnet_loss),
@@ -56,14 +55,14 @@ METHODS = {
 
 
 class BaselineTask(ClipTask):
-    """One of `METHODS`, by `config.task`.
+    """One of `BASELINES`, by `config.task`.
 
     Raises:
       ValueError: sizes that do not fit the model, unknown leaves; see also `ClipTask`.
     """
 
     def __init__(self, config: ConfigDict):
-        self.method = METHODS[config.task]
+        self.method = BASELINES[config.task.removeprefix("video.")]
         leaves = tuples(config.model.to_dict())
         known = {field.name for field in dataclasses.fields(self.method.config)}
         if unknown := sorted(set(leaves) - known):
@@ -82,33 +81,17 @@ class BaselineTask(ClipTask):
         """The model's shapes."""
         return nnx.eval_shape(lambda: self.init_model(jax.random.key(0)))
 
-    @property
-    def encoder_config(self) -> WiderResNetConfig | None:
-        """What published backbone weights must fit (`init_from`); None where none are meant."""
-        return getattr(self.model_config, "backbone", None)
+    def read_weights(self, path: str) -> dict[str, Any]:
+        """Published weights of the backbone, where the method has one."""
+        backbone: WiderResNetConfig | None = getattr(self.model_config, "backbone", None)
+        if backbone is None:
+            return super().read_weights(path)
+        loaded = nnx.state(load_wider_resnet(path, backbone))
+        return {f"encoder.{name}": x for name, x in named_leaves(loaded).items()}
 
     def init_model(self, key: jax.Array) -> nnx.Module:
         """The model at its start."""
         return self.method.model(self.model_config, rngs=nnx.Rngs(key))
-
-    def products(self, *, train: bool, padded: bool = False) -> list[Product]:
-        """The work of one clip, counted in the traced forward pass; nothing is padded.
-
-        A training step counts both gradients of every product, that of the pictures, which is not needed,
-        included.
-        """
-        model = nnx.view(
-            self._abstract,
-            raise_if_not_found=False,
-            deterministic=True,
-            use_running_average=True,
-        )
-        graphdef, state = nnx.split(model)
-        clip = jax.ShapeDtypeStruct((1, self.clip_len, *self.image_size, 3), jnp.float32)
-        found = traced_products(lambda s, x: nnx.merge(graphdef, s)(x), state, clip)
-        if not train:
-            return found
-        return [p for q in found for p in (q, q.gradient("m"), q.gradient("n"))]
 
     def loss_fn(
         self, model: Any, batch: dict[str, Any], key: jax.Array
@@ -124,16 +107,9 @@ class BaselineTask(ClipTask):
         return Prediction(output.frames, deformation=getattr(output, "deformation", None))
 
     def describe_model(self, model: nnx.Module) -> str:
-        """Table of parameters by part, and the forward pass' work."""
+        """Table of parameters by part."""
         counts = {part: num_parameters(getattr(model, part)) for part in self.parts}
         counts["total"] = sum(counts.values())
         lines = [f"{'module':<20}{'parameters':>14}"]
         lines += [f"{name:<20}{n:>14,}{n / 1e6:>10.2f}M" for name, n in counts.items()]
-        flops = sum(product.flops for product in self.products(train=False))
-        h, w = self.image_size
-        scored = self.clip_len - self.unscored
-        lines.append(
-            f"{self.config.task}, clips {self.clip_len}x{h}x{w} of which {scored} frames are scored: "
-            f"{flops / 1e9:.2f} GFLOP forward, {flops / scored / 1e9:.3f} a scored frame"
-        )
         return "\n".join(lines)

@@ -5,7 +5,7 @@ import os
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ipad_jax.training.task import make_task
+from ipad_jax.video.clip_task import make_clip_task
 from ipad_jax.video.detector.predictor import Predictor
 from ipad_jax.video.normal.normal_features import prototypes_of
 from ipad_jax.video.normal.normal_frames import normal_frames_of
@@ -28,7 +28,7 @@ def predictor_of(
       ValueError: a file of it is damaged, or `eval` asks for what cannot be.
     """
     # the run's own task knows nothing of leaves of `eval` that were changed since
-    predictor = Predictor(make_task(config), model)
+    predictor = Predictor(make_clip_task(config), model)
     predictor.normal = normal = normal_frames_of(workdir, config)
     if config.eval.get("track_phase", False) and normal is not None and normal.has_phase:
         assert normal.group is not None  # a run's normal frames have groups

@@ -16,7 +16,7 @@ from ipad_jax.input.clips import Batch, eval_batches
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment
 from ipad_jax.run.cluster import num_cores
-from ipad_jax.training.task import Task
+from ipad_jax.video.clip_task import ClipTask
 from ipad_jax.video.normal.features import Prototypes
 from ipad_jax.video.normal.frames import ComparedStream, NormalFrames
 from ipad_jax.video.normal.motion import MotionStream, NormalMotion
@@ -51,7 +51,7 @@ class Predictor:
     motion: NormalMotion | None = None
     phase_map: PhaseMap | None = None
 
-    def __init__(self, task: Task, model: nnx.Module, devices: Sequence[Any] | None = None):
+    def __init__(self, task: ClipTask, model: nnx.Module, devices: Sequence[Any] | None = None):
         """Takes the inference view of a model, as `restore_for_inference` gives it.
 
         Args:
@@ -78,11 +78,11 @@ class Predictor:
         self._both = jax.jit(lambda state, clip: scores(state, clip) | pictures(state, clip))
 
     def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]:
-        """`Task.predict_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
+        """`ClipTask.predict_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
         return jax.device_get(self._scores(*self._place(clip)))
 
     def pictures(self, clip: np.ndarray) -> dict[str, np.ndarray]:
-        """`Task.reconstruct_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
+        """`ClipTask.reconstruct_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""
         return jax.device_get(self._pictures(*self._place(clip)))
 
     def both(self, clip: np.ndarray) -> dict[str, np.ndarray]:
@@ -239,7 +239,7 @@ def predict_here(
 def add_clip(
     aggregator: FrameAggregator, first_frame: int, predicted: Mapping[str, np.ndarray]
 ) -> FrameRows:
-    """Gives the aggregator what `Task.predict_fn` said of one clip; the rows that became final."""
+    """Gives the aggregator what `ClipTask.predict_fn` said of one clip; the rows that became final."""
     return aggregator.add(
         first_frame,
         predicted["mse"],

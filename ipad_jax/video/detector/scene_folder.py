@@ -1,25 +1,22 @@
 """One run judged on another scene than its own, or on one of several: WORKDIR/scenes/<scene>/.
 
-A run trained on several scenes (`data.scene=S01+S02`), or on the synthetic twin of the machine that counts,
+A run trained on several scenes (`data.name=S01+S02`), or on the synthetic twin of the machine that counts,
 is calibrated and judged scene by scene: cycle, normal frames, threshold and evaluations belong to a scene,
 only the weights are shared. A scene folder is a run folder that borrows its run's checkpoints: it has its
-own config.json (the run's with another `data.scene`), and whatever takes a run folder takes it:
+own config.json (the run's with another `data.name`), and whatever takes a run folder takes it:
 
-    ipad-jax evaluate --workdir runs/all --config.data.scene=R01    # makes runs/all/scenes/R01
+    ipad-jax evaluate --workdir runs/all --config.data.name=R01    # makes runs/all/scenes/R01
     ipad-jax detect --workdir runs/all/scenes/R01 --video NEW.mp4
 """
 
 import os
 
-from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.input.scenes import scene_names
 from ipad_jax.input.split import open_split
 from ipad_jax.run.config import leaves, read_config, save_config
-from ipad_jax.run.files import absolute
-
-FOLDER = "scenes"
+from ipad_jax.training.checkpoint_files import SCENES, weights_folder
 
 
 def scene_folder(
@@ -37,11 +34,11 @@ def scene_folder(
       ValueError: several scenes at once.
     """
     config = read_config(workdir)
-    if scene == config.data.scene:
+    if scene == config.data.name:
         return workdir
-    config.data.scene = scene
+    config.data.name = scene
     check_one_scene(config, workdir)
-    folder = weights_folder(workdir) / FOLDER / scene
+    folder = weights_folder(workdir) / SCENES / scene
     if not write:
         return folder
     if not (folder / "config.json").exists():
@@ -52,19 +49,12 @@ def scene_folder(
     return folder
 
 
-def weights_folder(workdir: str | os.PathLike[str]) -> epath.Path:
-    """The folder whose checkpoints a run folder or scene folder stands for, as an absolute path."""
-    folder = absolute(workdir)
-    borrows = folder.parent.name == FOLDER and not (folder / "checkpoints").exists()
-    return folder.parent.parent if borrows else folder
-
-
 def check_one_scene(config: ConfigDict, workdir: str | os.PathLike[str]) -> None:
     """Raises ValueError where a run has several scenes, and one is needed to judge or calibrate it."""
-    names = scene_names(config.data.scene)
+    names = scene_names(config.data.name)
     if len(names) > 1:
         raise ValueError(
             f"{workdir} has the scenes {', '.join(names)}, and a cycle and a threshold belong to one: judge "
-            f"them one by one, `ipad-jax evaluate --workdir {workdir} --config.data.scene={names[0]}`, which "
-            f"also makes {workdir}/{FOLDER}/{names[0]} for `ipad-jax detect --workdir`."
+            f"them one by one, `ipad-jax evaluate --workdir {workdir} --config.data.name={names[0]}`, which "
+            f"also makes {workdir}/{SCENES}/{names[0]} for `ipad-jax detect --workdir`."
         )

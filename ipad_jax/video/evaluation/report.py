@@ -71,7 +71,7 @@ def write_report(
     threshold = calibration.threshold if calibration else None
     heat = _heat_range(calibration, judged.scores, mapped)
     data = ReportData(
-        title=f"{config.data.scene}, {config.data.builder}",
+        title=f"{config.data.name}, {config.data.builder}",
         subtitle=f"checkpoint {metrics['checkpoint_step']}, protocol {judged.protocol}, "
         f"a clip every {config.eval.stride} frames",
         metrics=metrics,

@@ -7,16 +7,18 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ipad_jax.performance.flops import PARTS, forward_products, train_products
-from ipad_jax.performance.roofline import Product
+from ipad_jax.training.state import named_leaves
 from ipad_jax.video.clip_task import ClipTask, Prediction, box_mean, normalise, tuples
 from ipad_jax.video.ipad.adapters import add_adapters, describe_trainable, is_adapted
 from ipad_jax.video.ipad.losses import video_loss
 from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig, describe, make_model_config
 from ipad_jax.video.ipad.period_head import circular_mean, phase_probabilities
-from ipad_jax.video.ipad.swin import SwinConfig
+from ipad_jax.video.ipad.swin_weights import load_swin
 
 __all__ = ["VideoTask", "box_mean", "normalise"]
+
+
+PARTS = ("encoder", "period_head", "memory", "decoder")  # attributes of the model
 
 
 class VideoTask(ClipTask):
@@ -42,10 +44,10 @@ class VideoTask(ClipTask):
             image_size=self.image_size,
         )
 
-    @property
-    def encoder_config(self) -> SwinConfig:
-        """What published encoder weights must fit (`init_from`)."""
-        return self.model_config.encoder
+    def read_weights(self, path: str) -> dict[str, Any]:
+        """Published weights of the encoder."""
+        loaded = nnx.state(load_swin(path, self.model_config.encoder))
+        return {f"encoder.{name}": x for name, x in named_leaves(loaded).items()}
 
     def init_model(self, key: jax.Array) -> VideoModel:
         """The model at its start."""
@@ -59,13 +61,6 @@ class VideoTask(ClipTask):
         """As of every task; with adapters the encoder's large matrices stay as they are (sec. 4.4)."""
         trained, adapted = super().trainable, bool(self.adapter_rank)
         return lambda path, value: trained(path, value) and not (adapted and is_adapted(path))
-
-    def products(self, *, train: bool, padded: bool = False) -> list[Product]:
-        """The work of one clip, see `flops`."""
-        if train:
-            freeze, rank = self.config.freeze, self.adapter_rank
-            return train_products(self.model_config, freeze, padded=padded, adapter_rank=rank)
-        return forward_products(self.model_config, padded=padded, adapter_rank=self.adapter_rank)
 
     def loss_fn(
         self, model: Any, batch: dict[str, Any], key: jax.Array

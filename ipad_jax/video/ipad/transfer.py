@@ -4,7 +4,7 @@ A row says what is pretrained on, what is then trained on and how; `plan` turns 
 into the runs that it takes, pretraining first. Rows that pretrain on the same scenes share that run: it
 has one name. `configs/ipad_adapter.py` and `ipad-jax reproduce --table 3` both read this.
 
-Every row is judged on the real scene's test videos: `ipad-jax evaluate --config.data.scene=R01`. The score
+Every row is judged on the real scene's test videos: `ipad-jax evaluate --config.data.name=R01`. The score
 must be the network's own: the component `nearest` compares with the real training frames and would lend
 them to a row that never saw any, so COMPONENTS leaves it out.
 """
@@ -161,7 +161,7 @@ class Run:
           init_from: where the run it starts from lies.
         """
         return {
-            "data.scene": "+".join(self.scenes),
+            "data.name": "+".join(self.scenes),
             "data.train_share": self.share,
             "adapters.rank": self.rank,
             "init_from": init_from,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from ipad_jax.commands.train import main
 from ipad_jax.run.config import load_config
-from ipad_jax.training.loop import main
 from ipad_jax.training.task import make_task
 from ipad_jax.video.ipad.adapters import add_adapters
 from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig

@@ -178,7 +178,7 @@ def test_describe_counts_parameters_and_clips(data_dir):
     assert "encoder + decoder" in text
     assert f"{5 * (CYCLE - 4 + 1)} clips of 4 frames" in text
     assert "period_head=none" not in text
-    assert "model.period_head=none" in make(data_dir, **{"data.scene": "no_cycle"}).describe()
+    assert "model.period_head=none" in make(data_dir, **{"data.name": "no_cycle"}).describe()
     without_phase = make(data_dir, **{"model.period_head": "none"}).describe()
     assert "the cycle is known, but model.period_head=none" in without_phase
-    assert "ipad-jax prepare factory" in make(data_dir, **{"data.scene": "absent"}).describe()
+    assert "ipad-jax prepare factory" in make(data_dir, **{"data.name": "absent"}).describe()

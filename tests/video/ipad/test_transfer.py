@@ -29,7 +29,7 @@ def test_runs_of_the_rows():
     assert found.pretraining.scenes == ("S01", "S02", "S03", "S04")
     assert (found.run.scenes, found.run.init_from) == (("R02",), found.pretraining.name)
     assert found.run.overrides("runs/base") == {
-        "data.scene": "R02",
+        "data.name": "R02",
         "data.train_share": FEW_SHOT,
         "adapters.rank": 16,
         "init_from": "runs/base",
@@ -71,7 +71,7 @@ def test_each_row_is_a_config(row):
 @pytest.mark.parametrize(("name", "footage"), [("twin", "S03"), ("twins", "S01+S02+S03+S04")])
 def test_so_is_each_pretraining(name, footage):
     config = load_config(f"ipad_adapter:pretrain_{name},R03,paper")
-    assert config.data.scene == footage
+    assert config.data.name == footage
     assert (config.adapters.rank, config.data.train_share) == (0, 1.0)
     assert config.eval.protocol == "paper"
 
