@@ -9,8 +9,9 @@ need no training stand beside it in every table.
 import dataclasses
 from typing import Any
 
-from ipad_jax.configs._base import make_tiny, parse_arg, video_config
 from ml_collections import ConfigDict
+
+from ipad_jax.configs._base import make_tiny, parse_arg, video_config
 
 ARGS = {
     "factory": "a rendered device at 64x64, the small model (our widths)",

@@ -14,9 +14,9 @@ Each frame is predicted from the four before it; the first four of a video have 
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
-from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.astnet import AstNetConfig
 
 __all__ = ["ARGS", "get_config"]

@@ -10,9 +10,9 @@ Parameters, and GFLOP a clip forward: 5.99M, 69.8 at 256x256; `:video_folder`
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
-from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.conv_autoencoder import ConvAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]

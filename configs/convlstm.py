@@ -11,9 +11,9 @@ Batch 8 as all methods here (README: 4). Expected time and score: on IPAD not ye
 figure to compare with); on the factory devices see the README's table.
 """
 
-from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.conv_lstm import ConvLstmConfig
 
 __all__ = ["ARGS", "get_config"]

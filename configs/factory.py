@@ -7,9 +7,9 @@
 `ipad-jax demo` does the three in one: about six minutes on two quiet cores; figures are in the README.
 """
 
-from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {"tiny": "a CPU minute on a dataset prepared with --size 32"}

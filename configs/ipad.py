@@ -16,9 +16,9 @@ Expected: S01 has about 80 cycles of 126 frames: 8,880 clips, 55,500 steps (`pap
 nobody here has the archive; at the 216 clips/s of one H100 in bfloat16 (README) 35 minutes of steps.
 """
 
-from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 ARGS = {

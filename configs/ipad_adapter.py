@@ -18,10 +18,10 @@ The paper needs 17 minutes with all of a scene's real videos and 2.3 with a fift
 GPU it does not name, for a mean AUC of 70.0 and 67.2. Here: not yet run, the archive was not at hand.
 """
 
-from ipad_jax.configs import factory, ipad
-from ipad_jax.configs._base import make_tiny, parse_arg
 from ml_collections import ConfigDict
 
+from ipad_jax.configs import factory, ipad
+from ipad_jax.configs._base import make_tiny, parse_arg
 from ipad_jax.video.ipad.transfer import COMPONENTS, FEW_SHOT, IPAD, RANK, ROWS
 
 PRETRAININGS = {"pretrain_twin": "twin", "pretrain_twins": "twins", "pretrain_all": "all"}

@@ -11,9 +11,9 @@ Batch 8 as all methods here (training_options.py of memAE: 14). Expected time an
 run; on the factory devices see the README's table.
 """
 
-from ipad_jax.configs._baselines import ARGS, baseline_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._baselines import ARGS, baseline_config
 from ipad_jax.video.baselines.mem_autoencoder import MemAutoencoderConfig
 
 __all__ = ["ARGS", "get_config"]

@@ -15,9 +15,9 @@ other trainings shared (README). All 20,000 steps: not yet run.
 
 import dataclasses
 
-from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ml_collections import ConfigDict
 
+from ipad_jax.configs._base import make_tiny, model_section, parse_arg, video_config
 from ipad_jax.video.ipad.model import VideoModelConfig
 from ipad_jax.video.ipad.swin import SwinConfig
 

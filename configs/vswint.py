@@ -12,11 +12,11 @@ the other methods. Parameters, and GFLOP a clip forward: 35.9M, 130.1 at
 Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
 """
 
+from ml_collections import ConfigDict
+
 from ipad_jax.configs._base import make_tiny, model_section, parse_arg
 from ipad_jax.configs._baselines import ARGS, leave_out_ours, scene_config
 from ipad_jax.configs.video_folder import medium
-from ml_collections import ConfigDict
-
 from ipad_jax.video.ipad.model import VideoModelConfig
 
 __all__ = ["ARGS", "get_config"]

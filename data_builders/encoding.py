@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from ipad_jax.data_builders.frame_folder import Frame
 
 

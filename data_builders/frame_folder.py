@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
 from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
 from ipad_jax.data_builders.sidecars import read_annotations, read_description
 

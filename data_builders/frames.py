@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
+
 from ipad_jax.data_builders.encoding import encode_frames, encode_video
 from ipad_jax.data_builders.frame_folder import Frame
 from ipad_jax.data_builders.pieces import Piece, Records

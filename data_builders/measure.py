@@ -44,6 +44,7 @@ def draw(folder: Path, count: int, size: tuple[int, int]) -> int:
 def build(source: Path, side: int, workers: int) -> tuple[float, float]:
     """Builds the dataset into a folder that goes again; seconds of wall and of CPU, children's too."""
     import tensorflow_datasets as tfds
+
     from ipad_jax.data_builders.video_folder import video_folder_dataset_builder as video_folder
 
     config = video_folder.VideoFolderConfig(

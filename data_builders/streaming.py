@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import example_serializer, file_adapters, naming, splits
+
 from ipad_jax.data_builders import pieces as pieces_lib
 from ipad_jax.data_builders.pieces import Piece, Records, saying_where
-from tensorflow_datasets.core import example_serializer, file_adapters, naming, splits
 
 ARRAY_RECORD = file_adapters.FileFormat.ARRAY_RECORD
 SHARD_BYTES = 512 << 20  # a shard is closed once it is this large; TFDS aims at 1 GiB at most

@@ -21,6 +21,7 @@ from typing import ClassVar, TypeVar
 
 import cv2
 import numpy as np
+
 from ipad_jax.data_builders.files import DataError, Problem, read_labels
 from ipad_jax.data_builders.frame_folder import Cycle, Frame, Scene, Timing, phase_of
 

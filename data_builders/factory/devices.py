@@ -10,6 +10,7 @@ Units: the machines are about 3 units wide and stand on z = 0; x to the right, y
 from collections.abc import Callable
 
 import numpy as np
+
 from ipad_jax.data_builders.factory.machine import Machine, State, turn
 
 

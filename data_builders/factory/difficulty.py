@@ -13,8 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ipad_jax.data_builders.factory.faults import KINDS
 from sklearn.metrics import roc_auc_score
+
+from ipad_jax.data_builders.factory.faults import KINDS
 
 POOL_PX = 9
 TOO_EASY = 0.8  # frame AUC

@@ -12,6 +12,7 @@ import copy
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from ipad_jax.data_builders.factory.machine import Pieces, Tool
 
 KINDS = ("normal", "appearance", "position", "motion", "logic")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from ipad_jax.data_builders.factory.render import Parts
 
 Number = float | np.ndarray

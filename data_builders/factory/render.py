@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from ipad_jax.data_builders.factory import sdf
 from ipad_jax.data_builders.factory.sdf import Point
 

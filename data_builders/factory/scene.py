@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+
 from ipad_jax.data_builders.factory.devices import DEVICES
 from ipad_jax.data_builders.factory.faults import Script, new_pieces, new_tool
 from ipad_jax.data_builders.factory.render import View

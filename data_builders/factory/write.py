@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from ipad_jax.data_builders.factory import faults as faults_lib
 from ipad_jax.data_builders.factory import scene as scene_lib
 from ipad_jax.data_builders.factory.devices import DEVICES

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from ipad_jax.data_builders import frame_folder
 from ipad_jax.data_builders.frames import FrameBuilder, FrameConfig
 from ipad_jax.data_builders.ipad.scenes import SCENES

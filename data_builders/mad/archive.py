@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from ipad_jax.data_builders.encoding import encode, encode_image, resize_mask
 from ipad_jax.data_builders.files import DataError, Problem, read_image
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+
 from ipad_jax.data_builders.frames import PIECE_FRAMES, FrameConfig
 from ipad_jax.data_builders.mad.archive import (
     REAL_CLASSES,

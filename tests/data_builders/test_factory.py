@@ -7,6 +7,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from ipad_jax.data_builders import frame_folder
 from ipad_jax.data_builders.factory import difficulty, faults, scene, sdf, write
 from ipad_jax.data_builders.factory.devices import DEVICES

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from ipad_jax.data_builders import frame_folder
 from ipad_jax.data_builders.factory.factory_dataset_builder import Builder, FactoryConfig
 

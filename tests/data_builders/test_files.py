@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from ipad_jax.data_builders.files import read_image, read_labels
 
 

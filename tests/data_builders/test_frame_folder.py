@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from footage import picture, write_frames, write_labels, write_scene, write_sidecars
+
 from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.frame_folder import read_scene, scan_scene
 

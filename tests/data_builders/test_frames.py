@@ -8,6 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from footage import picture, read_split, write_scene
+from tensorflow_datasets.core import naming
+
 from ipad_jax.data_builders import frames, streaming
 from ipad_jax.data_builders.encoding import resize_mask
 from ipad_jax.data_builders.frame_folder import Frame
@@ -17,7 +19,6 @@ from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
     Builder,
     VideoFolderConfig,
 )
-from tensorflow_datasets.core import naming
 
 
 class Drawn:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from footage import metadata, picture, read_split, write_scene
+
 from ipad_jax.data_builders.frames import config_name
 from ipad_jax.data_builders.ipad import scenes
 from ipad_jax.data_builders.ipad.ipad_dataset_builder import Builder, find_scene

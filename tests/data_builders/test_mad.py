@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from footage import MAD_ANGLE, mad_pose, metadata, read_split, write_class
+
 from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.frames import FrameConfig
 from ipad_jax.data_builders.mad.archive import (

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from etils import epath
-from ipad_jax.data_builders.pieces import AHEAD, encode_here, encode_in_processes
 from made_pieces import make
 from process_group import wait_for_end
+
+from ipad_jax.data_builders.pieces import AHEAD, encode_here, encode_in_processes
 
 
 def in_processes(pieces, folder, workers=2, advance=lambda count: None):

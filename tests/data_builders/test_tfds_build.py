@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from footage import write_class, write_scene, write_video
-from ipad_jax.data_builders.factory import factory_dataset_builder
 
 from ipad_jax.commands import prepare
+from ipad_jax.data_builders.factory import factory_dataset_builder
 
 ROOT = Path(__file__).parents[2]
 EXTRA = ("apache_beam", "tensorflow", "mlcroissant")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from footage import metadata, picture, read_split, write_scene, write_video
+
 from ipad_jax.data_builders import video_files
 from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from ipad_jax.data_builders.frames import Frame, FrameBuilder, FrameConfig
 
 KINDS = ("normal", "appearance")

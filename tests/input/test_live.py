@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from ipad_jax.data_builders.video_files import FileVideo, resample, same_rate
 from prepared import write_dataset
 
+from ipad_jax.data_builders.video_files import FileVideo, resample, same_rate
 from ipad_jax.input import live as video_file
 from ipad_jax.input.frames import open_source
 from ipad_jax.input.live import as_stored, open_camera, open_video, videos_in

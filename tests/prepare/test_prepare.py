@@ -25,13 +25,13 @@ from footage import (
     write_scene,
     write_video,
 )
-from ipad_jax.data_builders import frames, pieces, streaming, video_files
-from ipad_jax.data_builders.factory.factory_dataset_builder import FactoryConfig
-from ipad_jax.data_builders.mad import mad_dataset_builder
 from process_group import wait_for_end
 from rich.console import Console
 
 from ipad_jax.commands import prepare
+from ipad_jax.data_builders import frames, pieces, streaming, video_files
+from ipad_jax.data_builders.factory.factory_dataset_builder import FactoryConfig
+from ipad_jax.data_builders.mad import mad_dataset_builder
 from ipad_jax.input.frames import dataset_dir
 from ipad_jax.prepare import arguments as prepare_arguments
 from ipad_jax.run.config import load_config

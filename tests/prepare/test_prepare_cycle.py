@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 from footage import metadata, read_split, write_video
+
+from ipad_jax.commands import prepare
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
     Builder,
     VideoFolderConfig,
 )
-
-from ipad_jax.commands import prepare
 from ipad_jax.prepare.cycle import describe
 
 LINE = "video_folder --name mine --source {}/source --data-dir {}/data --size 32x24 --cycle auto"

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from footage import write_labels, write_scene, write_video
-from ipad_jax.data_builders.ipad import scenes
 
 from ipad_jax.commands import validate
+from ipad_jax.data_builders.ipad import scenes
 
 
 @pytest.fixture

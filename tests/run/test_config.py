@@ -1,5 +1,6 @@
 """Configs: found, overridden, kept, compared; every leaf explained."""
 
+import json
 import re
 from importlib import import_module
 
@@ -8,10 +9,10 @@ import jax.numpy as jnp
 import pytest
 from absl import flags
 from flax import nnx
-from ipad_jax.data_builders.factory.devices import DEVICES
-from ipad_jax.data_builders.factory.scene import LOOKS
 from ml_collections import ConfigDict
 
+from ipad_jax.data_builders.factory.devices import DEVICES
+from ipad_jax.data_builders.factory.scene import LOOKS
 from ipad_jax.run.config import (
     CONFIGS,
     claim_workdir,
