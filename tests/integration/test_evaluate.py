@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax import performance as bench
+from ipad_jax.commands import bench
 from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
 from ipad_jax.input.live import open_video

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from ipad_jax import performance as bench
+from ipad_jax.commands import bench
 from ipad_jax.input.frames import Video
 from ipad_jax.main import main
 from ipad_jax.performance import detection, profile, timing

@@ -7,8 +7,7 @@ import shutil
 import pytest
 from moving import write_moving
 
-from ipad_jax import reproduce
-from ipad_jax.commands import reproduce as command
+from ipad_jax.commands import reproduce
 from ipad_jax.reproduce import cells
 from ipad_jax.reproduce.methods import Setting, default_scenes, make_table
 from ipad_jax.reproduce.plan import Budget, jobs_of
@@ -225,10 +224,10 @@ def test_own_footage_is_trained_with_its_cycle_where_one_was_prepared(tmp_path, 
 
 
 def file_name(*more, number="2"):
-    args = command.make_parser().parse_args(["--table", number, *more])
+    args = reproduce.make_parser().parse_args(["--table", number, *more])
     chosen = tuple(args.scenes or default_scenes(args.data, args.table))
     whole, _ = make_table(args.table, Setting(args.data, chosen, tuple(args.seeds)))
-    return command.file_name(whole.only(args.rows) if args.rows else whole, whole, args)
+    return reproduce.file_name(whole.only(args.rows) if args.rows else whole, whole, args)
 
 
 def test_a_part_of_a_table_has_files_of_its_own():
@@ -269,7 +268,7 @@ def test_the_time_is_estimated_from_what_is_known(data_dir, tmp_path, capsys):
     reproduce.main([*more, "--workdir", str(tmp_path), "--data-dir", data_dir])
     listed = capsys.readouterr().out
     assert "4 scenes x 3 seeds; 24 trainings in all" in listed
-    hours = 24 * (90 + command.OVERHEAD_S) / 3600
+    hours = 24 * (90 + reproduce.OVERHEAD_S) / 3600
     assert f"0.6 h of training, {hours:.1f} h with 60 s each" in listed
     assert (
         f"--size 64 --seed 1 --data-dir {data_dir} --scene conveyor_synthetic drill_synth" in listed
