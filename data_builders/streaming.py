@@ -8,8 +8,10 @@ written once, no TensorFlow whatever the size.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
@@ -43,6 +45,12 @@ class StreamingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     progress: Progress | None = None
     workers: int = 1
     _beam_options: Any = None
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        # TFDS looks for the card's files below `ipad_jax/`; in a clone they are in `data_builders/`.
+        if "pkg_dir_path" not in cls.__dict__:
+            cls.pkg_dir_path = Path(inspect.getfile(cls)).parent
 
     def request(self) -> dict[str, Any]:
         """What a dataset of this name was or would be built from, as far as its name does not say.
