@@ -19,7 +19,7 @@ from ipad_jax.video.evaluation import evaluate, measure
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 PROMISED = {
-    "protocol", "auc_micro", "auc_macro", "auc_scene_mean", "auc_interval", "eer",
+    "protocol", "auc_micro", "auc_macro", "auc_interval", "eer",
     "fpr_at_95_recall", "false_positive_bound", "average_precision", "num_videos", "num_frames",
     "num_anomalous", "by_kind", "false_alarms_per_hour", "event_recall", "detection_delay_s",
     "threshold", "config_hash", "checkpoint_step", "seed",

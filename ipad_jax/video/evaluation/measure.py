@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from ipad_jax.evaluation import ranking
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.evaluation.report.data import Row
-from ipad_jax.evaluation.summary import summarise, to_json
+from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
 from ipad_jax.run.config import config_hash
 from ipad_jax.run.files import write_atomic
 from ipad_jax.video.evaluation.cycle_ends import cycle_ends
@@ -143,14 +143,16 @@ def measure(
     if not len(kept):
         raise ValueError(f"No frame can be judged; left out: {left_out_text(judged.left_out)}.")
     metrics = summarise(
-        judged.score,
-        kept.label,
-        kept.video,
-        kept.frame,
-        kept.fps,
+        ScoredFrames(
+            judged.score,
+            kept.label,
+            kept.video,
+            kept.frame,
+            kept.fps,
+            kind=kept.kind if len(kept.kinds) > 1 else None,
+            kinds=kept.kinds,
+        ),
         protocol=judged.protocol,
-        kind=kept.kind if len(kept.kinds) > 1 else None,
-        kinds=kept.kinds,
         threshold=calibrated.threshold if calibrated else None,
         false_positive_bound=calibrated.false_positive_bound if calibrated else None,
         seed=config.seed,

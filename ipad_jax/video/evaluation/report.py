@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation import false_alarms, ranking
 from ipad_jax.evaluation.events import find_events, true_intervals
 from ipad_jax.evaluation.report.data import Clip, Curve, ReportData, Row, Strip
 from ipad_jax.evaluation.report.heatmap import heat_range
@@ -103,9 +103,7 @@ def warnings_of(calibration: Calibration | None, metrics: dict[str, Any]) -> lis
     if calibration is None:
         found.append(f"{NO_THRESHOLD}.")
     elif few := calibration.provisional():
-        rests = "1 normal " + calibration.unit
-        if calibration.num_units != 1:
-            rests = f"{calibration.num_units} normal {calibration.units}"
+        rests = false_alarms.counted(calibration.num_units, calibration.unit)
         found.append(f"The threshold rests on only {rests}.{few}")
     if calibration and calibration.dropped:
         found.append(

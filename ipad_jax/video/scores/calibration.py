@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 from etils import epath
-from scipy.stats import beta
 
+from ipad_jax.evaluation import false_alarms
 from ipad_jax.run.files import write_atomic
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -23,8 +23,6 @@ FORMAT = 5  # 5: the floor of `nearest` is in its own unit
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
 UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
 STRETCH = f"{UNIT_S} s stretch"
-FEW_UNITS = 20  # fewer bound the alarms by no better than 14 %
-GOOD_BOUND = 0.10  # what the statement says how to reach
 # 1.4826 MAD estimates a normal distribution's standard deviation.
 MAD_TO_SIGMA = 1.4826
 # A component that hardly varies over little normal footage (a still picture; the quantised output
@@ -118,9 +116,7 @@ class Calibration:
           alpha: share of normal units that may raise an alarm, in (0, 1).
 
         Returns:
-          The calibration. The threshold is the split conformal quantile: the ceil((n + 1)(1 -
-          alpha))-th smallest of the n units' maxima, or their largest when n is too small for
-          alpha.
+          The calibration, with the threshold of `false_alarms.threshold`.
 
         Raises:
           ValueError: anomalous frames, no scored frame, unknown components, alpha outside (0, 1).
@@ -129,8 +125,6 @@ class Calibration:
         changes nothing (standardising keeps the order); for several the bound is slightly
         optimistic at small n.
         """
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha={alpha} must lie between 0 and 1, e.g. 0.05.")
         if (normal.label == 1).any():
             raise ValueError(
                 f"{int((normal.label == 1).sum())} of {len(normal)} calibration frames are "
@@ -163,7 +157,7 @@ class Calibration:
         )
         fused = fuse(normal, draft)
         maxima, unit, num_short = unit_maxima(fused, normal)
-        threshold, bound = conformal_threshold(maxima, alpha)
+        threshold, bound, _ = false_alarms.threshold(maxima, alpha, unit)
         return cls(
             **{
                 **draft.__dict__,
@@ -181,41 +175,27 @@ class Calibration:
         known = [name for name in MAPPED if name in self.components]
         return max(known, key=lambda name: self.weights.get(name, 0.0), default=MAPPED[-1])
 
-    @property
-    def units(self) -> str:
-        """The unit in the plural."""
-        return f"{self.unit}es" if self.unit == STRETCH else f"{self.unit}s"
-
     def statement(self) -> str:
         """In plain words, what the threshold rests on."""
         dropped = f" Without {', '.join(self.dropped)}: no values." if self.dropped else ""
-        kind = self.unit if self.num_units == 1 else self.units
-        units = f"normal {kind} held out of training"
-        enough = conformal_rank(self.num_units, self.alpha) <= self.num_units
-        basis = (
-            f"the {100 * (1 - self.alpha):.0f} % conformal quantile" if enough else "the largest"
+        basis = false_alarms.statement(
+            self.threshold,
+            self.num_units,
+            self.alpha,
+            self.unit,
+            unit_seconds=self._unit_seconds,
         )
-        return (
-            f"Threshold {self.threshold:.2f}, {basis} of the highest scores of {self.num_units} "
-            f"{units}; with 95 % confidence, at most {100 * self.false_positive_bound:.0f} % of "
-            f"normal {self.units} raise an alarm"
-            + (", as far as those of one video are independent" if self.unit == STRETCH else "")
-            + f".{self.provisional()}{dropped}"
-        )
+        return basis + dropped
 
     def provisional(self) -> str:
         """Where the threshold rests on too few units: that, and how many would be enough; else ""."""
-        if self.num_units >= FEW_UNITS:
-            return ""
-        needed = units_for(GOOD_BOUND, self.alpha)
-        if needed is None:  # alpha itself allows more alarms than that
-            return " The threshold is provisional."
-        more = needed - self.num_units
-        time = f" ({more * UNIT_S / 60:.1f} minutes)" if self.unit == STRETCH else ""
-        return (
-            f" The threshold is provisional: {more} more {self.units}{time} held out would support "
-            f"{100 * GOOD_BOUND:.0f} %."
+        return false_alarms.provisional(
+            self.num_units, self.alpha, self.unit, unit_seconds=self._unit_seconds
         )
+
+    @property
+    def _unit_seconds(self) -> float | None:
+        return UNIT_S if self.unit == STRETCH else None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write calibration.json, whole or not at all."""
@@ -365,37 +345,3 @@ def unit_maxima(fused: np.ndarray, normal: FrameScores) -> tuple[np.ndarray, str
     np.maximum.at(maxima, index.reshape(-1), fused)
     whole = counts >= np.median(counts) / 2
     return maxima[whole], unit, int((~whole).sum())
-
-
-def conformal_rank(n: int, alpha: float) -> int:
-    """ceil((n + 1)(1 - alpha)), above n where n units are too few; safe from rounding: 20 * 0.95."""
-    return max(1, math.ceil(round((n + 1) * (1 - alpha), 9)))
-
-
-def conformal_bound(n: int, alpha: float) -> float:
-    """95 % upper bound of the share of further normal units above the threshold of n units."""
-    k = min(n, conformal_rank(n, alpha))
-    return float(beta.ppf(0.95, n - k + 1, k))
-
-
-def units_for(bound: float, alpha: float) -> int | None:
-    """Fewest units that support a bound; None where `alpha` asks for a looser one."""
-    return next((n for n in range(1, 1000) if conformal_bound(n, alpha) <= bound), None)
-
-
-def conformal_threshold(maxima: np.ndarray, alpha: float) -> tuple[float, float]:
-    """Split conformal threshold of n normal units, and the bound they support.
-
-    Args:
-      maxima: [n] largest score of each unit.
-      alpha: share of units allowed above.
-
-    Returns:
-      (threshold, bound). The threshold is the k-th smallest maximum, k = ceil((n + 1)(1 - alpha)),
-      at most n. The share of further normal units above it is Beta(n - k + 1, k) distributed if
-      units are exchangeable; the bound is its 95 % quantile. For k = n that is 1 - 0.05^(1/n),
-      about 3 / n.
-    """
-    n = len(maxima)
-    k = min(n, conformal_rank(n, alpha))
-    return float(np.sort(maxima)[k - 1]), conformal_bound(n, alpha)

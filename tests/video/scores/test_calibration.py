@@ -5,19 +5,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import (
     ABSOLUTE_FLOOR,
     FORMAT,
     Calibration,
-    conformal_threshold,
     fuse,
     standardise,
     unit_maxima,
-    units_for,
 )
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -170,11 +166,6 @@ def test_few_units_are_called_provisional_with_what_is_missing():
     assert "provisional: 24 more 10 s stretches (4.0 minutes) held out would support 10 %" in (
         found.statement()
     )
-    assert units_for(0.10, 0.05) == 29  # the rule of three
-    assert units_for(0.05, 0.01) == 59
-    assert units_for(0.10, 0.2) is None
-    loose = Calibration.fit(table(), WEIGHTS, alpha=0.2)
-    assert "The threshold is provisional." in loose.statement()
 
 
 def test_the_stump_of_a_cycle_is_no_unit():
@@ -183,50 +174,10 @@ def test_the_stump_of_a_cycle_is_no_unit():
     assert (calibration.num_units, calibration.num_short_units) == (12, 6)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(1, 80), st.floats(0.01, 0.5))
-def test_threshold_is_the_conformal_order_statistic(n, alpha):
-    maxima = np.random.default_rng(n).permutation(n).astype(float)  # the k-th smallest is k - 1
-    threshold, bound = conformal_threshold(maxima, alpha)
-    k = math.ceil(round((n + 1) * (1 - alpha), 9))
-    assert threshold == min(k, n) - 1
-    if k >= n:
-        assert bound == pytest.approx(1 - 0.05 ** (1 / n), rel=1e-9)
-    else:
-        assert bound > 1 - 0.05 ** (1 / n)  # a lower threshold promises less
-
-
-def test_the_bound_is_three_over_n():
-    for n, bound in ((29, 0.10), (59, 0.05), (299, 0.01)):
-        assert conformal_threshold(np.arange(n), 1e-6)[1] == pytest.approx(bound, rel=0.03)
-
-
-def test_threshold_and_bound_hold_on_new_units():
-    # 2,000 calibrations of 19 units: the share of new units above is alpha on average, and exceeds
-    # the bound in about 5 % of the calibrations
-    rng = np.random.default_rng(0)
-    above = []
-    bounds = []
-    for _ in range(2000):
-        threshold, bound = conformal_threshold(rng.uniform(size=19), 0.1)
-        above.append(1 - threshold)  # uniform scores: the true share above the threshold
-        bounds.append(bound)
-    assert np.mean(above) == pytest.approx(0.1, abs=0.006)  # 4 standard errors
-    assert np.mean(np.array(above) > bounds) == pytest.approx(0.05, abs=0.02)  # 4 standard errors
-
-
 def test_no_calibration_unit_is_above_a_threshold_that_is_the_maximum():
     normal = table()
     calibration = Calibration.fit(normal, WEIGHTS, alpha=0.01)  # 12 units: too few, so the largest
     assert fuse(normal, calibration).max() == calibration.threshold
-
-
-def test_the_statement_says_what_the_threshold_rests_on():
-    few = Calibration.fit(table(), WEIGHTS, alpha=0.05)
-    assert "the largest of the highest scores of 12 normal cycles" in few.statement()
-    assert "at most 22 % of normal cycles" in few.statement()
-    enough = Calibration.fit(table(num_videos=20), WEIGHTS, alpha=0.05)
-    assert "the 95 % conformal quantile of the highest scores of 40" in enough.statement()
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):
