@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 WORKDIR ?= demo_run
 DEMO ?=
 
-.PHONY: demo bench test test-fast lint format types lock setup clean
+.PHONY: demo bench test test-fast test-optimised lint format types lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -34,6 +34,9 @@ test: setup lint types ## Lint, types and every test (under 30 minutes on 2 core
 
 test-fast: setup ## Only the tests under 30 seconds each
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-optimised: setup ## All of them with the programs as users run them, compiled in full (about twice as long)
+	@IPAD_JAX_TEST_OPTIMISED=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: setup ## Speed of this machine: model (against PyTorch, which it installs), profile, input, detection, start-up, growth
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "torch>=2.6"

@@ -1,4 +1,4 @@
-"""Every test: CPU, four virtual devices, no rank promotion, parsed flags, warnings are errors."""
+"""Every test: CPU, four virtual devices, cheap programs, no rank promotion, warnings are errors."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,11 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# Most programs here run once: XLA's cheapest compilation halves the time of them all, subprocesses'
+# too. `make test-optimised` takes the programs that users run.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+    "0" if os.environ.get("IPAD_JAX_TEST_OPTIMISED") == "1" else "1"
+)
 
 import jax
 import pytest

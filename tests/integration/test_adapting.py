@@ -210,7 +210,7 @@ def test_merged_is_an_ordinary_run_with_the_same_outputs(root, base, adapted, tm
 
 @pytest.mark.slow
 def test_one_run_is_judged_on_each_scene_by_itself(root, base):
-    with pytest.raises(ValueError, match=r"one by one.*--config\.data\.scene=arm_synthetic"):
+    with pytest.raises(ValueError, match=r"one by one.*--config\.data\.name=arm_synthetic"):
         evaluate.evaluate(base)
     with pytest.raises(ValueError, match="judge them one by one"):
         load_detector(base)

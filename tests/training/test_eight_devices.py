@@ -1,6 +1,7 @@
 """One step on eight devices: the same losses and statistics, weights in shards, and what is sent."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,11 @@ MESHES = ("8x1", "4x2", "1x8")  # data x fsdp
 def found():
     """What tests/eight_devices.py measured."""
     script = Path(__file__).with_name("eight_devices.py")
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=1800)
+    # Optimised: the meshes' programs then round alike. A last digit moves the memory's choice of a slot,
+    # and with it a loss by 1e-4.
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    command = [sys.executable, script]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 

@@ -107,12 +107,10 @@ def test_loss_takes_the_configs_weights(data_dir):
     assert f"{5 * (CYCLE - 5 + 1)} clips of 5 frames" in task.describe()
 
 
-def test_describe_tells_parameters_and_work():
+def test_describe_counts_parameters():
     text = make("conae", "").describe()
     line = next(line for line in text.splitlines() if line.startswith("total"))
     assert line.split() == ["total", "5,991,171", "5.99M"]  # see test_conv_autoencoder
-    assert "conae, clips 16x256x256 of which 16 frames are scored" in text
-    assert "clips 5x256x256 of which 1 frames are scored" in make("astnet", "").describe()
 
 
 @pytest.mark.parametrize("name", ["conae", "dmad"])

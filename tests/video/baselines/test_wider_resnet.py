@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ipad_jax.convert import load_encoder
+from ipad_jax.convert import load_wider_resnet
 from ipad_jax.run.config import load_config
 from ipad_jax.training.pretrained import load_pretrained
 from ipad_jax.training.state import named_leaves
@@ -56,7 +56,7 @@ def file(tmp_path):
 
 
 def test_every_array_finds_its_place(file):
-    weights, state = drawn(), nnx.state(load_encoder(file, CFG))
+    weights, state = drawn(), nnx.state(load_wider_resnet(file, CFG))
     leaves = {tuple(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(state)}
     assert len(leaves) == len([n for n in weights if not any(
         x in n for x in ("bn_out", "classifier", "num_batches")
@@ -83,8 +83,8 @@ def test_a_run_starts_from_them(file):
 
 def test_all_that_does_not_fit_is_named(file):
     with pytest.raises(ValueError, match="missing") as caught:
-        load_encoder(file, WiderResNetConfig(4, (1, 1, 1, 1, 1, 2)))
+        load_wider_resnet(file, WiderResNetConfig(4, (1, 1, 1, 1, 1, 2)))
     for part in ("mod7.block2.convs.conv1.weight", "unexpected", "mod2.block2.bn1.0.bias"):
         assert part in str(caught.value)
     with pytest.raises(ValueError, match=r"misshaped.*mod1.conv1.weight: got \(3, 3, 3, 4\)"):
-        load_encoder(file, WiderResNetConfig(8, CFG.blocks))
+        load_wider_resnet(file, WiderResNetConfig(8, CFG.blocks))

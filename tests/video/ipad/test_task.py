@@ -143,7 +143,6 @@ def nnx_state(task):
 def test_clip_and_picture_size_are_the_datas(data_dir):
     task = make(data_dir, **{"data.clip_len": 8})
     assert (task.model_config.clip_len, task.model_config.image_size) == (8, (32, 32))
-    assert task.encoder_config == task.model_config.encoder
 
 
 def test_lists_from_json_make_the_same_model():
