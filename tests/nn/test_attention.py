@@ -1,8 +1,10 @@
 """Windows, shifts and the relative position bias."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_model import drawn
 from flax import nnx
 
 from ipad_jax.nn.attention import (
@@ -17,7 +19,7 @@ from ipad_jax.nn.attention import (
 
 
 def test_partition_inverts_and_keeps_windows_together():
-    x = jnp.arange(2 * 4 * 6 * 4 * 3).reshape(2, 4, 6, 4, 3)
+    x = np.arange(2 * 4 * 6 * 4 * 3).reshape(2, 4, 6, 4, 3)
     windows = window_partition(x, (2, 3, 4))
     assert windows.shape == (2 * 2 * 2 * 1, 24, 3)
     np.testing.assert_array_equal(windows[1], x[0, :2, 3:6].reshape(24, 3))
@@ -50,10 +52,12 @@ def test_mask_parts_exactly_what_the_roll_brought_together(shift):
 
 
 def test_attention_is_a_mean_where_all_tokens_are_alike():
-    attention = WindowAttention(8, (1, 2, 2), 2, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    x = jnp.broadcast_to(jnp.arange(8.0), (3, 4, 8))
-    value = attention.qkv(x)[..., 16:]
-    np.testing.assert_allclose(attention(x), attention.proj(value), rtol=1e-5, atol=1e-6)
+    attention = drawn(lambda: WindowAttention(8, (1, 2, 2), 2, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    x = np.broadcast_to(np.arange(8, dtype=np.float32), (3, 4, 8))
+    found, expected = jax.jit(lambda x: (attention(x), attention.proj(attention.qkv(x)[..., 16:])))(
+        x
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_heads_must_divide_channels():

@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_model import drawn
 from flax import nnx
 
-from ipad_jax.training.state import inference_view, start_options
-from ipad_jax.video.baselines.conv_autoencoder import (
-    ConvAutoencoder,
-    ConvAutoencoderConfig,
-    conv_loss,
-)
+from ipad_jax.training.state import inference_view
+from ipad_jax.video.baselines.conv_autoencoder import ConvAutoencoder, ConvAutoencoderConfig
 from ipad_jax.video.ipad.model import num_parameters
 
 DEBUG = ConvAutoencoderConfig.debug()
@@ -22,7 +19,7 @@ DEBUG = ConvAutoencoderConfig.debug()
 
 def clips(cfg=DEBUG, count=2, seed=0):
     shape = (count, cfg.clip_len, *cfg.image_size, 3)
-    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, shape), jnp.float32)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
 def test_parameters_of_the_published_layers():
@@ -39,31 +36,12 @@ def test_parameters_of_the_published_layers():
     assert features.shape == (1, 2, 16, 16, 256)
 
 
-def build(make):
-    """A model's inference view, made by one program: one by one its arrays take seconds."""
-    graphdef = nnx.split(nnx.eval_shape(make))[0]
-    state = jax.jit(lambda: nnx.state(make()), compiler_options=start_options())()
-    return inference_view(nnx.merge(graphdef, state))
-
-
 def test_a_clip_comes_back_in_its_size_within_bounds():
-    model = build(lambda: ConvAutoencoder(DEBUG, rngs=nnx.Rngs(0)))
-    frames = nnx.jit(lambda m, x: m(x).frames)(model, clips())
+    model = drawn(lambda: ConvAutoencoder(DEBUG, rngs=nnx.Rngs(0)))
+    frames = nnx.jit(lambda m, x: m(x).frames)(inference_view(model), 20 * clips())
     assert frames.shape == (2, 4, 32, 32, 3)
     assert frames.dtype == jnp.float32
-    assert float(jnp.abs(frames).max()) <= 1
-
-
-def test_every_parameter_learns():
-    @nnx.jit
-    def learn():
-        model = ConvAutoencoder(DEBUG, rngs=nnx.Rngs(0))
-        return nnx.grad(lambda model: conv_loss(model(clips()), clips())[0])(model)
-
-    gradients = nnx.to_flat_state(learn())
-    # a bias before BatchNorm moves nothing
-    silent = {path for path, g in gradients if float(jnp.abs(g[...]).max()) < 1e-6}
-    assert all(path[-1] == "bias" and "convs" in path for path in silent)
+    assert 0.5 < np.abs(frames).max() <= 1
 
 
 def test_half_widths_are_a_quarter_of_the_work():

@@ -1,6 +1,7 @@
 """The video task: what is trained on, and what a prediction is made of."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,8 @@ def test_box_mean_against_a_loop(size):
         for x in range(6):
             box = maps[..., max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
             expected[..., y, x] = box.mean(axis=(-1, -2))
-    np.testing.assert_allclose(box_mean(jnp.asarray(maps), size), expected, rtol=1e-5)
+    found = jax.jit(box_mean, static_argnums=1)(maps, size)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_normalised_values_span_minus_one_to_one():
@@ -53,11 +55,15 @@ def test_prediction_of_a_known_reconstruction():
         logits = jnp.zeros((1, 20)).at[0, 5].set(100.0)
         return VideoOutput(x + off, logits, None)
 
-    found = task.predict_fn(model, {"clip": clip})
+    found, pictures = jax.jit(
+        lambda clip: (
+            task.predict_fn(model, {"clip": clip}),
+            task.reconstruct_fn(model, {"clip": clip}),
+        )
+    )(clip)
     np.testing.assert_allclose(found["mse"][0], [0, 0, 0.25**2 / 32**2, 0], atol=1e-8)
     np.testing.assert_allclose(found["pooled"][0], [0, 0, 0.25 / 81, 0], atol=1e-6)
     np.testing.assert_allclose(found["phase"], [5.5 / 20], atol=1e-5)  # middle of class 5
-    pictures = task.reconstruct_fn(model, {"clip": clip})
     assert pictures["reconstruction"].dtype == np.uint8
     assert int(pictures["reconstruction"][0, 2, 16, 16, 0]) == 192  # 128 + 0.25 * 255
     assert int(pictures["reconstruction"][0, 0, 0, 0, 0]) == 128
@@ -65,9 +71,8 @@ def test_prediction_of_a_known_reconstruction():
 
 
 def test_phase_is_nan_without_period_head():
-    found = make().predict_fn(
-        lambda x: VideoOutput(x, None, None), {"clip": np.zeros((2, 4, 32, 32, 3), np.uint8)}
-    )
+    predict = partial(make().predict_fn, lambda x: VideoOutput(x, None, None))
+    found = jax.jit(predict)({"clip": np.zeros((2, 4, 32, 32, 3), np.uint8)})
     assert np.isnan(found["phase"]).all()
     assert found["phase"].shape == (2,)
 
@@ -112,13 +117,12 @@ def test_nothing_is_held_out_when_the_share_is_zero(data_dir):
 def test_loss_terms_and_their_weights(data_dir):
     task = make(data_dir)
     batch = next(task.train_data(1, 0, 1))
-    clip = normalise(batch["clip"])
 
     def model(x, rngs):
         return VideoOutput(x + 0.5, jnp.zeros((4, 20)), jnp.full((4, 3, 8), 1 / 8))
 
-    loss, terms = task.loss_fn(model, batch, jax.random.key(0))
-    assert clip.shape == (4, 4, 32, 32, 3)
+    assert batch["clip"].shape == (4, 4, 32, 32, 3)
+    loss, terms = jax.jit(partial(task.loss_fn, model))(batch, jax.random.key(0))
     np.testing.assert_allclose(terms["mse"], 0.25, rtol=1e-5)
     np.testing.assert_allclose(terms["entropy"], np.log(8), rtol=1e-5)
     np.testing.assert_allclose(terms["period"], np.log(20), rtol=1e-5)
