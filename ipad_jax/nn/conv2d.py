@@ -14,33 +14,40 @@ from ipad_jax.nn.conv3d import add_taps, gather_taps, traced_platform
 from ipad_jax.nn.dot import matmul
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
-    """Convolution with zeros around, so that a side n becomes n / stride; without bias.
+def conv2d(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> jax.Array:
+    """Convolution with zeros around, so that a side n becomes ceil(n / stride); without bias.
 
     Args:
-        x: [b, h, w, cin] float; even sides for stride 2.
-        kernel: [k, k, cin, cout], k odd, rounded to the dtype of x; PyTorch's weight
-            [cout, cin, k, k] with the axes moved.
-        stride: 1 or 2; 2 with a kernel of 1 or 3 only.
+        x: [b, h, w, cin] float.
+        kernel: [k, k, cin / groups, cout], k odd, rounded to the dtype of x; PyTorch's weight
+            [cout, cin / groups, k, k] with the axes moved. Padding is PyTorch's k // 2 on all
+            sides (times dilation), which for odd sides and strides is not "SAME".
+        stride: 1 or 2; 2 undilated only.
         dilation: distance of the kernel's taps.
+        groups: parts of the channels, each convolved alone.
 
     Raises:
         ValueError: a kernel that does not fit, or a stride that cannot be.
     """
     side = kernel.shape[0]
-    if kernel.shape[:3] != (side, side, x.shape[-1]) or side % 2 == 0:
+    if kernel.shape[:3] != (side, side, x.shape[-1] // groups) or side % 2 == 0:
         raise ValueError(
-            f"conv2d: kernel has shape {kernel.shape}, expected [k, k, cin, cout] with odd k for an "
-            f"input [b, h, w, cin] of shape {x.shape}."
+            f"conv2d: kernel has shape {kernel.shape}, expected [k, k, cin / {groups}, cout] with odd k "
+            f"for an input [b, h, w, cin] of shape {x.shape}."
         )
-    if stride not in (1, 2) or any(n % stride for n in x.shape[1:3]):
-        raise ValueError(f"conv2d: stride={stride} must be 1 or 2 and divide the sides, {x.shape}.")
-    if stride == 2 and (side > 3 or dilation > 1):
-        raise ValueError(f"conv2d: stride=2 needs a kernel of 1 or 3, undilated; got {side}.")
+    if stride not in (1, 2) or (stride == 2 and dilation > 1):
+        raise ValueError(
+            f"conv2d: stride={stride} must be 1, or 2 with dilation 1; got {dilation}."
+        )
     kernel = kernel.astype(x.dtype)
-    if side == 1:
+    if side == 1 and groups == 1:
         return matmul(x[:, ::stride, ::stride], kernel[0, 0], x.dtype).astype(x.dtype)
-    if stride == 2 and traced_platform() == "cpu":
+    if stride == 2 and groups == 1 and traced_platform() == "cpu":
+        x = jnp.pad(x, [(0, 0), *((0, n % 2) for n in x.shape[1:3]), (0, 0)])  # changes no output
+        if side > 3:
+            return _conv_of_cells(x, kernel)
         taps = gather_taps(x[:, None], (1, 2, 2), 1)[:, 0]
         matrix = kernel.reshape(-1, kernel.shape[-1])
         return matmul(taps.reshape(*taps.shape[:3], -1), matrix, x.dtype).astype(x.dtype)
@@ -51,6 +58,28 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
         window_strides=(stride, stride),
         padding=[(pad, pad)] * 2,
         rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _conv_of_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Stride 2 as a convolution of stride 1 over cells of 2 x 2 places, for even sides.
+
+    A kernel of 7 becomes one of 4 x 4 cells, its last row and column zeros: no gradient is dilated.
+    """
+    side, (cin, cout) = kernel.shape[0], kernel.shape[2:]
+    x = jnp.pad(x, [(0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)])
+    b, h, w = x.shape[:3]
+    x = x.reshape(b, h // 2, 2, w // 2, 2, cin).transpose(0, 1, 3, 2, 4, 5)
+    kernel = jnp.pad(kernel, [(0, 1), (0, 1), (0, 0), (0, 0)])
+    half = (side + 1) // 2
+    kernel = kernel.reshape(half, 2, half, 2, cin, cout).transpose(0, 2, 1, 3, 4, 5)
+    return lax.conv_general_dilated(
+        x.reshape(b, h // 2, w // 2, 4 * cin),
+        kernel.reshape(half, half, 4 * cin, cout),
+        window_strides=(1, 1),
+        padding="VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
@@ -94,9 +123,9 @@ def max_pool2(x: jax.Array) -> jax.Array:
 
 
 def max_pool3(x: jax.Array) -> jax.Array:
-    """Largest of 3 x 3 places around every second one: [b, h, w, c] -> [b, h/2, w/2, c]."""
-    if any(n % 2 for n in x.shape[1:3]):
-        raise ValueError(f"max_pool3: sides must be even, got {x.shape}.")
+    """Largest of 3 x 3 places around every second one: [b, h, w, c] -> [b, ceil(h/2), ceil(w/2), c]."""
+    odd_sides = [(0, n % 2) for n in x.shape[1:3]]
+    x = jnp.pad(x, [(0, 0), *odd_sides, (0, 0)], constant_values=-jnp.inf)
     for axis in (1, 2):
         shape = (*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
         pairs = x.reshape(shape)

@@ -13,8 +13,9 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.attention import Size3, clip_window, relative_position_index, shift_mask
+from ipad_jax.nn.conv_layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from ipad_jax.training.state import named_leaves
-from ipad_jax.video.ipad.decoder import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, LEAKY_SLOPE
+from ipad_jax.video.ipad.decoder import LEAKY_SLOPE
 from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig
 from ipad_jax.video.ipad.swin import LAYER_NORM_EPSILON
 

@@ -68,6 +68,26 @@ def test_convolution_and_its_gradients(side, stride, dilation):
     )
 
 
+@pytest.mark.parametrize(("side", "stride"), [(3, 2), (7, 2), (1, 2), (7, 1)])
+def test_odd_sides_are_padded_as_pytorch_pads_them(side, stride):
+    same_with_gradients(
+        lambda x, k: layers.conv2d(x, k, stride=stride),
+        lambda x, k: library(x, k, stride),
+        normal(2, 7, 9, 3),
+        normal(side, side, 3, 5, seed=1),
+    )
+
+
+def test_groups_see_nothing_of_each_other():
+    x, kernel = normal(1, 5, 4, 6), normal(3, 3, 2, 9, seed=1)
+    parts = [
+        layers.conv2d(x[..., 2 * i : 2 * i + 2], kernel[..., 3 * i : 3 * i + 3], stride=2)
+        for i in range(3)
+    ]
+    found = layers.conv2d(x, kernel, stride=2, groups=3)
+    np.testing.assert_allclose(found, np.concatenate(parts, -1), atol=2e-5)  # dozens of products
+
+
 @pytest.mark.parametrize("side", [2, 3])
 def test_transposed_convolution_and_its_gradients(side):
     same_with_gradients(
@@ -85,9 +105,17 @@ def test_nothing_is_dilated_on_the_cpu():
     arrays = normal(1, 4, 4, 3), normal(3, 3, 3, 3), normal(3, 3, 3, 3)
     text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arrays))
     assert "conv_general_dilated" not in text
+    stem = jax.grad(lambda x, k: jnp.sum(layers.conv2d(x, k, stride=2) ** 2), (0, 1))
+    text = str(jax.make_jaxpr(stem)(normal(1, 8, 8, 3), normal(7, 7, 3, 3)))
+    dilations = [line for line in text.splitlines() if "hs_dilation" in line]
+    assert dilations
+    assert all("(1, 1)" in line for line in dilations)
 
 
 def test_pools_against_loops():
+    odd = normal(1, 5, 7, 2)
+    larger = jnp.pad(odd, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=-9.0)
+    np.testing.assert_array_equal(layers.max_pool3(odd), layers.max_pool3(larger))
     x = np.asarray(normal(2, 6, 4, 3))
     two, three = np.empty((2, 3, 2, 3)), np.empty((2, 3, 2, 3))
     for i in range(3):
@@ -145,10 +173,9 @@ def test_warp_is_linear_between_pixels_and_has_that_gradient():
     [
         (lambda x: layers.conv2d(x, normal(2, 2, 3, 4)), "odd k"),
         (lambda x: layers.conv2d(x, normal(3, 3, 4, 4)), r"input .* of shape \(1, 5, 4, 3\)"),
-        (lambda x: layers.conv2d(x, normal(3, 3, 3, 4), stride=2), "divide the sides"),
+        (lambda x: layers.conv2d(x, normal(3, 3, 3, 4), stride=2, dilation=2), "dilation 1"),
         (lambda x: layers.conv_transpose2d(x, normal(4, 4, 3, 4)), "expected"),
         (layers.max_pool2, "even"),
-        (layers.max_pool3, "even"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ipad_jax.video.baselines.conv_layers import KAIMING_INIT, Conv2d, ConvTranspose2d, batch_norm
+from ipad_jax.nn.conv_layers import KAIMING_INIT, Conv2d, ConvTranspose2d, batch_norm
 from ipad_jax.video.baselines.next_frame import CONTEXT, check_sizes, stack_context
 from ipad_jax.video.baselines.picture_losses import gradient_loss, ms_ssim
 from ipad_jax.video.baselines.wider_resnet import STRIDE, WiderResNet, WiderResNetConfig

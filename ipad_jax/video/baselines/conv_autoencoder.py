@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.nn.conv3d import Strides
-from ipad_jax.video.baselines.conv_layers import Conv3d, batch_norm
+from ipad_jax.nn.conv_layers import Conv3d, batch_norm
 from ipad_jax.video.ipad.decoder import LEAKY_SLOPE, Decoder, DecoderConfig
 from ipad_jax.video.ipad.losses import reconstruction_loss
 

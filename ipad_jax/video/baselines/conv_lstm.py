@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.nn.conv2d import max_pool2
-from ipad_jax.video.baselines.conv_layers import XAVIER_INIT, Conv2d, ConvTranspose2d, batch_norm
+from ipad_jax.nn.conv_layers import XAVIER_INIT, Conv2d, ConvTranspose2d, batch_norm
 from ipad_jax.video.ipad.decoder import LEAKY_SLOPE
 from ipad_jax.video.ipad.losses import reconstruction_loss
 

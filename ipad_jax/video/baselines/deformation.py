@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.conv2d import resize_corners
-from ipad_jax.video.baselines.conv_layers import Conv2d, batch_norm
+from ipad_jax.nn.conv_layers import Conv2d, batch_norm
 
 COARSE_PX, FINE_PX = 2.0, 3.0  # largest offsets; max_offset1, max_offset2
 COARSE_BOX, FINE_BOX = 7, 3  # pixels, sides over which offsets should be smooth; loss_smooth1 and 2

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.nn.conv2d import max_pool2, warp
-from ipad_jax.video.baselines.conv_layers import Conv2d, ConvTranspose2d, batch_norm
+from ipad_jax.nn.conv_layers import Conv2d, ConvTranspose2d, batch_norm
 from ipad_jax.video.baselines.deformation import (
     COARSE_BOX,
     FINE_BOX,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.nn.conv2d import max_pool3
-from ipad_jax.video.baselines.conv_layers import KAIMING_INIT, Conv2d, batch_norm
+from ipad_jax.nn.conv_layers import KAIMING_INIT, Conv2d, batch_norm
 
 DROPOUT = {6: 0.3, 7: 0.5}  # of whole channels, by module; wider_resnet.py
 STRIDE = 8  # sides of the picture over those of the last map

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.nn.conv3d import Method, Strides, conv_transpose3d
+from ipad_jax.nn.conv_layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from ipad_jax.nn.dot import add_bias
 
-BATCH_NORM_MOMENTUM = 0.9  # of the old value: PyTorch's 0.1 of the new; flax has 0.99
-BATCH_NORM_EPSILON = 1e-5
 LEAKY_SLOPE = 0.2
 
 

@@ -11,11 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ipad_jax.video.ipad.decoder import (
-    BATCH_NORM_EPSILON,
-    BATCH_NORM_MOMENTUM,
-    LEAKY_SLOPE,
-)
+from ipad_jax.nn.conv_layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from ipad_jax.video.ipad.decoder import LEAKY_SLOPE
 
 POOLED_GRID = 4  # positions an axis that the pooled head keeps of h and w
 POOLED_CHANNELS = 32  # channels it keeps

@@ -1,4 +1,4 @@
-"""Convolutions with weights, and BatchNorm as PyTorch has it: what the compared methods are built of."""
+"""Convolutions with weights, and BatchNorm as PyTorch has it."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from flax import nnx
 from ipad_jax.nn.conv2d import conv2d, conv_transpose2d
 from ipad_jax.nn.conv3d import Strides, conv3d
 from ipad_jax.nn.dot import add_bias
-from ipad_jax.video.ipad.decoder import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
+BATCH_NORM_MOMENTUM = 0.9  # of the old value: PyTorch's 0.1 of the new; flax has 0.99
+BATCH_NORM_EPSILON = 1e-5
 # PyTorch's default of a convolution: uniform up to 1 / sqrt(inputs that meet in an output).
 TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 KAIMING_INIT = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -29,13 +30,14 @@ def batch_norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
 
 
 class Conv2d(nnx.Module):
-    """Convolution with zeros around: [b, h, w, cin] -> [b, h / stride, w / stride, cout] in `dtype`.
+    """Convolution with zeros around: [b, h, w, cin] -> [b, ceil(h / stride), ceil(w / stride), cout].
 
     Args:
         cin, cout: channels.
         side: of the kernel, odd.
         stride: 1 or 2.
         dilation: distance of the kernel's taps.
+        groups: parts of the channels that see nothing of each other.
         bias: whether there is one, zero at the start.
         init: of the kernel [side, side, cin, cout].
         dtype: of the product.
@@ -49,18 +51,22 @@ class Conv2d(nnx.Module):
         *,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
         init: Any = TORCH_INIT,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.stride, self.dilation, self.dtype = stride, dilation, dtype
-        self.kernel = nnx.Param(init(rngs.params(), (side, side, cin, cout), jnp.float32))
+        self.stride, self.dilation, self.groups, self.dtype = stride, dilation, groups, dtype
+        shape = (side, side, cin // groups, cout)
+        self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(cout)) if bias else nnx.data(None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(self.dtype)
-        x = conv2d(x, self.kernel[...], stride=self.stride, dilation=self.dilation)
+        x = conv2d(
+            x, self.kernel[...], stride=self.stride, dilation=self.dilation, groups=self.groups
+        )
         return x if self.bias is None else add_bias(x, self.bias[...], x.dtype)
 
 
