@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipad_jax.run.table import Table
+
 NONE = "–"
 
 
@@ -265,15 +267,8 @@ def points(number: Number) -> tuple[str, str]:
 def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines: the first column to the left, the others to the right."""
     count = max(map(len, grid))
-    rows = [[*row, *[""] * (count - len(row))] for row in grid]
-    widths = [max(len(row[i]) for row in rows) for i in range(count)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    head, *rows = (tuple(row) + ("",) * (count - len(row)) for row in grid)
+    return str(Table("", head, tuple(rows))).splitlines()
 
 
 CSV_HEAD = (

@@ -13,10 +13,9 @@ import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from ipad_jax.run.files import LineFile
+from ipad_jax.run.progress import Bars
 from ipad_jax.run.stopwatch import Stopwatch
 from ipad_jax.training.optim import make_schedule
 from ipad_jax.training.state import check_finite
@@ -111,31 +110,24 @@ class ProgressLine:
     ):
         self.total, self.max_seconds = total_steps, max_seconds
         self.callback = callback
-        self.bar = None
         self.latest: dict[str, Any] = {"step": 0, "total_steps": total_steps}
-        if callback is None and sys.stdout.isatty():
-            self.bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("step {task.fields[step]}/{task.fields[steps]}  {task.fields[note]}"),
-                console=Console(),
-            )
-            self.task = self.bar.add_task("", total=1.0, step=0, steps=total_steps, note="")
+        self.bars = Bars(sys.stdout)
+        watched = callback is None and self.bars.progress
+        self.bar = self.bars.add("", total_steps) if watched else None
 
     def __enter__(self) -> Self:
         if self.bar:
-            self.bar.start()
+            self.bars.__enter__()
         return self
 
     def __exit__(self, *_) -> None:
         if self.bar:
-            self.bar.stop()
+            self.bars.__exit__()
 
     def phase(self, phase: str, step: int) -> None:
         """Says what the run is doing now."""
         if self.bar:
-            self.bar.update(self.task, description=phase, step=step)
+            self.bar.update(step, what=phase)
         elif (
             self.callback is None and phase == "compiling"
         ):  # the long wait before the first report
@@ -148,14 +140,14 @@ class ProgressLine:
             share = step / self.total
             if self.max_seconds:
                 share = max(share, elapsed / self.max_seconds)
-            self.bar.update(self.task, description="training", completed=min(share, 1.0), step=step)
+            self.bar.update(step, what="training", share=min(share, 1.0))
 
     def report(self, step: int, loss: float, clips_per_second: float, seconds_left: float) -> None:
         """Shows the newest figures."""
         left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
         note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s  {left}"
         if self.bar:
-            self.bar.update(self.task, note=note)
+            self.bar.note(note)
         elif self.callback is None:
             print(f"step {step}/{self.total}  {note}", flush=True)
         self._tell(
@@ -168,10 +160,8 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
-        if self.bar:
-            self.bar.console.print(text)
-        elif self.callback is None:
-            print(text, flush=True)
+        if self.callback is None:
+            self.bars.say(text)
 
     def _tell(self, **values: Any) -> None:
         """Hands the newest figures to the caller's callback."""

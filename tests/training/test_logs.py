@@ -62,13 +62,12 @@ def test_the_bar_follows_steps_or_the_budget(monkeypatch, max_seconds, step, ela
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     line = ProgressLine(2000, max_seconds)
     line.phase("compiling", 0)
-    assert line.bar is not None
-    assert (line.bar.tasks[0].description, line.bar.tasks[0].completed) == ("compiling", 0)
+    (task,) = line.bars.progress.tasks
+    assert (task.description, task.completed) == ("compiling", 0)
     line.move(step, elapsed)
     line.report(step, 0.5, 12.0, 85.0)
-    task = line.bar.tasks[0]
-    assert (task.description, task.completed, task.total) == ("training", share, 1.0)
-    assert task.fields["step"] == step
+    assert (task.description, task.completed / task.total) == ("training", share)
+    assert task.fields["count"] == f"{step:,}/2,000"
     assert task.fields["note"].endswith("1:25 left")  # ours: a budget ends before the steps do
 
 

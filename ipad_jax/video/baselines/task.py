@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import height_width
 from ipad_jax.nn.dot import check_dtype
+from ipad_jax.run.table import Table
 from ipad_jax.training.state import named_leaves
 from ipad_jax.video.baselines.astnet import AstNet, AstNetConfig, astnet_loss
 from ipad_jax.video.baselines.conv_autoencoder import (
@@ -110,6 +111,5 @@ class BaselineTask(ClipTask):
         """Table of parameters by part."""
         counts = {part: num_parameters(getattr(model, part)) for part in self.parts}
         counts["total"] = sum(counts.values())
-        lines = [f"{'module':<20}{'parameters':>14}"]
-        lines += [f"{name:<20}{n:>14,}{n / 1e6:>10.2f}M" for name, n in counts.items()]
-        return "\n".join(lines)
+        rows = tuple((name, f"{n:,}", f"{n / 1e6:.2f}M") for name, n in counts.items())
+        return str(Table("", ("module", "parameters", ""), rows))

@@ -19,6 +19,7 @@ from ipad_jax.evaluation.report.data import Row
 from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
 from ipad_jax.run.config import config_hash
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.table import Table, screen_width
 from ipad_jax.video.evaluation.cycle_ends import cycle_ends
 from ipad_jax.video.scores.calibration import SIGN, Calibration, fuse, standardise
 from ipad_jax.video.scores.frame_scores import FrameScores
@@ -230,18 +231,17 @@ def summary_text(evaluation: Evaluation) -> str:
     lines += [f"deviation: {text}" for text in metrics["deviations"]]
     if left := left_out_text(metrics["left_out"]):
         lines.append(f"frames left out: {left}")
-    width = max(len(row.name) for row in rows)
-    lines += ["", f"{'frame AUC (micro)':<{width}}     all" + "".join(f"{k:>12}" for k in kinds)]
+    cells = []
     for row in rows:
         aucs = [row.metrics["by_kind"].get(kind, {}).get("auc") for kind in kinds]
-        line = f"{row.name:<{width}}{_percent(row.metrics['auc_micro']):>8}"
-        line += "".join(f"{_percent(auc):>12}" for auc in aucs)
         notes = ["no training"] if row.is_untrained else []
         if row.metrics["num_frames"] < metrics["num_frames"]:
             notes.append(f"on {row.metrics['num_frames']:,} frames")
-        line += f"   {', '.join(notes)}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+        shown = map(_percent, (row.metrics["auc_micro"], *aucs))
+        cells.append((row.name, *shown, ", ".join(notes)))
+    heads = ("frame AUC (micro)", "all", *kinds, "")
+    table = Table("", heads, tuple(cells), left=(0, len(heads) - 1))
+    return "\n".join([*lines, "", table.text(screen_width())])
 
 
 def auc_text(metrics: Mapping[str, Any]) -> str:

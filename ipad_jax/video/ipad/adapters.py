@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.attention import WindowAttention
+from ipad_jax.run.table import Table
 
 PAPER_TRAINABLE = 10.3e6  # Table 3: rank 16 gives 10.25M
 
@@ -60,11 +61,12 @@ def describe_trainable(model: nnx.Module, trainable: Any) -> str:
     note = "paper, Table 3: 10.3M" if round(both[0] / PAPER_TRAINABLE, 1) == 1.0 else ""
     total = [sum(row[column] for row in counts.values()) for column in (0, 1)]
     rows = [*sorted(counts.items()), ("encoder + decoder", both), ("total", total)]
-    lines = [f"{'what trains':<36}{'trained':>12}{'':>9}{'frozen':>14}"]
+    cells = []
     for name, (trained, frozen) in rows:
-        line = f"{name:<36}{trained:>12,}{trained / 1e6:>8.2f}M{frozen:>14,}"
-        lines.append(f"{line}  {note}".rstrip() if name == "encoder + decoder" else line)
-    return "\n".join(lines)
+        beside = note if name == "encoder + decoder" else ""
+        cells.append((name, f"{trained:,}", f"{trained / 1e6:.2f}M", f"{frozen:,}", beside))
+    heads = ("what trains", "trained", "", "frozen", "")
+    return str(Table("", heads, tuple(cells), left=(0, 4)))
 
 
 def _group(path: tuple[Any, ...]) -> str:

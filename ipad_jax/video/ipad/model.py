@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.conv3d import Method
+from ipad_jax.run.table import Table
 from ipad_jax.video.ipad.decoder import Decoder, DecoderConfig
 from ipad_jax.video.ipad.memory import PeriodicMemory
 from ipad_jax.video.ipad.model_config import VideoModelConfig, make_model_config
@@ -117,10 +118,8 @@ def describe(model: VideoModel) -> str:
         ("period head", head, f"{cfg.period_head}, {cfg.num_phases} classes" if head else "off"),
         ("total", encoder + decoder + memory + head, f"features {t}x{h}x{w}, {cfg.dtype}"),
     ]
-    lines = [f"{'module':<20}{'parameters':>14}{'':>11}  "]
-    for name, count, note in rows:
-        lines.append(f"{name:<20}{count:>14,}{count / 1e6:>10.2f}M  {note}".rstrip())
-    return "\n".join([lines[0].rstrip(), *lines[1:]])
+    cells = tuple((name, f"{n:,}", f"{n / 1e6:.2f}M", note) for name, n, note in rows)
+    return str(Table("", ("module", "parameters", "", ""), cells, left=(0, 3)))
 
 
 def _encoder_note(cfg: VideoModelConfig) -> str:
