@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from ipad_jax.commands.evaluate import parse
 from ipad_jax.evaluation import ranking
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.input.frames import Video
@@ -17,7 +18,6 @@ from ipad_jax.video.evaluation.evaluate import (
     check_test_split,
     evaluate,
     override_eval,
-    parse,
     rescore,
 )
 from ipad_jax.video.evaluation.measure import deviations, measure, rows_of, summary_text
