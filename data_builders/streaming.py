@@ -63,6 +63,15 @@ class StreamingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, *, file_format: str | None = None, **options: Any):
         super().__init__(file_format=file_format or "array_record", **options)
 
+    def dataset_info_from_configs(self, **arguments: Any) -> tfds.core.DatasetInfo:
+        """As TFDS's, which for a dataset that is not built yet would look for it in Google's bucket.
+
+        That look makes a temporary folder, too, and never removes it.
+        """
+        info = super().dataset_info_from_configs(**arguments)
+        info.initialize_from_bucket = lambda: None
+        return info
+
     def encode(self, split: str, pieces: Iterable[Piece], num_frames: int | None) -> Records:
         """Video index and record of every piece, in order, by whatever this build runs on.
 

@@ -11,18 +11,19 @@ import os
 from collections.abc import Mapping
 
 from ipad_jax.input.frames import FrameSource, open_source
+from ipad_jax.run.files import check_name
 
 
 def scene_names(scene: str) -> list[str]:
     """The scenes of `data.name`: "S01", or several as "S01+S02".
 
     Raises:
-      ValueError: a name that is empty or stands there twice.
+      ValueError: a name that is empty, stands there twice or cannot name a folder.
     """
     names = scene.split("+")
     if "" in names or len(set(names)) < len(names):
         raise ValueError(f"data.name={scene!r}: name each scene once, such as S01+S02.")
-    return names
+    return [check_name(name, "data.name") for name in names]
 
 
 def open_scenes(

@@ -138,17 +138,21 @@ def hold_out(
     Args:
       videos: the training videos.
       share: part to hold out, in [0, 1); 0 holds out none.
-      minimum: fewest whole videos worth calibrating on.
+      minimum: fewest whole videos worth calibrating on; at least 1, however small the share.
       clip_len: frames of a clip.
 
     Returns:
       (train segments, calibration segments), both in the videos' order.
 
     Raises:
-      ValueError: share outside [0, 1), or every video too short to give up a tail.
+      ValueError: share outside [0, 1), minimum below 1, or every video too short to give up a tail.
     """
     if not 0 <= share < 1:
         raise ValueError(f"holdout_share={share} must be at least 0 and below 1.")
+    if minimum < 1:
+        raise ValueError(
+            f"holdout_min={minimum} must be at least 1; holdout_share=0 holds none out."
+        )
     whole = whole_videos(videos)
     if share == 0:
         return whole, []

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from ipad_jax.prepare.narrate import BarProgress, new_bar
+from ipad_jax.run.files import check_name
 
 
 def load_builder_class(name: str) -> Any:
@@ -39,8 +40,7 @@ def make_configs(builder_class: Any, args: argparse.Namespace) -> list[Any]:
     }
     known = {config.scene: config for config in builder_class.BUILDER_CONFIGS}
     if args.builder == "video_folder":
-        if not args.name.replace("_", "").replace("-", "").isalnum():
-            raise ValueError(f"--name {args.name!r}: use letters, digits, _ and - only.")
+        check_name(args.name, "--name")
         changes |= {"scene": args.name, "source": str(args.source.expanduser().absolute())}
         changes |= {"fps": args.fps or 0.0, "cycle": args.cycle}
         known = {args.name: next(iter(known.values()))}
@@ -85,7 +85,8 @@ def build(builder: Any, manual_dir: Path | None, workers: int, console: Console)
             builder.download_and_prepare(
                 download_dir=downloads,
                 download_config=tfds.download.DownloadConfig(
-                    manual_dir=None if manual_dir is None else str(manual_dir)
+                    manual_dir=None if manual_dir is None else str(manual_dir),
+                    try_download_gcs=False,
                 ),
             )
     finally:

@@ -52,6 +52,18 @@ def arguments(environ: Mapping[str, str]) -> dict[str, Any] | None:
     return {} if _is_tpu(environ) else None
 
 
+def whole_number(environ: Mapping[str, str], name: str, default: str = "") -> int:
+    """The value of an environment variable that is a whole number, 0 or more.
+
+    Raises:
+      ValueError: it is none; names the variable.
+    """
+    text = environ.get(name, default)
+    if not re.fullmatch(r"[0-9]+", text):
+        raise ValueError(f"{name}={text!r} must be a whole number, 0 or more.")
+    return int(text)
+
+
 def _by_hand(environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The three variables, checked."""
     names = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
@@ -64,12 +76,7 @@ def _by_hand(environ: Mapping[str, str]) -> dict[str, Any] | None:
     address = environ[COORDINATOR]
     if not re.fullmatch(r"\S+:\d+", address):
         raise ValueError(f"{COORDINATOR}={address!r} is not host:port, such as 10.0.0.2:8476.")
-    try:
-        count, index = int(environ[NUM_PROCESSES]), int(environ[PROCESS_ID])
-    except ValueError as error:
-        raise ValueError(
-            f"{NUM_PROCESSES} and {PROCESS_ID} must be whole numbers: {error}."
-        ) from error
+    count, index = whole_number(environ, NUM_PROCESSES), whole_number(environ, PROCESS_ID)
     if not 0 <= index < count:
         raise ValueError(
             f"{PROCESS_ID}={index} must be in 0..{count - 1} ({NUM_PROCESSES}={count})."
@@ -93,7 +100,7 @@ def _given(address: str, count: int, index: int, local: list[int] | None = None)
 def _is_slurm(environ: Mapping[str, str]) -> bool:
     """Whether this is one of several tasks that `srun` started, not a batch script or an `salloc` shell."""
     names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_NTASKS")
-    return all(name in environ for name in names) and int(environ["SLURM_NTASKS"]) > 1
+    return all(name in environ for name in names) and whole_number(environ, "SLURM_NTASKS") > 1
 
 
 def _slurm(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -102,19 +109,34 @@ def _slurm(environ: Mapping[str, str]) -> dict[str, Any]:
     JAX's own detection gives every task one GPU, also where one task a node is to have them all
     (and fails where Slurm shows each task its GPU alone); so the devices are chosen here.
     """
-    found = re.match(r"([^,\[]+)(?:\[(\d+)[^\]]*\]([^,]*))?", environ["SLURM_STEP_NODELIST"])
-    if found is None:
-        raise ValueError(f"SLURM_STEP_NODELIST={environ['SLURM_STEP_NODELIST']!r} names no host.")
-    host = "".join(part or "" for part in found.groups())
-    port = 61440 + int(environ["SLURM_JOB_ID"]) % 4096  # two jobs of one node take two ports
+    host = first_host(environ["SLURM_STEP_NODELIST"])
+    # two jobs of one node take two ports
+    port = 61440 + whole_number(environ, "SLURM_JOB_ID") % 4096
     tasks = environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE") or "1"
     one_a_node = set(re.findall(r"(\d+)(?:\(x\d+\))?(?:,|$)", tasks)) == {"1"}  # such as 1(x4)
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     takes_all = one_a_node or (visible is not None and "," not in visible)
-    local = None if takes_all else [int(environ.get("SLURM_LOCALID", "0"))]
-    return _given(
-        f"{host}:{port}", int(environ["SLURM_NTASKS"]), int(environ["SLURM_PROCID"]), local
-    )
+    local = None if takes_all else [whole_number(environ, "SLURM_LOCALID", "0")]
+    count, index = (whole_number(environ, name) for name in ("SLURM_NTASKS", "SLURM_PROCID"))
+    return _given(f"{host}:{port}", count, index, local)
+
+
+def first_host(nodes: str) -> str:
+    """The first of Slurm's node list, such as rack1n03 of "rack[1-2]n[03,05-09],login".
+
+    Brackets count up from the right, so the first host has the first number of each.
+
+    Raises:
+      ValueError: the list names no host, or one in a form that is not known here.
+    """
+    found = re.match(r"((?:[^,\[\]]|\[[^\[\]]+\])+)(?:,|$)", nodes)
+    host = re.sub(r"\[([0-9]+)(?:[-,][0-9,-]*)?\]", r"\1", found[1]) if found else ""
+    if not re.fullmatch(r"[\w.-]+", host):
+        raise ValueError(
+            f"SLURM_STEP_NODELIST={nodes!r}: no first host can be read from it. Set {COORDINATOR}, "
+            f"{NUM_PROCESSES} and {PROCESS_ID} (see launch/), or IPAD_JAX_DISTRIBUTED=off."
+        )
+    return host
 
 
 def _is_tpu(environ: Mapping[str, str]) -> bool:

@@ -14,12 +14,12 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from ipad_jax import configs
-from ipad_jax.run.files import write_atomic
+from ipad_jax.run.files import absolute, write_atomic
 
 CONFIGS = Path(configs.__file__).parent
 
-# Leaves that may change between runs of one folder: they say how far, how often, where and how fast,
-# never what is learned. Every other difference is another experiment and needs its own folder.
+# Leaves that say how far, how often, where and how fast, never what is learned or what a score is. They may
+# change between runs of one folder and are not part of `config_hash`.
 FREE_LEAVES = (
     "log_every",
     "checkpoint_every",
@@ -33,8 +33,12 @@ FREE_LEAVES = (
     "model.remat",
     "data.data_dir",
     "data.cache_mb",
+    "eval.batch_size",
+    "checkpoint.keep",
 )
-FREE_SECTIONS = ("checkpoint.", "eval.")
+# The rest of eval says how a run is judged: it may change between runs of one folder, and every evaluation
+# says with what it was made; but two results of other values are not the same experiment.
+JUDGED_BY = "eval."
 
 
 def config_path(spec: str) -> str:
@@ -126,7 +130,7 @@ def leaves(config: ConfigDict) -> dict[str, Any]:
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Twelve hexadecimal digits of what makes an experiment: all but places, devices and intervals."""
+    """Twelve hexadecimal digits of what makes an experiment: all but FREE_LEAVES."""
     kept = {name: value for name, value in leaves(config).items() if name not in FREE_LEAVES}
     text = json.dumps(kept, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -200,22 +204,13 @@ def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, A
         name: (before.get(name, _NONE), after.get(name, _NONE))
         for name in sorted(before.keys() | after.keys())
         if name not in free
-        and not name.startswith(FREE_SECTIONS)
+        and not name.startswith(JUDGED_BY)
         and before.get(name, _NONE) != after.get(name, _NONE)
     }
 
 
-def claim_workdir(workdir: str | os.PathLike, config: ConfigDict, write: bool = True) -> None:
-    """Makes the folder this config's own: writes config.json, or checks the one that is there.
-
-    Args:
-      workdir: the run folder.
-      config: what this run is.
-      write: False on processes other than the first, which only check.
-
-    Raises:
-      ValueError: the folder belongs to a run with another config; names the differing leaves.
-    """
+def check_workdir(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Raises ValueError if the folder holds a run with another config; names the differing leaves."""
     claimed = (epath.Path(workdir) / "config.json").exists()
     if claimed and (different := differing_leaves(read_config(workdir), config)):
         lines = [f"  {name}: {was!r} there, {now!r} here" for name, (was, now) in different.items()]
@@ -231,8 +226,18 @@ def claim_workdir(workdir: str | os.PathLike, config: ConfigDict, write: bool = 
                 else "\nTake another --workdir, or the same values."
             )
         )
-    if write:
-        save_config(workdir, config)
+
+
+def claim_workdir(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Checks the folder (see `check_workdir`) and writes config.json, with `data.data_dir` absolute.
+
+    The run folder is then read from anywhere, whatever folder the training was started in.
+    """
+    check_workdir(workdir, config)
+    stored = ConfigDict(config.to_dict())
+    if data_dir := stored.get("data", {}).get("data_dir"):
+        stored.data.data_dir = str(absolute(os.path.expanduser(data_dir)))
+    save_config(workdir, stored)
 
 
 def _lists(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Whole files or none: a reader never sees half a file, nor a crash leaves one behind."""
 
 import os
+import re
 import time
 
 from etils import epath
@@ -14,6 +15,28 @@ def in_bucket(path: str | os.PathLike[str]) -> bool:
 def absolute(path: str | os.PathLike[str]) -> epath.Path:
     """The path from the root on. A bucket's is that already, and `resolve` would make it a local folder."""
     return epath.Path(path) if in_bucket(path) else epath.Path(path).resolve()
+
+
+# Names of devices, which Windows gives no folder whatever the case.
+_RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if a folder may be called so: letters, digits, _ and -, at most 100, not - or _ first.
+
+    Args:
+      name: as a user gave it.
+      what: the option or leaf it was given with, for the message.
+
+    Raises:
+      ValueError: it would lead to another folder, is empty or hidden, or no system-independent name.
+    """
+    if not re.fullmatch(r"[^\W_][\w-]{0,99}", name) or _RESERVED.fullmatch(name):
+        raise ValueError(
+            f"{what}={name!r} cannot name a folder: use at most 100 letters, digits, _ and -, a letter or "
+            "digit first, and no name that Windows reserves (CON, NUL, ...)."
+        )
+    return name
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:

@@ -2,14 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-
-T = TypeVar("T")
 
 
 class Interrupt:
@@ -50,29 +47,3 @@ def stop_reason(interrupt: Interrupt, step: int, elapsed: float, max_seconds: fl
             if multihost_utils.broadcast_one_to_all(np.int32(out_of_time)):
                 return "max_seconds"
     return ""
-
-
-def on_first_process(what: str, act: Callable[[], T]) -> T | None:
-    """Does something to shared files on process 0, while the others wait for it.
-
-    Returns:
-      What `act` returned, on process 0; None on the others.
-
-    Raises:
-      Exception: what `act` raised, on process 0.
-      RuntimeError: on the others, so that none of them waits for one that is gone.
-    """
-    result, error = None, None
-    if jax.process_index() == 0:
-        try:
-            result = act()
-        except Exception as caught:  # raised below, when the others know
-            error = caught
-    failed = error is not None
-    if jax.process_count() > 1:
-        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
-    if error is not None:
-        raise error
-    if failed:
-        raise RuntimeError(f"{what} failed on process 0, which says why.")
-    return result

@@ -14,11 +14,17 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-from ipad_jax.run.cluster import COORDINATOR, NUM_PROCESSES, PROCESS_ID, arguments
+from ipad_jax.run.cluster import COORDINATOR, NUM_PROCESSES, PROCESS_ID, arguments, whole_number
+from ipad_jax.run.lock import locked, release_all
+
+T = TypeVar("T")
 
 TOGETHER = (0, 143)  # exit statuses that all processes come to: done, and SIGTERM while training
 _PREFIX = "ipad_jax/"  # of our keys in the store that JAX uses too
@@ -44,7 +50,7 @@ def start(*, saves_on_sigterm: bool) -> None:
     given = arguments(os.environ)
     if given is None:
         return
-    timeout = int(os.environ.get("IPAD_JAX_TIMEOUT", "300"))
+    timeout = whole_number(os.environ, "IPAD_JAX_TIMEOUT", "300")
     if not saves_on_sigterm:
         jax.config.update("jax_enable_preemption_service", False)
         signal.signal(signal.SIGTERM, _terminate)
@@ -149,6 +155,40 @@ def failure() -> str:
     return (_read("failed") or "") if is_many() else ""
 
 
+def on_first_process(what: str, act: Callable[[], T]) -> T | None:
+    """Does something to shared files on process 0, while the others wait for it.
+
+    Returns:
+      What `act` returned, on process 0; None on the others.
+
+    Raises:
+      Exception: what `act` raised, on process 0.
+      RuntimeError: on the others, so that none of them waits for one that is gone.
+    """
+    result, error = None, None
+    if jax.process_index() == 0:
+        try:
+            result = act()
+        except Exception as caught:  # raised below, when the others know
+            error = caught
+    failed = error is not None
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
+    if error is not None:
+        raise error
+    if failed:
+        raise RuntimeError(f"{what} failed on process 0, which says why.")
+    return result
+
+
+@contextlib.contextmanager
+def locked_by_first(workdir: str | os.PathLike[str]) -> Iterator[None]:
+    """Process 0 holds the run folder for all (see `lock.locked`); where it cannot, all of them raise."""
+    with contextlib.ExitStack() as held:
+        on_first_process("locking the run folder", lambda: held.enter_context(locked(workdir)))
+        yield
+
+
 def _place() -> tuple[int, int]:
     """This process's number and how many there are. `jax.process_index()` would start the devices."""
     state = _state()
@@ -208,6 +248,7 @@ def _end(status: int) -> NoReturn:
     if index != 0:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # told, or the coordinator is gone
             tell(f"gone/{index}", str(status))
+    release_all()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -25,7 +25,7 @@ from orbax.checkpoint import v1 as ocp
 
 from ipad_jax.run.config import read_config
 from ipad_jax.run.files import absolute
-from ipad_jax.run.interrupt import on_first_process
+from ipad_jax.run.processes import on_first_process
 from ipad_jax.training.checkpoint_files import (
     DIGESTS,
     DamagedCheckpointError,

@@ -18,8 +18,10 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ipad_jax.run.config import claim_workdir
-from ipad_jax.run.interrupt import Interrupt, on_first_process, stop_reason
+from ipad_jax.run.config import check_workdir, claim_workdir
+from ipad_jax.run.interrupt import Interrupt, stop_reason
+from ipad_jax.run.processes import locked_by_first, on_first_process
+from ipad_jax.run.ranges import check_ranges
 from ipad_jax.run.stopwatch import RunSummary, Stopwatch
 from ipad_jax.training.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.training.frozen_base import Base, has_base
@@ -70,11 +72,13 @@ def train(
       How it ended.
 
     Raises:
-      ValueError: a config that cannot be, or a folder that belongs to another config.
+      ValueError: a config that cannot be, or a folder that belongs to another config or that another
+        process trains in.
       DamagedCheckpointError: the newest checkpoint's files were changed.
       FloatingPointError: the loss or a gradient was not finite; names the first step and term.
     """
     clock = Stopwatch()
+    check_ranges(config)
     task = make_task(config)
     examples = task.num_examples  # opens the data: a wrong scene is told before anything is made
     total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
@@ -82,7 +86,8 @@ def train(
     mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
     check_batch_size(config.batch_size, mesh)
     process = (jax.process_index(), jax.process_count())
-    claim_workdir(workdir, config, write=False)  # refused now, or claimed when all can be had
+    check_workdir(workdir, config)  # refused now, or claimed when all can be had
+    claim = claim_workdir if process[0] == 0 else check_workdir
 
     # jit: with several processes a global array is made by all of them, never put on the devices by one
     make_keys = jax.jit(
@@ -93,6 +98,7 @@ def train(
     shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
 
     with (
+        locked_by_first(workdir),
         Interrupt() as interrupt,
         Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
         ProgressLine(total_steps, config.max_seconds, progress) as line,
@@ -105,7 +111,7 @@ def train(
         for note in notes:
             line.say(note)
         if first_step > total_steps:
-            claim_workdir(workdir, config, write=process[0] == 0)
+            claim(workdir, config)
             line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
             return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
 
@@ -113,7 +119,7 @@ def train(
         rows = batch_sharding(mesh)
         with clock("input"):
             batch = to_global(next(data), rows)
-        claim_workdir(workdir, config, write=process[0] == 0)
+        claim(workdir, config)
         line.phase("compiling", first_step - 1)
         with clock("compiling"):
             step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)

@@ -69,6 +69,17 @@ def test_bad_requests():
         hold_out(videos(100), share=1.0)
     with pytest.raises(ValueError, match=r"needs 48 frames \(clip_len=16\), the longest has 47"):
         hold_out(videos(47, 20))
+    with pytest.raises(
+        ValueError, match=r"holdout_min=0 must be at least 1; holdout_share=0 holds"
+    ):
+        hold_out(videos(100), minimum=0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 40])
+def test_a_share_that_rounds_to_no_video_holds_out_one(count):
+    train, calibration = hold_out(videos(*[100] * count), share=0.01, minimum=1)
+    assert len(calibration) == 1
+    assert len(train) == count - 1
 
 
 def parts(*lengths, share=0.2, minimum=5):

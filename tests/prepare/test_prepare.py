@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,25 @@ def test_ipad(tmp_path, run):
     assert "test: 2 videos, 9 frames" in text
     assert "label count disagrees with the frames in test 02: kept" in text
     assert len(read_split(tmp_path / "data" / "ipad" / "S01_16x16_q95" / "1.0.0", "train")) == 17
+
+
+def test_nothing_is_left_outside_the_data_folder_and_no_bucket_is_asked(tmp_path, run, monkeypatch):
+    """TFDS looks for a dataset that is not built in Google's bucket, through a temporary folder."""
+    from tensorflow_datasets.core.utils import gcs_utils
+
+    def ask(*_):
+        raise AssertionError("a bucket was asked")
+
+    for name in ("gcs_dataset_info_files", "is_dataset_on_gcs", "exists"):
+        monkeypatch.setattr(gcs_utils, name, ask)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    write_scene(tmp_path / "manual" / "S01")
+    assert run(IPAD)[0] == run(IPAD)[0] == run(IPAD + " --overwrite")[0] == 0
+    write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    assert run(MAD)[0] == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_again_says_that_it_is_there(tmp_path, run):

@@ -1,7 +1,10 @@
 """Configs: found, overridden, kept, compared; every leaf explained."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 
 import jax
@@ -15,6 +18,8 @@ from ipad_jax.data_builders.factory.devices import DEVICES
 from ipad_jax.data_builders.factory.scene import LOOKS
 from ipad_jax.run.config import (
     CONFIGS,
+    FREE_LEAVES,
+    check_workdir,
     claim_workdir,
     config_hash,
     config_path,
@@ -54,7 +59,7 @@ def test_an_unknown_config_names_those_there_are():
 
 def test_an_own_file_works(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from configs.factory import get_config as base\n"
+        "from ipad_jax.configs.factory import get_config as base\n"
         "def get_config(arg=None):\n"
         "    config = base(arg)\n"
         "    config.optim.lr = 0.5\n"
@@ -126,7 +131,7 @@ def loss_shape(task):
 def test_kinetics_has_the_published_shape():
     task = VideoTask(load_config("ipad:kinetics"))
     assert loss_shape(task) == ()
-    config = task.encoder_config
+    config = task.model_config.encoder
     # mmaction's swin_tiny_patch244_window877_kinetics400_1k
     assert (config.patch_size, config.window_size) == ((2, 4, 4), (8, 7, 7))
     assert config.patch_norm
@@ -221,9 +226,45 @@ def test_a_folder_belongs_to_its_config(tmp_path):
     claim_workdir(tmp_path, load_config("factory", {"total_steps": 9, "num_workers": 3}))
     assert read_config(tmp_path).total_steps == 9
     other = load_config("factory", {"optim.lr": 0.5, "data.name": "x"})
-    with pytest.raises(ValueError, match=r"data\.scene: 'arm.*\n  optim\.lr: 0\.001 there, 0\.5"):
+    with pytest.raises(ValueError, match=r"data\.name: 'arm.*\n  optim\.lr: 0\.001 there, 0\.5"):
         claim_workdir(tmp_path, other)
     assert read_config(tmp_path).optim.lr == 0.001
+
+
+def test_a_run_folder_is_read_from_anywhere(tmp_path, monkeypatch):
+    """Its config.json holds data_dir from the root on; a bucket stays one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    stored = {"": "", "data": f"{tmp_path}/data", "~/data": f"{tmp_path}/home/data"}
+    for given, kept in {**stored, "gs://bucket/data": "gs://bucket/data"}.items():
+        config = load_config("factory", {"data.data_dir": given})
+        claim_workdir("run", config)
+        assert read_config("run").data.data_dir == kept
+        assert config.data.data_dir == given
+
+
+def test_checking_a_folder_writes_nothing(tmp_path):
+    check_workdir(tmp_path / "run", load_config("factory"))
+    assert not (tmp_path / "run").exists()
+    claim_workdir(tmp_path, load_config("factory"))
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 here"):
+        check_workdir(tmp_path, load_config("factory", {"seed": 1}))
+
+
+def test_a_project_with_a_configs_folder_of_its_own_works(tmp_path):
+    """`configs` of the folder that the command is started in, or of PYTHONPATH, is not ours."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("")
+    (tmp_path / "configs" / "_base.py").write_text("raise ImportError('the project\\'s own')\n")
+    code = "from ipad_jax.run.config import load_config; print(load_config('dmad:tiny').task)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (0, "video.dmad\n"), run.stderr
 
 
 def test_a_leaf_that_came_after_the_run_is_named_with_what_to_do(tmp_path):
@@ -251,7 +292,10 @@ def test_the_length_counts_where_the_schedule_depends_on_it():
 
 def test_the_hash_tells_experiments_apart_but_not_places():
     config = load_config("factory")
-    assert config_hash(load_config("factory", {"data.data_dir": "/x"})) == config_hash(config)
+    for free in FREE_LEAVES:
+        value = leaves(config)[free]
+        other = {"": "x", True: False, False: True}.get(value, value and value + 1)
+        assert config_hash(load_config("factory", {free: other or 1})) == config_hash(config), free
     assert config_hash(load_config("factory", {"seed": 1})) != config_hash(config)
     assert config_hash(load_config("factory", {"eval.stride": 2})) != config_hash(config)
 

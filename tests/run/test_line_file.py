@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipad_jax.run.files import LineFile, absolute, write_atomic
+from ipad_jax.run.files import LineFile, absolute, check_name, write_atomic
 
 
 def test_a_path_in_a_bucket_stays_there(tmp_path, monkeypatch):
@@ -37,3 +37,32 @@ def test_an_object_in_a_bucket_is_written_whole(tmp_path, monkeypatch, every_s, 
     assert (tmp_path / "lines").read_text() == before_closing
     file.close()
     assert (tmp_path / "lines").read_text() == "first\nsecond\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["S01", "été", "x_32x32_q95", "stride4-step20", "3", "Ω7", "x" * 100]
+)
+def test_a_name_that_makes_a_folder_is_taken_as_it_is(name):
+    assert check_name(name, "--name") == name
+
+
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    ".hidden",
+    "../esc",
+    "/some/folder",
+    "a/b",
+    "a\\b",
+    "a b",
+    "a+b",
+    "a\n",
+    "a\0",
+]
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES, "-x", "_", "CON", "con", "Lpt9", "CON.aux", "x" * 101])
+def test_a_name_that_leads_elsewhere_or_nowhere_is_refused(name):
+    with pytest.raises(ValueError, match=r"--name=.* cannot name a folder: use .*letters, digits"):
+        check_name(name, "--name")

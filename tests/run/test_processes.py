@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipad_jax.run.cluster import arguments, own_share
+from ipad_jax.run.cluster import arguments, first_host, own_share
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = ROOT / "launch" / "local_processes.py"
@@ -50,7 +50,7 @@ def test_the_three_variables_leave_nothing_to_find():
     [
         ({"IPAD_JAX_PROCESS_ID": ""}, "IPAD_JAX_PROCESS_ID is not set, but IPAD_JAX_COORD.* is"),
         ({"IPAD_JAX_COORDINATOR": "host"}, "IPAD_JAX_COORDINATOR='host' is not host:port"),
-        ({"IPAD_JAX_NUM_PROCESSES": "two"}, "must be whole numbers"),
+        ({"IPAD_JAX_NUM_PROCESSES": "two"}, r"IPAD_JAX_NUM_PROCESSES='two' must be a whole number"),
         ({"IPAD_JAX_PROCESS_ID": "4"}, r"IPAD_JAX_PROCESS_ID=4 must be in 0\.\.3"),
         ({"IPAD_JAX_DISTRIBUTED": "yes"}, "IPAD_JAX_DISTRIBUTED='yes': set auto, off or nothing"),
     ],
@@ -85,6 +85,37 @@ def test_slurm_shares_a_nodes_devices_among_its_tasks(changes, local):
 def test_slurms_first_node_is_the_coordinator(nodes):
     found = arguments({**SLURM, "SLURM_STEP_NODELIST": nodes})
     assert found["coordinator_address"].startswith("gpu1:")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [
+        ("rack[1-2]node[1-4]", "rack1node1"),
+        ("host-[3-5,9]-x[1-2]", "host-3-x1"),
+        ("r[2]n[07-12,20].cluster,login", "r2n07.cluster"),
+        ("a[1,2]b,c[3-4]", "a1b"),
+    ],
+)
+def test_each_bracket_of_slurms_node_list_counts(nodes, host):
+    assert first_host(nodes) == host
+
+
+@pytest.mark.parametrize("nodes", ["", ",a", "gpu[1", "gpu[1-[2]]", "gpu[000x133]", "gpu[]", "a b"])
+def test_a_node_list_of_an_unknown_form_is_refused(nodes):
+    with pytest.raises(ValueError, match=r"SLURM_STEP_NODELIST=.*Set IPAD_JAX_COORDINATOR"):
+        first_host(nodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("NTASKS", "many"), ("PROCID", "-1"), ("JOB_ID", "7_2"), ("LOCALID", "one")],
+)
+def test_a_slurm_variable_that_is_no_number_is_named(name, value):
+    changes = {f"SLURM_{name}": value, "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}
+    with pytest.raises(
+        ValueError, match=f"^SLURM_{name}='{value}' must be a whole number, 0 or more"
+    ):
+        arguments({**SLURM, **changes})
 
 
 def test_a_batch_script_or_one_task_is_alone():

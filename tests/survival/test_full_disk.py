@@ -98,6 +98,6 @@ def test_a_folder_that_becomes_unwritable_is_an_error_at_once(tmp_path, whole, c
 
 def test_a_run_folder_that_is_a_file_is_refused_before_training(tmp_path):
     (tmp_path / "run").write_text("in the way")
-    with pytest.raises(OSError, match=r"run/checkpoints cannot be made a folder"):
+    with pytest.raises(OSError, match=r"run cannot be made a run folder"):
         train(config(), tmp_path / "run")
     assert (tmp_path / "run").read_text() == "in the way"

@@ -64,7 +64,8 @@ def calibrate(
       FileNotFoundError: new scores are needed, and the dataset is not here.
     """
     run, key = epath.Path(workdir), scoring_key(config, step)
-    places = [run, *sorted((run / "eval").glob("*"))]  # whatever an evaluation was called
+    evaluations = sorted(path for path in (run / "eval").glob("*") if path.is_dir())
+    places = [run, *evaluations]  # whatever an evaluation was called
     if found := next((place for place in places if is_current(place, key)), None):
         return Calibration.load(found / CALIBRATION)
     folder = run

@@ -12,6 +12,7 @@ from ipad_jax.input.clips import clip_index, describe_skipped
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import open_split, whole_videos
 from ipad_jax.run.config import read_config
+from ipad_jax.run.files import check_name
 from ipad_jax.run.progress import frame_progress
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.video.detector import calibrate as calibration_of_run
@@ -58,6 +59,8 @@ def evaluate(
       ValueError: the test split has nothing to judge (no video as long as a clip, no label), a leaf
         is unknown, or protocol `strict` has no normal footage to calibrate on.
     """
+    if name:
+        check_name(name, "name")  # before minutes of scoring
     if scene:
         workdir = scene_folder(workdir, scene)
     check_one_scene(read_config(workdir), workdir)
@@ -150,6 +153,8 @@ def rescore(
       FileNotFoundError: no run or scores there.
       ValueError: a leaf that changes predictions, or no calibration scores that go with these.
     """
+    if name:
+        check_name(name, "name")
     if fixed := sorted(set(overrides or {}) & set(PREDICTION_LEAVES)):
         raise ValueError(f"eval.{fixed[0]} changes the predictions: evaluate without --scores.")
     scores = FrameScores.load(scores_path)
@@ -168,8 +173,11 @@ def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:
     """The folder eval/<name>/ without an earlier evaluation's numbers, page and videos.
 
     Nothing that is written later, or not at all (--no-report, a killed run), may pass for this one's.
+
+    Raises:
+      ValueError: the name would lead out of eval/.
     """
-    folder = epath.Path(workdir) / "eval" / name
+    folder = epath.Path(workdir) / "eval" / check_name(name, "name")
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("metrics.json", "report.html", "*.webm"):
         for path in folder.glob(pattern):

@@ -1,10 +1,10 @@
-"""Processes leave together."""
+"""What process 0 does for all, and how the others hear of its failure."""
 
 import jax
 import pytest
 from jax.experimental import multihost_utils
 
-from ipad_jax.run.interrupt import on_first_process
+from ipad_jax.run.processes import on_first_process
 
 
 def fail():
