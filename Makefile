@@ -42,6 +42,10 @@ bench: setup ## Speed of this machine: model (against PyTorch, which it installs
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "torch>=2.6"
 	@for what in model profile input detection startup growth; do $(BIN)/ipad-jax bench $$what && echo || exit 1; done
 
+docs: setup ## The documentation as a site in build/site/ (installs the extra `docs`)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock --editable '.[docs]'
+	@$(BIN)/python docs/build.py
+
 lint: setup ## ruff
 	@echo "[lint] ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 

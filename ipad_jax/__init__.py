@@ -17,6 +17,10 @@ __all__ = ["Detector", "FrameScore", "load_detector"]
 
 def __getattr__(name: str) -> Any:
     """Loads what is asked for on first use: `import ipad_jax` alone stays fast."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ipad_jax")
     if name not in __all__:
         raise AttributeError(f"module 'ipad_jax' has no attribute {name!r}")
     from ipad_jax.video.detector import detector
