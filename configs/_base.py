@@ -61,7 +61,7 @@ def video_config() -> ConfigDict:
     checkpoint.keep = 2  # complete checkpoints kept; a damaged one then has one before it
 
     config.eval = evaluation = ConfigDict()
-    evaluation.protocol = "strict"  # strict or paper; see the README
+    evaluation.protocol = "strict"  # strict or paper; see docs/results.md
     evaluation.stride = 4  # frames between clips; the paper's is 1
     evaluation.batch_size = 8  # clips
     evaluation.window = 5  # clips of eq. 7-8; paper sec. 4.3

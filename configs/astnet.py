@@ -11,7 +11,7 @@ The published backbone is pretrained on ImageNet: `--config.init_from=wider_resn
 into `astnet` or a `:full` one (never run: the file is not here). WITHOUT it, and in every narrower size,
 the backbone learns from noise with the rest, at the same rate, which the paper does not do.
 Each frame is predicted from the four before it; the first four of a video have no score.
-Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
+Expected time and score: on IPAD not yet run; on the factory devices see docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
     ipad-jax train --config factory --config.data.name=arm_synthetic --workdir runs/arm
     ipad-jax evaluate --workdir runs/arm
 
-`ipad-jax demo` does the three in one: about six minutes on two quiet cores; figures are in the README.
+`ipad-jax demo` does the three in one: about six minutes on two quiet cores; figures: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -13,7 +13,7 @@ multiple of the chips, `ipad-jax compile` says what fits; optim.lr is the paper'
 Never run on one.
 
 Expected: S01 has about 80 cycles of 126 frames: 8,880 clips, 55,500 steps (`paper`). Not yet run, since
-nobody here has the archive; at the 216 clips/s of one H100 in bfloat16 (README) 35 minutes of steps.
+nobody here has the archive; at the 216 clips/s of one H100 in bfloat16 (docs/results.md) 35 minutes of steps.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ Without a known cycle the phase is out of the model (no period loss, no period e
 size. Options combine: `video_folder:full,cycle`.
 
 Expected: on Ped2 (no cycle) frame AUC 83.4 on 6 test videos, after 150 s and 493 steps on an H100 that five
-other trainings shared (README). All 20,000 steps: not yet run.
+other trainings shared (docs/results.md). All 20,000 steps: not yet run.
 """
 
 import dataclasses

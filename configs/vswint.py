@@ -9,7 +9,7 @@ the other methods. Parameters, and GFLOP a clip forward: 35.9M, 130.1 at
 256x256; `:video_folder` 7.21M, 7.3 at 128x128; `:factory` 0.31M, 0.47 at 64x64.
 
 `--config.init_from=FILE` takes published Kinetics weights where the shapes are theirs (see ipad:kinetics).
-Expected time and score: on IPAD not yet run; on the factory devices see the README's table.
+Expected time and score: on IPAD not yet run; on the factory devices see docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ are computed in two ways. `dilated` is the library's own convolution with a dila
 `phases`: one matrix product gives what every input sends through every tap of the kernel, and the
 output adds up, phase by phase (even and odd positions), what meets in it; the gradients are matrix
 products too. XLA takes 25 times as long for `dilated` on the CPU, and on an H100, where the library has
-no fast gradient for it, a whole training step takes 9.6 times as long (README, "One GPU").
+no fast gradient for it, a whole training step takes 9.6 times as long (docs/results.md, "One GPU").
 `conv3d`, the counterpart, goes the same way backwards: what would be a dilated input in its gradient
 is such a sum. `default_method` is the one place that chooses.
 """

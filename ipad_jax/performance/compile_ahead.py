@@ -1,4 +1,6 @@
-"""ipad-jax compile --config FILE[:arg] [--config.x.y=V ...] (--topology v5e:4x4 | --devices N)
+"""What a TPU slice would need for a config.
+
+    ipad-jax compile --config FILE[:arg] [--config.x.y=V ...] (--topology v5e:4x4 | --devices N)
 
 Compiles the real train and predict steps for a TPU slice, on a machine that has none, and says whether
 they fit its chips: memory by kind, FLOPs against the model's own count, bytes of each collective, and
