@@ -94,8 +94,8 @@ class VideoModelConfig:
     def small(cls) -> "VideoModelConfig":
         """For 16 frames of 64x64 on a CPU, where a run has minutes: 8x8 positions of 64 channels.
 
-        No memory, our choice for so short a run (docs/results.md, "What each part adds"); `model.use_memory=True`
-        puts it back.
+        No memory, our choice for so short a run (docs/results.md, "What each part adds");
+        `model.use_memory=True` puts it back.
         """
         return cls(
             image_size=(64, 64),
