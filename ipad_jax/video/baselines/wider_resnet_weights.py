@@ -5,17 +5,13 @@ in front. Its file, wider_resnet38.pth.tar, was not at hand: tested on drawn wei
 Deviation: nothing here or there reads the classifier and the last BatchNorm.
 """
 
-import re
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from ipad_jax.nn.weight_files import check_names, read_arrays
+from ipad_jax.nn.weight_files import fill, read_parameters
 from ipad_jax.video.baselines.wider_resnet import WiderResNet, WiderResNetConfig
 
-_IGNORED = re.compile(r"^(bn_out|classifier)\.|\.num_batches_tracked$")
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
@@ -23,33 +19,21 @@ def load_wider_resnet(path: str | Path, cfg: WiderResNetConfig) -> WiderResNet:
     """Build a backbone from a file of weights.
 
     Args:
-        path: .npz, .safetensors, or .pth (needs torch; a .pth.tar must be renamed).
+        path: .npz, .safetensors, .pth, .pt or .pth.tar.
         cfg: width and blocks.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another suffix, torch missing, or weights that do not fit: every missing, unexpected and
+        ValueError: a file that cannot be read, or weights that do not fit: every missing, unexpected and
             misshaped name is listed in one message.
     """
-    unread = {name.removeprefix("module."): x for name, x in read_arrays(path).items()}
-    unread = {name: x for name, x in unread.items() if not _IGNORED.search(name)}
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: WiderResNet(cfg, rngs=nnx.Rngs(0))))
-    filled, missing, misshaped = [], [], []
-    for place, leaf in nnx.to_flat_state(state):
-        name = torch_name(tuple(map(str, place)))
-        if name not in unread:
-            missing.append(name)
-            continue
-        array = np.asarray(unread.pop(name), np.float32)
-        if array.ndim == 4:
-            array = array.transpose(2, 3, 1, 0)  # [out, in, h, w]
-        if array.shape != leaf.shape:
-            misshaped.append(f"{name}: got {array.shape}, expected {leaf.shape} (h, w, in, out)")
-            continue
-        filled.append((place, leaf.replace(jnp.asarray(array))))
-    settings = "model.width and model.blocks"
-    check_names(f"{path} does not fit {cfg}", settings, missing, unread, misshaped)
-    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+    return fill(
+        lambda: WiderResNet(cfg, rngs=nnx.Rngs(0)),
+        read_parameters(path, r"^(bn_out|classifier)\.|\.num_batches_tracked$"),
+        torch_name,
+        what=f"{path} does not fit {cfg}",
+        settings="model.width and model.blocks",
+    )
 
 
 def torch_name(path: tuple[str, ...]) -> str:

@@ -8,13 +8,13 @@ file: a dense weight is [out, in], a convolution [out, in, t, h, w].
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.attention import Size3
+from ipad_jax.nn.resize import cubic, linear, resize_matrix
 from ipad_jax.nn.weight_files import check_names, read_arrays
 from ipad_jax.video.ipad.swin import SwinConfig, VideoSwin
 
@@ -38,8 +38,8 @@ def load_swin(
     """Build an encoder from a file of weights.
 
     Args:
-        path: .npz (names bare or under `param/`), .safetensors, or .pth (needs torch, which is not
-            a dependency; read with weights_only). `head.*`, inputs and outputs are passed over.
+        path: .npz (names bare or under `param/`), .safetensors, .pth or .pt. `head.*`, inputs and
+            outputs are passed over.
         cfg: sizes of the encoder. Where the file's relative position tables belong to another
             window than cfg.window_size they are resized, see `resize_table`.
         source_window: the file's window, where it cannot be told from the tables' length.
@@ -49,8 +49,8 @@ def load_swin(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another suffix, torch missing, or weights that do not fit: every missing,
-            unexpected and misshaped name is listed in one message.
+        ValueError: a file that cannot be read, or weights that do not fit: every missing, unexpected and
+            misshaped name is listed in one message.
     """
     model = VideoSwin(cfg, rngs=nnx.Rngs(0))
     load_swin_into(model, read_weights(path), source=str(path), source_window=source_window)
@@ -192,30 +192,7 @@ def resize_table(table: np.ndarray, source: Size3, target: Size3) -> np.ndarray:
     if table.shape[0] != np.prod(old):
         raise ValueError(f"got {table.shape[0]} rows, expected {np.prod(old)} of window {source}")
     grid = table.reshape(*old, -1).astype(np.float64)
-    for axis, kernel in enumerate((_linear, _cubic, _cubic)):
-        weights = _resize_matrix(old[axis], new[axis], kernel)
+    for axis, kernel in enumerate((linear, cubic, cubic)):
+        weights = resize_matrix(old[axis], new[axis], kernel)
         grid = np.moveaxis(np.tensordot(weights, grid, axes=(1, axis)), 0, axis)
     return grid.reshape(-1, table.shape[1]).astype(np.float32)
-
-
-def _linear(distance: np.ndarray) -> np.ndarray:
-    """Triangle of width 1 on either side."""
-    return np.maximum(1.0 - np.abs(distance), 0.0)
-
-
-def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution with a = -0.75."""
-    a, x = -0.75, np.abs(distance)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-
-
-def _resize_matrix(old: int, new: int, kernel: Any) -> np.ndarray:
-    """Matrix [new, old] that interpolates along one axis."""
-    matrix = np.zeros((new, old))
-    for row in range(new):
-        position = (row + 0.5) * old / new - 0.5
-        for tap in range(int(np.floor(position)) - 1, int(np.floor(position)) + 3):
-            matrix[row, np.clip(tap, 0, old - 1)] += kernel(np.float64(position - tap))
-    return matrix

@@ -1,7 +1,5 @@
 """Weights from files: every format, every complaint at once, and the numbers that come out."""
 
-import importlib.util
-
 import jax
 import numpy as np
 import pytest
@@ -93,22 +91,6 @@ def test_files_that_cannot_be_read(tmp_path, weights):
     np.savez(tmp_path / "objects.npz", norm=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         load_swin(tmp_path / "objects.npz", SwinConfig(**SIZES))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
-def test_pth_without_torch_says_so(tmp_path):
-    (tmp_path / "w.pth").touch()
-    with pytest.raises(ValueError, match=r"needs torch.*\.safetensors"):
-        load_swin(tmp_path / "w.pth", SwinConfig(**SIZES))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
-def test_pth(tmp_path, weights):
-    import torch
-
-    state = {f"module.backbone.{name}": torch.tensor(array) for name, array in weights.items()}
-    torch.save({"state_dict": state}, tmp_path / "w.pth")
-    assert read_weights(tmp_path / "w.pth").keys() == weights.keys()
 
 
 def test_another_window_resizes_the_tables(tmp_path, weights):
