@@ -86,5 +86,5 @@ def test_all_that_does_not_fit_is_named(file):
         load_wider_resnet(file, WiderResNetConfig(4, (1, 1, 1, 1, 1, 2)))
     for part in ("mod7.block2.convs.conv1.weight", "unexpected", "mod2.block2.bn1.0.bias"):
         assert part in str(caught.value)
-    with pytest.raises(ValueError, match=r"misshaped.*mod1.conv1.weight: got \(3, 3, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"misshaped.*mod1.conv1.weight: got \(4, 3, 3, 3\)"):
         load_wider_resnet(file, WiderResNetConfig(8, CFG.blocks))
