@@ -31,6 +31,7 @@ def video_config() -> ConfigDict:
     config.data = data = ConfigDict()
     data.builder = "ipad"  # ipad, factory or video_folder
     data.name = "S01"  # scene, device or name given to `ipad-jax prepare`; S01+S02 for several
+    data.fingerprint = ""  # of the dataset a run was trained on; `train` fills it in
     data.variant = ""  # what `prepare` added to the dataset's name, such as seed3
     data.size = 256  # pixels, side of the prepared frames; paper sec. 5.2
     data.quality = 95  # JPEG quality of the prepared frames; our choice
@@ -48,12 +49,8 @@ def video_config() -> ConfigDict:
 
     config.optim = optim = ConfigDict()
     optim.lr = 1e-4  # Adam's learning rate; paper sec. 5.2
-    optim.b1 = 0.9  # decay of the mean; Adam's default, paper silent
-    optim.b2 = 0.999  # decay of the variance; Adam's default, paper silent
-    optim.eps = 1e-8  # added to the root of the variance; Adam's default, paper silent
     optim.schedule = "constant"  # constant (paper) or cosine
     optim.warmup_steps = 0  # steps of linear warm-up; 0: none, as the paper
-    optim.end_lr = 0.0  # learning rate at the end of the cosine
     optim.clip_norm = 0.0  # largest global norm of the gradient; 0: no clipping, as the paper
     optim.weight_decay = 0.0  # decoupled; 0: off, as the paper
 
@@ -68,15 +65,10 @@ def video_config() -> ConfigDict:
     evaluation.spacing = 0  # frames between them; 0: a twentieth of a cycle, the paper's is 1
     evaluation.pool_px = 9  # pixels, side of the box over which the error is pooled; our choice
     evaluation.nearest_px = 64  # pixels, side at which normal frames are compared; 0: off; ours
-    evaluation.nearest_share = 0.04  # of them, those nearest in phase; chosen on the tuning scene
     evaluation.motion_px = 64  # pixels, side at which motion is compared; 0: off; our choice
     evaluation.register = True  # takes the camera's shake out of both; ours, video/small_picture.py
     evaluation.track_phase = True  # also by pictures and speed; ours, video/phase_tracking.py
     evaluation.features = ""  # efficientnet_lite0: its features are compared too; "": off
-    evaluation.features_px = 128  # pixels, longest side as it sees a frame; our choice
-    evaluation.features_blocks = "4+10"  # whose outputs are taken; FACTS 6
-    evaluation.features_frames = 300  # normal frames that prototypes are taken from; our choice
-    evaluation.features_share = 0.1  # of them, those nearest in phase; chosen on the tuning scene
     evaluation.alpha = 0.05  # share of normal cycles (videos) that may raise an alarm
     evaluation.paper_period_weight = 0.0  # of the period error in protocol paper, which is silent
     evaluation.components = ConfigDict(  # weights of the fused score; chosen on the tuning scenes

@@ -7,22 +7,37 @@ for frame_score in detector.stream(frames):
     ...
 """
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
-if TYPE_CHECKING:
-    from ipad_jax.video.detector.detector import Detector, FrameScore, load_detector
 
-__all__ = ["Detector", "FrameScore", "load_detector"]
+def load_detector(workdir: str | os.PathLike[str], **choices: Any) -> Any:
+    """The detector of a trained run, of whatever family.
+
+    Args:
+      workdir: run folder, calibrated or with its dataset at hand.
+      **choices: such as `step` and `threshold`; see the `load` of the family's detector.
+
+    Returns:
+      For video a `Detector` with `.stream(frames)`; all have `threshold`, `bound` and `made_with`.
+
+    Raises:
+      FileNotFoundError: no run there.
+    """
+    # Here: `import ipad_jax` alone stays fast.
+    from importlib import import_module
+
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    family = family_of(read_config(workdir))
+    return import_module(f"ipad_jax.{family}.detector").load(workdir, **choices)
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what is asked for on first use: `import ipad_jax` alone stays fast."""
+    """The version, from the installed package's metadata."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("ipad_jax")
-    if name not in __all__:
-        raise AttributeError(f"module 'ipad_jax' has no attribute {name!r}")
-    from ipad_jax.video.detector import detector
-
-    return getattr(detector, name)
+    raise AttributeError(f"module 'ipad_jax' has no attribute {name!r}")

@@ -97,12 +97,8 @@ def toy_config(**overrides) -> ConfigDict:
             "data": {"memorise": False, "nan_step": 0, "holdout": True, "data_dir": ""},
             "optim": {
                 "lr": 1e-2,
-                "b1": 0.9,
-                "b2": 0.999,
-                "eps": 1e-8,
                 "schedule": "constant",
                 "warmup_steps": 0,
-                "end_lr": 0.0,
                 "clip_norm": 0.0,
                 "weight_decay": 0.0,
             },

@@ -12,6 +12,7 @@ from pathlib import Path
 from ipad_jax.commands import prepare
 from ipad_jax.run.compile_cache import enable_compile_cache
 from ipad_jax.run.config import load_config
+from ipad_jax.run.progress import frame_progress
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
 from ipad_jax.video.evaluation import evaluate
@@ -52,7 +53,8 @@ def main(argv: list[str]) -> int:
     if summary.reason in INTERRUPTED:
         return INTERRUPTED[summary.reason]
     stage(3, "calibrating on held-out normal cycles, scoring the test videos, writing the report")
-    evaluation = evaluate.evaluate(run)
+    evaluation = evaluate(run, stages=frame_progress)
+    assert evaluation is not None  # one process
     stage(4, "done")
     print()
     print(summary_text(evaluation))

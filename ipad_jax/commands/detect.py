@@ -19,7 +19,7 @@ from ipad_jax.run.compile_cache import enable_compile_cache
 from ipad_jax.run.interrupt import Interrupt
 from ipad_jax.run.progress import frame_progress
 from ipad_jax.run.stopwatch import INTERRUPTED
-from ipad_jax.video.detector.detector import UNCALIBRATED_SCORE, Detector, FrameScore, load_detector
+from ipad_jax.video.detector.detector import UNCALIBRATED_SCORE, Detector, FrameScore, load
 from ipad_jax.video.detector.record import (
     Alarm,
     Record,
@@ -74,7 +74,7 @@ def detect(
     """Runs the detector over one source and writes what it finds; Ctrl-C ends it in good order.
 
     Args:
-      detector: from `load_detector`.
+      detector: from `load`.
       source: file, folder or camera.
       folder: where the results go.
       fps_given: whether a person vouches for the source's rate.
@@ -240,7 +240,7 @@ def main(argv: list[str]) -> int:
                 source.name = path.name
     enable_compile_cache()
     with frame_progress("calibrating") as progress:
-        detector = load_detector(
+        detector = load(
             args.workdir,
             step=args.step,
             threshold=args.threshold,

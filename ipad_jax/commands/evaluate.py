@@ -3,15 +3,13 @@
 import argparse
 from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ipad_jax.run.config import read_config
-from ipad_jax.video.detector.scene_folder import scene_folder
-from ipad_jax.video.evaluation.evaluate import evaluate, rescore
+from ipad_jax.run.progress import frame_progress
+from ipad_jax.video.evaluation import evaluate, rescore
 from ipad_jax.video.evaluation.measure import summary_text
-from ipad_jax.video.evaluation.shared_work import Crew, help_out
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
 
@@ -62,18 +60,19 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
 def main(argv: list[str]) -> int:
     """The command; see `ipad-jax evaluate --help`."""
     args, overrides = parse(argv)
-    first = jax.process_index() == 0
-    workdir = scene_folder(args.workdir, args.scene, write=first) if args.scene else args.workdir
-    if not first:
-        help_out(workdir)
-        return 0
-    with Crew(workdir) as crew:
-        choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
-        if args.scores:
-            evaluation = rescore(workdir, args.scores, **choices)
-        else:
-            report = not args.no_report
-            evaluation = evaluate(workdir, **choices, step=args.step, report=report, crew=crew)
-    print(summary_text(evaluation))
-    print(f"\nwritten to {evaluation.folder}")
+    choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
+    if args.scores:
+        evaluation = rescore(args.workdir, args.scores, **choices)
+    else:
+        evaluation = evaluate(
+            args.workdir,
+            **choices,
+            step=args.step,
+            report=not args.no_report,
+            data_name=args.scene,
+            stages=frame_progress,
+        )
+    if evaluation is not None:  # not the first process
+        print("\n".join([*evaluation.notes, summary_text(evaluation)]))
+        print(f"\nwritten to {evaluation.folder}")
     return 0

@@ -21,7 +21,7 @@ from ipad_jax.run.progress import frame_progress
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
 from ipad_jax.training.task import make_task
-from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.detector import calibrate
 from ipad_jax.video.detector.scene_folder import check_one_scene
 
 
@@ -66,5 +66,5 @@ def _calibrate(workdir: str) -> None:
     except ValueError as several:
         return print(f"uncalibrated: {several}")
     with frame_progress("calibrating") as progress:
-        calibration = load_detector(workdir, progress=progress).calibration
+        calibration = calibrate(workdir, progress=progress)
     print(calibration.statement() if calibration else "uncalibrated: no footage was held out")

@@ -7,10 +7,12 @@ ArrayRecord keeps a hash of every record and checks it on each read, so flipped 
 decoded; nothing else needs a digest.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ SPLITS = ("train", "test")
 COLUMNS = {"label": np.int8, "phase": np.float32, "kind": np.int8, "cycle": np.int32}
 _parse: Any = vars(tf_example)["Example"].FromString  # made at run time, unseen by type checkers
 _REPAIR = "Copy it again from where it is whole, or prepare the dataset again with --overwrite."
+_CHANGES_WITHOUT_THE_DATA = ("dataset_info.json",)  # names the builder's module and version
+_BLOCKS, _BLOCK_BYTES = 8, 1 << 12  # of each file, evenly spread, that a fingerprint reads
 _CHUNK = 256  # records a thread reads and parses at once when a whole split is scanned
 
 
@@ -93,6 +97,11 @@ class FrameSource:
                 f"{path}: split {split!r} holds {len(self._records)} records, but its metadata "
                 f"counts {self.num_frames} frames in {len(videos)} videos. Prepare it again."
             )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the whole dataset, both splits: other footage has others."""
+        return dataset_fingerprint([epath.Path(folder) for folder in self.path.split(" + ")])
 
     @property
     def num_frames(self) -> int:
@@ -304,6 +313,25 @@ def dataset_dir(
     root = epath.Path(data_dir or Path("~/tensorflow_datasets")).expanduser()
     name = f"{scene}_{width}x{height}_q{quality}" + (f"_{variant}" if variant else "")
     return root / builder / name / DATASET_VERSION
+
+
+def dataset_fingerprint(folders: Sequence[epath.Path]) -> str:
+    """What tells prepared datasets apart: their metadata, and of each file name, size and some bytes.
+
+    Not every byte, so that it takes no time on large datasets; records carry checksums of their own.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.iterdir(), key=lambda p: p.name):
+            if path.name in _CHANGES_WITHOUT_THE_DATA:
+                continue
+            size = path.stat().length
+            digest.update(f"{path.name} {size};".encode())
+            with path.open("rb") as file:
+                for block in range(_BLOCKS):
+                    file.seek(max(0, size - _BLOCK_BYTES) * block // (_BLOCKS - 1))
+                    digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0) -> FrameSource:

@@ -30,6 +30,7 @@ def open_split(config: ConfigDict, split: str, cache_mb: float = 0) -> FrameSour
 
     Raises:
       FileNotFoundError: it is not prepared; names the command.
+      ValueError: it is not the one with `data.fingerprint`, which a run was trained on.
     """
     data = config.data
     paths = {
@@ -39,8 +40,18 @@ def open_split(config: ConfigDict, split: str, cache_mb: float = 0) -> FrameSour
         for scene in scene_names(data.name)
     }
     if len(paths) == 1:
-        return open_source(paths[data.name], split, cache_mb=cache_mb)
-    return open_scenes(paths, split, cache_mb=cache_mb)
+        source = open_source(paths[data.name], split, cache_mb=cache_mb)
+    else:
+        source = open_scenes(paths, split, cache_mb=cache_mb)
+    trained_on = data.get("fingerprint", "")
+    if trained_on and source.fingerprint != trained_on:
+        raise ValueError(
+            f"{source.path} is not the dataset that this run was trained on: it was prepared anew from other "
+            f"footage (fingerprint {source.fingerprint}, the run's is {trained_on}). Prepare the old footage "
+            "again, or prepare the new one under a name of its own (`--name`) and train on it, or judge the "
+            "run on it with `ipad-jax evaluate --config.data.name=NAME`."
+        )
+    return source
 
 
 def training_parts(config: ConfigDict, source: FrameSource) -> tuple[list[Segment], list[Segment]]:

@@ -161,7 +161,7 @@ def compile_predict(task: ClipTask, devices: Sequence[Any], batch_size: int) -> 
       DoesNotFitError: the compiler refused it for its size.
     """
     model = inference_view(nnx.eval_shape(lambda: task.init_model(jax.random.key(0))))
-    predictor = Predictor(task, model, devices)
+    predictor = Predictor(task, model, devices=devices)
     clip = task.batch_shapes(batch_size)["clip"]
     return _compile(lambda: predictor.compile_scores(clip))
 

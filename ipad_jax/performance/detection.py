@@ -8,7 +8,7 @@ threshold that its calibration sets. Without, random weights on noise: the passe
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.evaluation.events import true_intervals
-from ipad_jax.input.clips import Batch, clip_starts
+from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment, open_split
 from ipad_jax.performance.step import describe_machine
@@ -26,9 +26,9 @@ from ipad_jax.run.config import load_config, read_config
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import make_clip_task
-from ipad_jax.video.detector.comparisons import predictor_of
-from ipad_jax.video.detector.predictor import Predictor, predict_here
-from ipad_jax.video.evaluation.evaluate import evaluate, override_eval
+from ipad_jax.video.detector.predictor import Predictor, load_predictor, score_segments
+from ipad_jax.video.detector.stream import predict_ahead
+from ipad_jax.video.evaluation.judge_run import evaluate, override_eval
 from ipad_jax.video.evaluation.measure import Evaluation
 
 
@@ -71,12 +71,12 @@ def run(args: argparse.Namespace) -> Table:
     calls: dict[Way, Callable[[], Any]]
     found: list[Evaluation] = []
     if args.workdir:
-        config, task, model, _ = restore_for_inference(args.workdir)
+        config, task, model, step = restore_for_inference(args.workdir)
         source = open_split(config, "test")
-        predictor = predictor_of(args.workdir, config, model)
+        predictor = load_predictor(args.workdir, config, model, step)
         segments = some_segments(source, args.frames)
         timed = sum(segment.length for segment in segments)
-        calls = {way: scoring(predictor, config, source, segments, way) for way in ways}
+        calls = {way: scoring(predictor, step, config, source, segments, way) for way in ways}
     else:
         task = make_clip_task(config)
         predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
@@ -125,6 +125,7 @@ def some_segments(source: FrameSource, frames: int) -> list[Segment]:
 
 def scoring(
     predictor: Predictor,
+    step: int,
     config: ConfigDict,
     source: FrameSource,
     segments: list[Segment],
@@ -133,7 +134,7 @@ def scoring(
     """A call that scores segments as `evaluate` does."""
     leaves = {"stride": way.stride, "batch_size": way.batch}
     own = override_eval(config, leaves)
-    return lambda: predict_here(predictor, own, source, segments)
+    return lambda: score_segments(predictor, step, own, source, segments)
 
 
 def passes(predictor: Predictor, video: np.ndarray, clip_len: int, way: Way) -> Callable[[], None]:
@@ -142,24 +143,19 @@ def passes(predictor: Predictor, video: np.ndarray, clip_len: int, way: Way) -> 
     clips = [video[start : start + clip_len] for start in starts]
 
     def call() -> None:
-        for _ in predictor.stream(_batches(clips, way.batch)):
+        for _ in predict_ahead(enumerate(clips), predictor.scores, way.batch):
             pass
 
     return call
-
-
-def _batches(clips: list[np.ndarray], size: int) -> Iterator[Batch]:
-    """Stacks clips; the last batch is filled up with its last clip."""
-    for first in range(0, len(clips), size):
-        part = clips[first : first + size]
-        yield {"clip": np.stack(part + part[-1:] * (size - len(part)))}
 
 
 def judged(workdir: str, way: Way) -> Evaluation:
     """The whole test split scored in one way, by protocol strict."""
     leaves = {"stride": way.stride, "batch_size": way.batch, "protocol": "strict"}
     name = f"bench_stride{way.stride}"
-    return evaluate(workdir, name=name, overrides=leaves, report=False)
+    evaluation = evaluate(workdir, name=name, overrides=leaves, report=False)
+    assert evaluation is not None  # one process
+    return evaluation
 
 
 def short_faults(found: Evaluation, short_s: float) -> tuple[int, int]:

@@ -29,12 +29,13 @@ from ipad_jax.reproduce.methods import UNTRAINED
 from ipad_jax.reproduce.plan import Budget, Cell, Job, Training
 from ipad_jax.run.config import FREE_LEAVES, leaves, load_config, read_config, save_config
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.provenance import made_with
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
 from ipad_jax.training.task import make_task
 from ipad_jax.video.detector.predictor import scene_cycle
 from ipad_jax.video.detector.scene_folder import scene_folder
-from ipad_jax.video.evaluation import evaluate as evaluation
+from ipad_jax.video.evaluation import judge_run as evaluation
 from ipad_jax.video.evaluation.measure import Evaluation
 from ipad_jax.video.ipad.model import num_parameters
 from ipad_jax.video.scores.frame_scores import FORMAT as SCORES_FORMAT
@@ -258,31 +259,35 @@ def _judge(root: str | os.PathLike[str], job: Job, cell: Cell, config: ConfigDic
     workdir = epath.Path(root) / job.training.folder
     # its config.json gets `eval` as it is now
     place = epath.Path(workdir if cell.is_own_scene else scene_folder(workdir, cell.scene))
-    wanted = {k: v for k, v in cell.scoring.leaves.items() if k in PREDICTION_LEAVES}
-    protocol = cell.scoring.leaves["protocol"]
+    changes = cell.scoring.leaves
+    wanted = {k: v for k, v in changes.items() if f"eval.{k}" in PREDICTION_LEAVES}
+    protocol = changes["protocol"]
     name = "_".join(["predictions", protocol, *(f"{k}{v}" for k, v in sorted(wanted.items()))])
     table = place / "eval" / name / SCORES
-    made_with = {k: config.eval[k] for k in PREDICTION_LEAVES if k in config.eval} | wanted
-    made_with["checkpoint_step"] = _read(workdir / TRAINING).get("steps")
-    if not _is_made_with(table, made_with):
+    in_force = evaluation.override_eval(config, wanted)
+    steps = _read(workdir / TRAINING).get("steps")
+    if not _is_made_with(table, made_with(in_force, PREDICTION_LEAVES, steps)):
         evaluation.evaluate(
             workdir,
             name=name,
             overrides={"protocol": protocol, **wanted},
             report=False,
-            scene="" if cell.is_own_scene else cell.scene,
+            data_name="" if cell.is_own_scene else cell.scene,
         )
-    others = {k: v for k, v in cell.scoring.leaves.items() if k not in PREDICTION_LEAVES}
+    others = {k: v for k, v in changes.items() if k not in wanted}
     return evaluation.rescore(place, table, name=cell.scoring.name, overrides=others)
 
 
 def _is_made_with(table: epath.Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether scores are there, whole, of a training's last step, and made with these leaves."""
+    """Whether scores are there, whole, of a training's last step, and made with these leaves.
+
+    The dataset is compared where it is opened; a table may be collected where it is not.
+    """
     try:
         made = FrameScores.load(table).made_with
     except (FileNotFoundError, ValueError):
         return False
-    return all(made.get(name) == value for name, value in wanted.items())
+    return all(made.get(name) == wanted[name] for name in wanted.keys() - {"dataset"})
 
 
 def _keep(

@@ -39,6 +39,7 @@ FREE_LEAVES = (
 # The rest of eval says how a run is judged: it may change between runs of one folder, and every evaluation
 # says with what it was made; but two results of other values are not the same experiment.
 JUDGED_BY = "eval."
+FINGERPRINT = "data.fingerprint"
 
 
 def config_path(spec: str) -> str:
@@ -130,8 +131,9 @@ def leaves(config: ConfigDict) -> dict[str, Any]:
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Twelve hexadecimal digits of what makes an experiment: all but FREE_LEAVES."""
-    kept = {name: value for name, value in leaves(config).items() if name not in FREE_LEAVES}
+    """Twelve hexadecimal digits of what makes an experiment: all but FREE_LEAVES and the data itself."""
+    left_out = (*FREE_LEAVES, FINGERPRINT)
+    kept = {name: value for name, value in leaves(config).items() if name not in left_out}
     text = json.dumps(kept, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -146,6 +148,17 @@ def save_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
 
 # Names of before version 0.2: a run folder with them is read as if it had the new ones.
 RENAMED = {"data.scene": "data.name"}
+RETIRED = {  # constants now
+    "optim.b1": 0.9,
+    "optim.b2": 0.999,
+    "optim.eps": 1e-8,
+    "optim.end_lr": 0.0,
+    "eval.nearest_share": 0.04,
+    "eval.features_px": 128,
+    "eval.features_blocks": "4+10",
+    "eval.features_frames": 300,
+    "eval.features_share": 0.1,
+}
 OLD_TASKS = {"video": "video.ipad"} | {
     name: f"video.{name}" for name in ("conae", "memae", "astnet", "dmad", "convlstm")
 }
@@ -178,6 +191,15 @@ def with_new_names(config: ConfigDict) -> ConfigDict:
     if "scene" in config.get("data", {}):
         config.data.name = config.data.scene
         del config.data["scene"]
+    for name, value in leaves(config).items():
+        if name in RETIRED:
+            if value != RETIRED[name]:
+                raise ValueError(
+                    f"{name}={value!r} of this run can no longer be chosen (it is {RETIRED[name]!r} now): "
+                    "use the run with version 0.1."
+                )
+            section, _, leaf = name.partition(".")
+            del config[section][leaf]
     return config
 
 
@@ -197,9 +219,11 @@ _NONE = "(none)"  # stands for the value of a leaf that a config lacks
 def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
     """Leaves that make `new` another experiment than `old`: name -> (old value, new value)."""
     before, after = leaves(old), leaves(new)
-    free = set(FREE_LEAVES)
+    free: set[str] = set(FREE_LEAVES)
     if after.get("optim.schedule", "constant") == "constant":  # else the rate depends on the length
         free |= {"total_steps", "epochs"}
+    if not before.get(FINGERPRINT) or not after.get(FINGERPRINT):  # not opened, or of before 0.2
+        free.add(FINGERPRINT)
     return {
         name: (before.get(name, _NONE), after.get(name, _NONE))
         for name in sorted(before.keys() | after.keys())

@@ -81,6 +81,7 @@ def train(
     check_ranges(config)
     task = make_task(config)
     examples = task.num_examples  # opens the data: a wrong scene is told before anything is made
+    config = with_fingerprint(config, task)
     total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
     tx = make_optimizer(config.optim, total_steps)
     mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
@@ -300,6 +301,16 @@ def restore_or_init(
             f"checkpoints hold what trains alone; {len(frozen)} frozen arrays stay in {loaded.folder}"
         )
     return state, 0.0, notes
+
+
+def with_fingerprint(config: ConfigDict, task: Task) -> ConfigDict:
+    """The config with the fingerprint of the dataset that its task reads, where it reads one."""
+    fingerprint = getattr(task, "fingerprint", "")
+    if not fingerprint:
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.fingerprint = fingerprint
+    return config
 
 
 def steps_of(epochs: float, examples: int, batch_size: int) -> int:

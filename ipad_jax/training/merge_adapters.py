@@ -17,6 +17,7 @@ from ipad_jax.nn.lora import merge_adapters
 from ipad_jax.run.config import read_config, save_config
 from ipad_jax.run.files import absolute, write_atomic
 from ipad_jax.training.checkpoints import Checkpoints, check_same, load_model_arrays
+from ipad_jax.training.fitted import FILE as FITTED
 from ipad_jax.training.frozen_base import has_base
 from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.state import (
@@ -28,7 +29,7 @@ from ipad_jax.training.state import (
 from ipad_jax.training.task import make_task
 
 # What belongs to the footage or to the outputs, which stay the same.
-KEPT = ("footage.json", "normal_*.npz", "reference_*.npz", "calibration.json", "calibration_*.*")
+KEPT = ("footage.json", FITTED, "calibration.json", "calibration_*.npz")
 
 
 def merge(

@@ -7,7 +7,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def make_schedule(optim: ConfigDict, total_steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up over `warmup_steps`, then constant or cosine to `end_lr`.
+    """Learning rate by step: linear warm-up over `warmup_steps`, then constant or cosine to 0.
 
     Raises:
       ValueError: unknown `optim.schedule`, a rate that is not positive, a warm-up longer than the run.
@@ -26,7 +26,6 @@ def make_schedule(optim: ConfigDict, total_steps: int) -> optax.Schedule:
             peak_value=optim.lr,
             warmup_steps=optim.warmup_steps,
             decay_steps=total_steps,
-            end_value=optim.end_lr,
         )
     if optim.warmup_steps:
         return optax.linear_schedule(0.0, optim.lr, optim.warmup_steps)
@@ -34,11 +33,11 @@ def make_schedule(optim: ConfigDict, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(optim: ConfigDict, total_steps: int) -> optax.GradientTransformation:
-    """Adam with optional clipping of the gradient's global norm and decoupled weight decay.
+    """Adam with its usual constants; optional clipping by the global norm, decoupled weight decay.
 
     Args:
-      optim: section `optim` of a config: lr, b1, b2, eps, schedule, warmup_steps, end_lr,
-        clip_norm (0 = off), weight_decay (0 = off, as the paper).
+      optim: section `optim` of a config: lr, schedule, warmup_steps, clip_norm (0 = off),
+        weight_decay (0 = off, as the paper).
       total_steps: steps of the run.
 
     Raises:
@@ -51,7 +50,7 @@ def make_optimizer(optim: ConfigDict, total_steps: int) -> optax.GradientTransfo
     parts = []
     if optim.clip_norm:
         parts.append(optax.clip_by_global_norm(optim.clip_norm))
-    parts.append(optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps))
+    parts.append(optax.scale_by_adam())
     if optim.weight_decay:
         parts.append(optax.add_decayed_weights(optim.weight_decay))
     parts.append(optax.scale_by_learning_rate(schedule))

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -64,6 +64,31 @@ class Task(Protocol):
 
     def describe(self) -> str:
         """Parameter counts by module and what the data holds, for `--describe`."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """A task that also, or only, fits arrays to normal data after its steps (training/fitted.py keeps them).
+
+    Attributes:
+      fit_leaves: leaves of the config that change what `fit` makes.
+      fit_uses_model: whether the model's weights change it.
+    """
+
+    fit_leaves: tuple[str, ...]
+    fit_uses_model: bool
+
+    def normal_data(self) -> Any:
+        """The normal data that `fit` takes, as the family reads it; never what is held out.
+
+        Raises:
+          FileNotFoundError: it is not here.
+        """
+        ...
+
+    def fit(self, model: Any, data: Any) -> dict[str, np.ndarray]:
+        """Arrays by name, from the inference view of the model and the normal data."""
         ...
 
 

@@ -19,6 +19,9 @@ from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train
 from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
 from ipad_jax.training.task import make_task
+from ipad_jax.video.normal.features import NETWORKS
+from ipad_jax.video.normal.small_picture import MIN_PX
+from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
 from ipad_jax.video.scores.calibration import check_weights
 from ipad_jax.video.scores.protocols import PROTOCOLS
@@ -53,6 +56,8 @@ class ClipTask(ABC):
 
     family = "video"
     unit = "clips"
+    fit_leaves = FIT_LEAVES
+    fit_uses_model = False
     parts: tuple[str, ...] = ()
     unscored: int = 0
     adaptable: bool = False
@@ -123,6 +128,11 @@ class ClipTask(ABC):
             )
         return source
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset that training reads."""
+        return self.source.fingerprint
+
     @cached_property
     def segments(self) -> tuple[list[Segment], list[Segment]]:
         """Footage to train on, and held-out normal footage that calibration has for itself."""
@@ -171,6 +181,14 @@ class ClipTask(ABC):
             read_clips(self.source, rows[start + first : start + first + local], clip_len)
             for start in range(0, wanted, size)
         )
+
+    def normal_data(self) -> FrameSource:
+        """The training split; `fit` takes only frames of it that the model was fitted on."""
+        return self.source
+
+    def fit(self, model: Any, data: FrameSource) -> dict[str, np.ndarray]:
+        """Normal pictures, changes and features that frames are compared with."""
+        return fit_normal(self.config, data)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """A batch as `input.clips.read_clips` makes it."""
@@ -305,8 +323,25 @@ def _check_eval(config: ConfigDict) -> None:
     section = config.eval
     if section.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
+    if section.features not in ("", *NETWORKS):
+        raise ValueError(
+            f'eval.features={section.features!r}; take {" or ".join(NETWORKS)}, or "" for none.'
+        )
     if not 0 < section.alpha < 1:
         raise ValueError(f"eval.alpha={section.alpha} must lie between 0 and 1, e.g. 0.05.")
+    for name, least, meaning in (
+        ("batch_size", 1, "clips"),
+        ("nearest_px", 0, "pixels, 0 for off"),
+        ("motion_px", 0, "pixels, 0 for off"),
+        ("paper_period_weight", 0, "0 or more"),
+    ):
+        if not section[name] >= least:
+            raise ValueError(f"eval.{name}={section[name]} must be at least {least} ({meaning}).")
+    for name in ("nearest_px", "motion_px"):
+        if 0 < section[name] < MIN_PX:
+            raise ValueError(
+                f"eval.{name}={section[name]} is too small to compare: take {MIN_PX} pixels or more, or 0."
+            )
     try:
         FrameAggregator(config.data.clip_len, section.stride, None, section.window, section.spacing)
         check_weights(

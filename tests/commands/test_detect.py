@@ -31,10 +31,10 @@ from ipad_jax.nn.efficientnet_weights import fold
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.detector import comparisons, detector
 from ipad_jax.video.detector import record as detect_record
-from ipad_jax.video.detector.calibrate import scoring_key
+from ipad_jax.video.detector.calibration_files import scoring_key
 from ipad_jax.video.detector.detector import Footage
 from ipad_jax.video.detector.predictor import predict_segments
-from ipad_jax.video.evaluation.evaluate import override_eval
+from ipad_jax.video.evaluation.judge_run import override_eval
 from ipad_jax.video.normal.features import Extractor, Prototypes
 from ipad_jax.video.normal.frames import NormalFrames
 from ipad_jax.video.normal.motion import LAGS, NormalMotion

@@ -8,7 +8,7 @@ from ipad_jax.input.split import open_split
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector.detector import load_detector
-from ipad_jax.video.evaluation.evaluate import evaluate
+from ipad_jax.video.evaluation.judge_run import evaluate
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 LENGTH = 24  # frames, two cycles

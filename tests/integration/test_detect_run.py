@@ -7,7 +7,7 @@ import ipad_jax
 from ipad_jax.commands import detect
 from ipad_jax.input.live import open_video
 from ipad_jax.input.split import whole_videos
-from ipad_jax.video.detector.calibrate import open_split
+from ipad_jax.video.detector.calibration_files import open_split
 from ipad_jax.video.detector.predictor import predict_segments
 
 

@@ -13,7 +13,7 @@ from ipad_jax.evaluation.summary import to_json
 from ipad_jax.input.live import open_video
 from ipad_jax.run.config import load_config, read_config, save_config
 from ipad_jax.training.loop import train
-from ipad_jax.video.detector.calibrate import is_current, scoring_key
+from ipad_jax.video.detector.calibration_files import is_current, scoring_key
 from ipad_jax.video.detector.detector import load_detector
 from ipad_jax.video.evaluation import evaluate, measure
 from ipad_jax.video.scores.frame_scores import FrameScores

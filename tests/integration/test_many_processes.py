@@ -16,7 +16,7 @@ from ipad_jax.commands import prepare
 from ipad_jax.training.checkpoints import complete_steps
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
-from ipad_jax.video.detector.calibrate import SCORES
+from ipad_jax.video.detector.calibration_files import SCORES
 from ipad_jax.video.evaluation import evaluate
 from ipad_jax.video.scores.frame_scores import COLUMNS, FrameScores
 

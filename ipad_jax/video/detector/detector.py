@@ -1,29 +1,37 @@
 """The detector as a stream: frames in, one final row a frame out, causally and in constant memory.
 
-It runs the same prediction, aggregation and calibration as `evaluate`, so a video scores the same in
-both. A row is handed out once no later frame can change it, `delay_frames` after its frame.
+Frames are scored by stream.py, as in `evaluate`. A row is handed out once no later frame can change it,
+`delay_frames` after its frame.
 """
 
 import copy
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import height_width
 from ipad_jax.input.live import as_stored
+from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.provenance import MadeWith
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.video.detector.calibrate import calibrate
-from ipad_jax.video.detector.comparisons import predictor_of
+from ipad_jax.video.detector.calibration_files import calibration_of
 from ipad_jax.video.detector.footage import Footage, footage_of
-from ipad_jax.video.detector.predictor import Progress, add_clip, make_aggregator
-from ipad_jax.video.detector.stream import OpenFrames, Pictures, PredictsClips, predict_ahead
-from ipad_jax.video.scores.aggregate import FrameRows
+from ipad_jax.video.detector.predictor import Predictor, Progress, load_predictor, score_segments
+from ipad_jax.video.detector.stream import (
+    FrameScorer,
+    Pictures,
+    PredictsClips,
+    ScoredRows,
+    make_aggregator,
+    predict_ahead,
+)
 from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
 
 UNCALIBRATED_SCORE = "pooled_mean"  # what stands for the score without a calibration; in [0, 1]
@@ -70,7 +78,7 @@ class Detector:
         calibration: Calibration | None = None,
         threshold: float | None = None,
     ):
-        """Takes a restored run; `load_detector` is the short way.
+        """Takes a restored run; `load` is the short way.
 
         Args:
           predictor: the model.
@@ -92,6 +100,17 @@ class Detector:
         other = copy.copy(self)
         other.footage = dataclasses.replace(self.footage, fps=fps)
         return other
+
+    @property
+    def bound(self) -> float:
+        """Upper bound, at 95 % confidence, of the share of normal units with an alarm; NaN: unknown."""
+        known = self.calibration is not None and self.threshold == self.calibration.threshold
+        return self.calibration.bound if known and self.calibration else math.nan
+
+    @property
+    def made_with(self) -> MadeWith:
+        """Dataset, checkpoint and leaves behind its calibration; empty without one."""
+        return {} if self.calibration is None else self.calibration.made_with
 
     @property
     def fps(self) -> float:
@@ -145,32 +164,29 @@ class Detector:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1.")
-        aggregator = make_aggregator(self.config, self.footage.cycle_frames)
-        open_frames = OpenFrames(
-            self.config.data.clip_len,
-            self.config.eval.pool_px,
-            pictures,
-            self.predictor,
-            self.footage.cycle_frames,
-        )
-        prepared = map(prepare or self.prepare, frames)
-        clips = open_frames.clips(prepared, self.config.eval.stride)
-        predict = self.predictor.both if pictures else self.predictor.scores
-        for first_frame, predicted in predict_ahead(clips, predict, batch_size):
-            rows = add_clip(aggregator, first_frame, predicted)
-            open_frames.show(first_frame, predicted)
-            yield from self._finish(rows, open_frames)
-        yield from self._finish(aggregator.close(open_frames.num_frames), open_frames)
+        calibration = self.calibration
+        with ThreadPoolExecutor(num_cores()) as pool:
+            scorer = FrameScorer(
+                self.config,
+                self.predictor.normal,
+                self.footage.cycle_frames,
+                pool,
+                pictures=pictures,
+                mapped="" if calibration is None else calibration.mapped,
+            )
+            clips = scorer.clips(map(prepare or self.prepare, frames))
+            predict = self.predictor.both if pictures else self.predictor.scores
+            for first_frame, predicted in predict_ahead(clips, predict, batch_size):
+                yield from self._judged(scorer.add(first_frame, predicted))
+            yield from self._judged(scorer.close())
 
     def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
         """Compiles the model, so that a live source need not wait for it at its first clip."""
         clip = np.zeros((batch_size, self.config.data.clip_len, *self.image_size, 3), np.uint8)
         (self.predictor.both if pictures else self.predictor.scores)(clip)
-        for normal in (self.predictor.normal, self.predictor.prototypes):
-            if normal is not None:
-                normal.largest(clip[0, 0], 0.0)
-        if self.predictor.phase_map is not None:
-            self.predictor.phase_map.warm_up()
+        for part in self.predictor.normal.maps.values():
+            part.largest(clip[0, 0], 0.0)
+        self.predictor.normal.warm_up()
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """A frame as the training's dataset would have stored it."""
@@ -181,26 +197,11 @@ class Detector:
         right_size = frame.shape[:2] == self.image_size
         return frame if self.footage.stored_as_is and right_size else self.prepare(frame)
 
-    def _finish(self, rows: FrameRows, open_frames: "OpenFrames") -> Iterator[FrameScore]:
+    def _judged(self, scored: ScoredRows) -> Iterator[FrameScore]:
         """Final rows with their score."""
+        rows, components = scored.rows, scored.rows.components
         if not len(rows):
             return
-        kept = [open_frames.take(int(frame)) for frame in rows.frame]
-        components = dict(rows.components)
-        for place, name in enumerate(("diff_mean", "diff_pooled")):
-            components[name] = np.array([k.difference[place] for k in kept], np.float32)
-        phases: Sequence[float] = components["phase"].tolist()
-        tracked = [open_frames.tracked_phase(k, head) for k, head in zip(kept, phases)]
-        components["tracked_phase"] = np.array(tracked, np.float32)
-        if open_frames.tracks:
-            phases = tracked
-        shown = self.calibration.mapped if self.calibration is not None else ""
-        for name in ("nearest", "features"):
-            found = [open_frames.compare(name, k, p, shown) for k, p in zip(kept, phases)]
-            components[name] = np.array(found, np.float32)
-        motion = [open_frames.motion_score(k, p) for k, p in zip(kept, phases)]
-        components["motion"] = np.array(motion, np.float32)
-        rows = FrameRows(rows.frame, rows.position, components)
         shares: dict[str, np.ndarray] = {}
         if self.calibration is None:
             score = components[UNCALIBRATED_SCORE].astype(np.float64)
@@ -219,11 +220,11 @@ class Detector:
                 alarm=self.threshold is not None and bool(score[i] > self.threshold),
                 components={name: float(values[i]) for name, values in components.items()},
                 shares={name: float(values[i]) for name, values in shares.items()},
-                pictures=kept[i].pictures(),
+                pictures=scored.pictures[i],
             )
 
 
-def load_detector(
+def load(
     workdir: str | os.PathLike[str],
     *,
     step: int | None = None,
@@ -231,14 +232,14 @@ def load_detector(
     stride: int | None = None,
     progress: Progress | None = None,
 ) -> Detector:
-    """The detector of a trained run.
+    """The detector of a trained run, calibrated first where it is not.
 
     Args:
       workdir: run folder.
       step: a given checkpoint; the newest by default.
       threshold: instead of the calibration's.
       stride: frames between clips, instead of the config's.
-      progress: told of the frames done, if the run must first be calibrated.
+      progress: called with the frames done, if the run must first be calibrated.
 
     Raises:
       FileNotFoundError: no run there, or nothing says how its footage was recorded.
@@ -251,21 +252,40 @@ def load_detector(
     if stride is not None:
         config.eval.stride = stride
     footage = footage_of(workdir, config)
-    predictor = predictor_of(workdir, config, model)
-    calibration = _calibration_of(workdir, config, predictor, step, progress)
+    predictor = load_predictor(workdir, config, model, step)
+    calibration = _calibration(workdir, config, predictor, step, progress)
     return Detector(predictor, config, footage, calibration, threshold)
 
 
-def _calibration_of(
+def calibrate(
+    workdir: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    progress: Progress | None = None,
+) -> Calibration | None:
+    """Sets a run's threshold on its held-out normal footage, so that `load` needs no dataset from then on.
+
+    Args: as of `load`.
+
+    Returns:
+      None if the run held out no normal footage.
+
+    Raises: as `load`.
+    """
+    return load(workdir, step=step, progress=progress).calibration
+
+
+def _calibration(
     workdir: str | os.PathLike[str],
     config: ConfigDict,
-    predictor: Any,
+    predictor: Predictor,
     step: int,
     progress: Progress | None,
 ) -> Calibration | None:
     """The run's calibration, made anew where it lacks this one; None if it held out no normal footage."""
     try:
-        return calibrate(workdir, config, predictor, step, progress)
+        score = partial(score_segments, predictor, step)
+        return calibration_of(workdir, config, score, step, progress)
     except FileNotFoundError as error:
         if not config.data.holdout_share:
             return None

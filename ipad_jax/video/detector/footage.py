@@ -8,10 +8,10 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from ipad_jax.input.split import open_split
 from ipad_jax.run.files import write_atomic
 from ipad_jax.video.detector.predictor import scene_cycle
 from ipad_jax.video.detector.scene_folder import check_one_scene
-from ipad_jax.video.normal.stored import training_footage
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ def footage_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Footage:
             return Footage(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and run again.") from error
-    source = training_footage(path, config, "the footage's frame rate is unknown")
+    try:
+        source = open_split(config, "train")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} does not exist and the training dataset is not here, so the footage's frame rate is "
+            f"unknown. Run `ipad-jax evaluate` or `detect` once where the dataset is. ({error})"
+        ) from error
     rates = [video.fps for video in source.videos]
     as_is = bool(source.metadata.get("stored_as_is"))
     footage = Footage(float(np.median(rates)), scene_cycle(source), as_is)

@@ -1,8 +1,12 @@
-"""From a restored model to scores: the one way that calibration, evaluation and detection share."""
+"""From a restored model to raw scores of every frame: what calibration and evaluation share.
 
-import dataclasses
+`stream.FrameScorer` scores the frames; here clips of many videos share the model's batches.
+"""
+
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,54 +16,48 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from ipad_jax.input.clips import Batch, eval_batches
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment
 from ipad_jax.run.cluster import num_cores
-from ipad_jax.video.clip_task import ClipTask
-from ipad_jax.video.normal.features import Prototypes
-from ipad_jax.video.normal.frames import ComparedStream, NormalFrames
-from ipad_jax.video.normal.motion import MotionStream, NormalMotion
-from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
-from ipad_jax.video.scores.aggregate import BESIDE, FrameAggregator, FrameRows
-from ipad_jax.video.scores.frame_difference import FrameDifference
+from ipad_jax.run.provenance import made_with
+from ipad_jax.training.fitted import fitted_arrays
+from ipad_jax.video.clip_task import ClipTask, make_clip_task
+from ipad_jax.video.detector.stream import FrameScorer, PredictsClips, predict_ahead
+from ipad_jax.video.normal.stored import Normal, normal_of
+from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
-_CHUNK = 512  # frames decoded at once for what stands beside the model
-
-# Scores segments together with other processes: (config, source, segments, progress) -> the whole table
-Share = Callable[[ConfigDict, FrameSource, Sequence[Segment], Progress | None], FrameScores]
+# Scores segments: (config, source, segments, progress) -> one row a frame
+ScoreFn = Callable[[ConfigDict, FrameSource, Sequence[Segment], Progress | None], FrameScores]
+_CHUNK = 64  # frames decoded at once
 
 
 class Predictor:
     """A model ready to score batches of clips; compiles once for each batch size.
 
     Attributes:
-      share: set where other processes take a part of the work (see crew.py); None: all is done here.
-      normal: frames to compare with (see normal_frames.py); None: the component `nearest` is NaN.
-      prototypes: the same of features (see normal_features.py); None: the component `features` is NaN.
-      motion: motion to compare with (see normal_motion.py); None: the component `motion` is NaN.
-      phase_map: what the machine looks like at every phase (video/phase_tracking.py); None: what is compared
-        with normal footage goes by the period head's phase alone.
+      normal: what frames are compared with beside it.
       unscored: frames at the start of a clip that the model only predicts others from.
     """
 
-    share: Share | None = None
-    normal: NormalFrames | None = None
-    prototypes: Prototypes | None = None
-    motion: NormalMotion | None = None
-    phase_map: PhaseMap | None = None
-
-    def __init__(self, task: ClipTask, model: nnx.Module, devices: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        task: ClipTask,
+        model: nnx.Module,
+        normal: Normal | None = None,
+        devices: Sequence[Any] | None = None,
+    ):
         """Takes the inference view of a model, as `restore_for_inference` gives it.
 
         Args:
           task: whose `predict_fn` and `reconstruct_fn` are wanted.
           model: the model.
+          normal: None: nothing is compared with.
           devices: JAX devices of this process, over which the clips of a batch are spread. By default
             all it has, but one of the CPU's, which would share the same cores.
         """
+        self.normal = normal or Normal()
         self.unscored: int = task.unscored
         local = jax.local_devices()
         self._devices = devices or (local[:1] if local[0].platform == "cpu" else local)
@@ -89,17 +87,6 @@ class Predictor:
         """Scores and pictures from one forward pass."""
         return jax.device_get(self._both(*self._place(clip)))
 
-    def stream(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-        """Scores of many batches: the device works on one while the host reads the next."""
-        pending: tuple[Batch, Any] | None = None
-        for batch in batches:
-            running = (batch, self._scores(*self._place(batch["clip"])))
-            if pending:
-                yield pending[0], jax.device_get(pending[1])
-            pending = running
-        if pending:
-            yield pending[0], jax.device_get(pending[1])
-
     def compile_scores(self, clip: jax.ShapeDtypeStruct) -> jax.stages.Compiled:
         """The program of `scores` for clips of a shape; the weights and the devices need not exist."""
         mesh, whole, rows = self._mesh(clip.shape[0])
@@ -126,6 +113,27 @@ class Predictor:
         return mesh, NamedSharding(mesh, whole), NamedSharding(mesh, rows)
 
 
+def load_predictor(
+    workdir: str | os.PathLike[str], config: ConfigDict, model: nnx.Module, step: int
+) -> Predictor:
+    """A run's model with what its frames are compared with, where `eval` asks for it.
+
+    Args:
+      workdir: run folder.
+      config: of the run, with the `eval` section in force.
+      model: as `restore_for_inference` gives it.
+      step: its checkpoint.
+
+    Raises:
+      FileNotFoundError: what is compared with is neither in the run folder nor its dataset here.
+      ValueError: a file of it is damaged, or `eval` asks for what cannot be.
+    """
+    task = make_clip_task(config)
+    return Predictor(
+        task, model, normal_of(config, fitted_arrays(workdir, config, task, model, step))
+    )
+
+
 def scene_cycle(source: FrameSource) -> float | None:
     """Frames of a normal cycle: the median over the training videos; None where there is no cycle."""
     train = source.metadata.get("videos", {}).get("train", ())
@@ -133,22 +141,9 @@ def scene_cycle(source: FrameSource) -> float | None:
     return float(np.median(lengths)) if lengths else None
 
 
-def make_aggregator(
-    config: ConfigDict, cycle_frames: float | None, start: int = 0
-) -> FrameAggregator:
-    """The aggregator that a config asks for; `start` is the segment's first frame."""
-    return FrameAggregator(
-        clip_len=config.data.clip_len,
-        stride=config.eval.stride,
-        cycle_frames=cycle_frames,
-        window=config.eval.window,
-        spacing=config.eval.spacing,
-        start=start,
-    )
-
-
-def predict_segments(
-    predictor: Predictor,
+def score_segments(
+    predictor: PredictsClips,
+    step: int,
     config: ConfigDict,
     source: FrameSource,
     segments: Sequence[Segment],
@@ -158,150 +153,60 @@ def predict_segments(
 
     Args:
       predictor: the model.
+      step: its checkpoint.
       config: of the run; `data.clip_len` and the `eval` section count.
       source: the split's frames.
       segments: what to score; frames of one shorter than a clip come out unscored.
-      progress: told how many frames are done.
+      progress: called with how many frames are done.
 
     Returns:
       One row a frame, segments in order; two segments of a video stay one video.
     """
-    if predictor.share is not None:
-        return predictor.share(config, source, segments, progress)
-    return predict_here(predictor, config, source, segments, progress)
-
-
-def predict_here(
-    predictor: Predictor,
-    config: ConfigDict,
-    source: FrameSource,
-    segments: Sequence[Segment],
-    progress: Progress | None = None,
-) -> FrameScores:
-    """`predict_segments` on this process's devices alone."""
-    cycle_frames = scene_cycle(source)
-    clip_len, stride = config.data.clip_len, config.eval.stride
+    cycle_frames, made = scene_cycle(source), made_with(config, PREDICTION_LEAVES, step)
     columns = {name: source.column(name) for name in ("label", "kind", "cycle")}
-    total = sum(segment.length for segment in segments)
-    done, parts = 0, []
-    scored = [s for s in segments if s.length >= clip_len]
-    batches = eval_batches(
-        source, scored, clip_len=clip_len, stride=stride, batch_size=config.eval.batch_size
-    )
-    clips = _clips(predictor.stream(batches))
-    waiting = next(clips, None)
-    for segment in segments:
-        aggregator = make_aggregator(config, cycle_frames, segment.start)
-        rows: list[FrameRows] = []
-        end = segment.start
-        while (
-            segment.length >= clip_len
-            and waiting is not None
-            and waiting[0] == segment.video
-            and segment.start <= waiting[1] < segment.stop
-        ):
-            _, first_frame, predicted = waiting
-            rows.append(add_clip(aggregator, first_frame, predicted))
-            if progress:
-                progress(done + first_frame + clip_len - segment.start, total)
-            end = first_frame + clip_len
-            waiting = next(clips, None)
-            if end == segment.stop:
-                break
-        rows.append(aggregator.close(segment.stop))
-        done += segment.length
+    total, done = sum(segment.length for segment in segments), 0
+    waiting: deque[tuple[Segment, FrameScorer, list[FrameRows]]] = deque()
+    tables: list[FrameScores] = []
+
+    def clips(pool: ThreadPoolExecutor) -> Iterator[tuple[tuple[FrameScorer, int], np.ndarray]]:
+        for segment in segments:
+            scorer = FrameScorer(config, predictor.normal, cycle_frames, pool, start=segment.start)
+            waiting.append((segment, scorer, []))
+            for first_frame, clip in scorer.clips(_frames(source, segment)):
+                yield (scorer, first_frame), clip
+
+    def finish() -> None:
+        segment, scorer, rows = waiting.popleft()
+        rows.append(scorer.close().rows)
         video = source.videos[segment.video]
-        table = FrameRows.concat(rows)
-        beside = _beside_the_model(
-            predictor, source, segment, table, config.eval.pool_px, cycle_frames
-        )
-        extra = {name: _column(source, segment, values) for name, values in beside.items()}
-        parts.append(
+        tables.append(
             FrameScores.from_rows(
-                table,
+                FrameRows.concat([part for part in rows if len(part)]),
                 name=video.name,
                 fps=video.fps,
-                label=columns["label"][segment.video],
-                kind=columns["kind"][segment.video],
-                cycle=columns["cycle"][segment.video],
-                extra=extra,
+                **{name: column[segment.video] for name, column in columns.items()},
                 kinds=source.kinds,
-                stride=stride,
+                made_with=made,
+                mislabelled=source.mislabelled,
             )
         )
-    return dataclasses.replace(
-        FrameScores.concat(parts),
-        mislabelled=source.mislabelled,
-        **{leaf: config.eval.get(leaf) for leaf in PREDICTION_LEAVES},
-    )
 
-
-def add_clip(
-    aggregator: FrameAggregator, first_frame: int, predicted: Mapping[str, np.ndarray]
-) -> FrameRows:
-    """Gives the aggregator what `ClipTask.predict_fn` said of one clip; the rows that became final."""
-    return aggregator.add(
-        first_frame,
-        predicted["mse"],
-        predicted["pooled"],
-        float(predicted["phase"]),
-        predicted.get("deformation"),
-    )
-
-
-def _clips(
-    stream: Iterator[tuple[Batch, dict[str, np.ndarray]]],
-) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """(video, first frame, predictions) of each clip that is no padding."""
-    for batch, predicted in stream:
-        for row in np.flatnonzero(batch["valid"]):
-            of_row = {name: values[row] for name, values in predicted.items()}
-            yield int(batch["video"][row]), int(batch["first_frame"][row]), of_row
-
-
-def _beside_the_model(
-    predictor: Predictor,
-    source: FrameSource,
-    segment: Segment,
-    rows: FrameRows,
-    pool_px: int,
-    cycle_frames: float | None,
-) -> dict[str, np.ndarray]:
-    """Components that need the frames and at most the phase, float64 [n]; each frame is decoded once."""
-    normal, prototypes, motion = predictor.normal, predictor.prototypes, predictor.motion
-    phases = rows.components["phase"].tolist()
-    tracker = None
-    if normal is not None and predictor.phase_map is not None and cycle_frames:
-        tracker = PhaseTracker(predictor.phase_map, cycle_frames)
-    found = {name: np.full(segment.length, np.nan) for name in (*BESIDE, "tracked_phase")}
-    differences, movement = FrameDifference(pool_px), MotionStream()
     with ThreadPoolExecutor(num_cores()) as pool:
-        near = None if normal is None else ComparedStream(normal, pool)
-        alike = None if prototypes is None else ComparedStream(prototypes, pool)
-        for at in range(0, segment.length, _CHUNK):
-            some = slice(at, min(at + _CHUNK, segment.length))
-            numbers = range(segment.start + some.start, segment.start + some.stop)
-            frames, phase = source.frames(segment.video, numbers), phases[some]
-            pairs = [differences.add(frame) for frame in frames]
-            found["diff_mean"][some], found["diff_pooled"][some] = zip(*pairs)
-            views = {part.view.side: part.view for part in (normal, motion) if part is not None}
-            small = {side: list(pool.map(view, frames)) for side, view in views.items()}
-            if tracker is not None and normal is not None:
-                phase = list(map(tracker.add, small[normal.view.side], phase))
-                found["tracked_phase"][some] = phase
-            if normal is not None and near is not None:
-                found["nearest"][some] = near.add(small[normal.view.side], phase)
-            if prototypes is not None and alike is not None:
-                seen = list(pool.map(prototypes.picture, frames))
-                found["features"][some] = alike.add(seen, phase)
-            if motion is not None:
-                changes = [movement.add(picture) for picture in small[motion.view.side]]
-                found["motion"][some] = list(pool.map(motion.score, changes, phase))
-    return found
+        size = config.eval.batch_size
+        for (scorer, first_frame), predicted in predict_ahead(clips(pool), predictor.scores, size):
+            while waiting[0][1] is not scorer:  # clips come in order: those before it are complete
+                done += waiting[0][0].length
+                finish()
+            segment, _, rows = waiting[0]
+            rows.append(scorer.add(first_frame, predicted).rows)
+            if progress:
+                progress(done + first_frame + config.data.clip_len - segment.start, total)
+        while waiting:
+            finish()
+    return FrameScores.concat(tables)
 
 
-def _column(source: FrameSource, segment: Segment, values: np.ndarray) -> np.ndarray:
-    """Values of a segment as a column of the whole video, NaN outside."""
-    column = np.full(source.videos[segment.video].length, np.nan, np.float32)
-    column[segment.start : segment.stop] = values
-    return column
+def _frames(source: FrameSource, segment: Segment) -> Iterator[np.ndarray]:
+    """The frames of a segment, decoded some at a time."""
+    for at in range(segment.start, segment.stop, _CHUNK):
+        yield from source.frames(segment.video, range(at, min(at + _CHUNK, segment.stop)))

@@ -36,15 +36,20 @@ def scene_folder(
     config = read_config(workdir)
     if scene == config.data.name:
         return workdir
-    config.data.name = scene
+    config.data.name, config.data.fingerprint = scene, ""
     check_one_scene(config, workdir)
     folder = weights_folder(workdir) / SCENES / scene
     if not write:
         return folder
-    if not (folder / "config.json").exists():
-        open_split(config, "train")  # a scene that is not there leaves no folder behind
+    there = (folder / "config.json").exists()
+    if there:
+        config.data.fingerprint = read_config(folder).data.get("fingerprint", "")
+    else:  # a scene that is not there leaves no folder behind
+        config.data.fingerprint = open_split(config, "train").fingerprint
         save_config(folder, config)
-    elif leaves(read_config(folder)) != leaves(config):  # the run went on with other free leaves
+    if there and leaves(read_config(folder)) != leaves(
+        config
+    ):  # the run went on with other free leaves
         save_config(folder, config)
     return folder
 

@@ -1,6 +1,7 @@
-"""What a stream of frames keeps open: clips that are being filled, frames whose rows are not final.
+"""From the frames of a video to final rows of raw components: the one way that frames are scored.
 
-Constant in memory: a frame is forgotten when its row is handed out.
+Calibration, evaluation and detection all come through here, so what one computes is what the others compute.
+Causal and constant in memory: a frame is forgotten when its row is handed out.
 """
 
 import itertools
@@ -8,16 +9,21 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from ipad_jax.video.normal.features import Prototypes
-from ipad_jax.video.normal.frames import Comparison, NormalFrames, Trail
-from ipad_jax.video.normal.motion import MotionStream, NormalMotion
-from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
+from ipad_jax.video.normal.frames import Trail
+from ipad_jax.video.normal.motion import MotionStream
+from ipad_jax.video.normal.phase_tracking import PhaseTracker
+from ipad_jax.video.normal.stored import Normal
+from ipad_jax.video.scores.aggregate import FrameAggregator, FrameRows
 from ipad_jax.video.scores.frame_difference import FrameDifference
+
+Predicted = dict[str, np.ndarray]  # what `ClipTask.predict_fn` gives, of one clip
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -37,149 +43,195 @@ class Pictures:
 
 
 class PredictsClips(Protocol):
-    """What the detector needs of a model: `predict.Predictor`, or a stand-in."""
+    """What the detector needs of a model: `predictor.Predictor`, or a stand-in."""
 
-    normal: NormalFrames | None
-    prototypes: Prototypes | None
-    motion: NormalMotion | None
-    phase_map: PhaseMap | None
+    normal: Normal
 
-    def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]: ...
+    def scores(self, clip: np.ndarray) -> Predicted: ...
 
-    def both(self, clip: np.ndarray) -> dict[str, np.ndarray]: ...
+    def both(self, clip: np.ndarray) -> Predicted: ...
+
+
+class ScoredRows(NamedTuple):
+    """Final rows with all their components, and the pictures of each where they were asked for."""
+
+    rows: FrameRows
+    pictures: list[Pictures | None]
 
 
 @dataclass
-class Kept:
-    """What is kept of a frame until its row is final."""
+class _Open:
+    """What is held of a frame until its row is final."""
 
-    difference: tuple[float, float]
-    compared: dict[str, np.ndarray] = field(default_factory=dict)  # by component
-    changes: np.ndarray | None = None
-    frame: np.ndarray | None = None
+    frame: np.ndarray
     reconstruction: np.ndarray | None = None
     error: np.ndarray | None = None
 
-    def pictures(self) -> Pictures | None:
-        if self.frame is None or self.reconstruction is None or self.error is None:
-            return None
-        return Pictures(self.frame, self.reconstruction, self.error)
+
+def make_aggregator(
+    config: ConfigDict, cycle_frames: float | None, start: int = 0
+) -> FrameAggregator:
+    """The aggregator that a config asks for; `start` is the segment's first frame."""
+    return FrameAggregator(
+        clip_len=config.data.clip_len,
+        stride=config.eval.stride,
+        cycle_frames=cycle_frames,
+        window=config.eval.window,
+        spacing=config.eval.spacing,
+        start=start,
+    )
 
 
-class OpenFrames:
-    """Cuts clips from a stream, and keeps what belongs to frames whose rows are not final."""
+class FrameScorer:
+    """Scores the frames of one video, or of one segment of it, in order.
+
+    `clips` cuts the clips that the model must see; `add` takes what it made of each, in order; `close` ends
+    the video. The last two give the rows that became final.
+    """
 
     def __init__(
         self,
-        clip_len: int,
-        pool_px: int,
-        pictures: bool,
-        predictor: PredictsClips,
+        config: ConfigDict,
+        normal: Normal,
         cycle_frames: float | None,
+        pool: ThreadPoolExecutor,
+        *,
+        start: int = 0,
+        pictures: bool = False,
+        mapped: str = "",
     ):
-        self.clip_len = clip_len
-        self.motion = predictor.motion
-        self._with: dict[str, Comparison | None] = {
-            "nearest": predictor.normal,
-            "features": predictor.prototypes,
-        }
-        self.num_frames = 0
-        self._pictures = pictures
-        self._difference = FrameDifference(pool_px)
-        self._motion = MotionStream()
-        self._normal, self._tracker = predictor.normal, None
-        if predictor.normal is not None and predictor.phase_map is not None and cycle_frames:
-            self._tracker = PhaseTracker(predictor.phase_map, cycle_frames)
-        self.tracks = self._tracker is not None
-        self._kept: dict[int, Kept] = {}
-        self._trails = {name: Trail() for name in self._with}
-
-    def clips(self, frames: Iterable[np.ndarray], stride: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first frame, clip [t, h, w, 3]) as `clip_starts` orders them; the last ends with the stream."""
-        window: deque[np.ndarray] = deque(maxlen=self.clip_len)
-        for number, frame in enumerate(frames):
-            window.append(frame)
-            kept = Kept(self._difference.add(frame), frame=frame if self._pictures else None)
-            for name, normal in self._with.items():
-                if normal is not None:
-                    kept.compared[name] = normal.picture(frame)
-            if self.motion is not None:
-                alike = self._normal is not None and self._normal.view.side == self.motion.view.side
-                small = kept.compared["nearest"] if alike else self.motion.view(frame)
-                kept.changes = self._motion.add(small)
-            self._kept[number] = kept
-            self.num_frames = number + 1
-            first_frame = self.num_frames - self.clip_len
-            if first_frame >= 0 and first_frame % stride == 0:
-                yield first_frame, np.stack(window)
-        first_frame = self.num_frames - self.clip_len
-        if first_frame > 0 and first_frame % stride:
-            yield first_frame, np.stack(window)
-
-    def show(self, first_frame: int, predicted: dict[str, np.ndarray]) -> None:
-        """Gives open frames their pictures, from the latest clip that has them past its middle."""
-        if not self._pictures:
-            return
-        for place in range(self.clip_len):
-            kept = self._kept.get(first_frame + place)
-            if np.isnan(predicted["mse"][place]):
-                continue  # only there to predict others from
-            if kept and (place >= self.clip_len // 2 or kept.reconstruction is None):
-                kept.reconstruction = predicted["reconstruction"][place]
-                kept.error = predicted["error"][place]
-
-    def tracked_phase(self, kept: Kept, head: float) -> float:
-        """A frame's phase, NaN where nothing tracks it; frames come in order."""
-        if self._tracker is None:
-            return math.nan
-        return self._tracker.add(kept.compared["nearest"], head)
-
-    def compare(self, name: str, kept: Kept, phase: float, shown: str) -> float:
-        """Distance of a frame from the nearest normal ones, NaN where there are none to compare with.
+        """Prepares for a video.
 
         Args:
-          name: component, "nearest" or "features".
-          kept: the frame's belongings; frames come in order.
-          phase: of the frame.
-          shown: the component whose map takes the place of the reconstruction's error.
+          config: of the run; `data.clip_len` and the `eval` section count.
+          normal: what frames are compared with.
+          cycle_frames: of a usual cycle; None where there is none.
+          pool: threads that compare.
+          start: number of the first frame.
+          pictures: whether rows come with pictures; predictions must then hold them.
+          mapped: component whose map takes the place of the reconstruction's error in them.
         """
-        normal = self._with[name]
-        if normal is None:
-            return math.nan
-        distance = normal.distance(kept.compared[name], phase)
-        if shown == name and kept.error is not None:
-            kept.error = distance
-        return self._trails[name].add(float(distance.max()))
+        self._clip_len, self._stride = config.data.clip_len, config.eval.stride
+        self._aggregator = make_aggregator(config, cycle_frames, start)
+        self._normal, self._pool = normal, pool
+        self._pictures, self._mapped = pictures, mapped
+        self._start = self._next = start  # number of the next frame
+        self._open: dict[int, _Open] = {}
+        self._difference = FrameDifference(config.eval.pool_px)
+        self._motion = MotionStream()
+        self._trails = {name: Trail() for name in normal.maps}
+        self._tracker = None
+        if normal.phases is not None and cycle_frames:
+            self._tracker = PhaseTracker(normal.phases, cycle_frames)
+        for part in normal.maps.values():
+            part.warm_up()
 
-    def motion_score(self, kept: Kept, phase: float) -> float:
-        """Distance of a frame's motion from the normal one, NaN where there is none to compare with."""
-        if self.motion is None or kept.changes is None:
-            return math.nan
-        return self.motion.score(kept.changes, phase)
+    def clips(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """(first frame, clip [t, h, w, 3]) at every stride; the last one ends with the video."""
+        window: deque[np.ndarray] = deque(maxlen=self._clip_len)
+        for frame in frames:
+            window.append(frame)
+            self._open[self._next] = _Open(frame)
+            self._next += 1
+            first = self._next - self._clip_len
+            if first >= self._start and (first - self._start) % self._stride == 0:
+                yield first, np.stack(window)
+        first = self._next - self._clip_len
+        if first > self._start and (first - self._start) % self._stride:
+            yield first, np.stack(window)
 
-    def take(self, frame: int) -> Kept:
-        """Hands out a frame's belongings and forgets them."""
-        return self._kept.pop(frame)
+    def add(self, first_frame: int, predicted: Predicted) -> ScoredRows:
+        """Takes the predictions of the next clip; the rows that became final, often none."""
+        rows = self._aggregator.add(
+            first_frame,
+            predicted["mse"],
+            predicted["pooled"],
+            float(predicted["phase"]),
+            predicted.get("deformation"),
+        )
+        if self._pictures:
+            self._show(first_frame, predicted)
+        return self._finish(rows)
+
+    def close(self) -> ScoredRows:
+        """The rows that are left at the video's end."""
+        return self._finish(self._aggregator.close(self._next))
+
+    def _show(self, first_frame: int, predicted: Predicted) -> None:
+        """Gives open frames their pictures, from the latest clip that has them past its middle."""
+        for place in range(self._clip_len):
+            held = self._open.get(first_frame + place)
+            if np.isnan(predicted["mse"][place]):
+                continue  # only there to predict others from
+            if held and (place >= self._clip_len // 2 or held.reconstruction is None):
+                held.reconstruction = predicted["reconstruction"][place]
+                held.error = predicted["error"][place]
+
+    def _finish(self, rows: FrameRows) -> ScoredRows:
+        """Adds what stands beside the model: components that need the frames and at most the phase."""
+        held = [self._open.pop(int(frame)) for frame in rows.frame]
+        frames, normal = [h.frame for h in held], self._normal
+        found: dict[str, list[float]] = {
+            name: [math.nan] * len(held)
+            for name in ("tracked_phase", "nearest", "features", "motion")
+        }
+        pairs = [self._difference.add(frame) for frame in frames]
+        found["diff_mean"], found["diff_pooled"] = ([pair[i] for pair in pairs] for i in (0, 1))
+        # One small picture a frame and size: nearest frame, phase and motion share it.
+        views = {part.view.side: part.view for part in (normal.frames, normal.motion) if part}
+        small = {side: list(self._pool.map(view, frames)) for side, view in views.items()}
+        phases = rows.components["phase"].tolist()
+        if self._tracker is not None and normal.frames is not None:
+            phases = list(map(self._tracker.add, small[normal.frames.view.side], phases))
+            found["tracked_phase"] = phases
+        seen = {}
+        if normal.frames is not None:
+            seen["nearest"] = small[normal.frames.view.side]
+        if normal.features is not None:
+            seen["features"] = list(self._pool.map(normal.features.picture, frames))
+        for name, part in normal.maps.items():
+            maps = list(self._pool.map(part.distance, seen[name], phases))
+            found[name] = [self._trails[name].add(float(m.max())) for m in maps]
+            if name == self._mapped:
+                for h, m in zip(held, maps):
+                    h.error = h.error if h.error is None else m
+        if normal.motion is not None:
+            changes = [self._motion.add(picture) for picture in small[normal.motion.view.side]]
+            found["motion"] = list(self._pool.map(normal.motion.score, changes, phases))
+        columns = {name: np.array(values, np.float32) for name, values in found.items()}
+        complete = FrameRows(rows.frame, rows.position, {**rows.components, **columns})
+        return ScoredRows(complete, [_pictures(h) for h in held])
+
+
+def _pictures(held: _Open) -> Pictures | None:
+    if held.reconstruction is None or held.error is None:
+        return None
+    return Pictures(held.frame, held.reconstruction, held.error)
 
 
 def predict_ahead(
-    clips: Iterable[tuple[int, np.ndarray]],
-    predict: Callable[[np.ndarray], dict[str, np.ndarray]],
+    clips: Iterable[tuple[Key, np.ndarray]],
+    predict: Callable[[np.ndarray], Predicted],
     batch_size: int,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[Key, Predicted]]:
     """Predictions clip by clip, from batches of constant size, so that the model compiles once.
 
     With batches the host reads the next one while the device works; a single clip comes at once.
+
+    Args:
+      clips: what a clip is called, and the clip [t, h, w, 3].
+      predict: of a batch of clips.
+      batch_size: clips; the last batch is filled up with its last clip.
     """
     stream = iter(clips)
     batches = iter(lambda: list(itertools.islice(stream, batch_size)), [])
 
-    def run(batch: list[tuple[int, np.ndarray]]) -> list[tuple[int, dict[str, np.ndarray]]]:
+    def run(batch: list[tuple[Key, np.ndarray]]) -> list[tuple[Key, Predicted]]:
         padded = batch + batch[-1:] * (batch_size - len(batch))
         predicted = predict(np.stack([clip for _, clip in padded]))
         return [
-            (first_frame, {name: values[row] for name, values in predicted.items()})
-            for row, (first_frame, _) in enumerate(batch)
+            (key, {name: values[row] for name, values in predicted.items()})
+            for row, (key, _) in enumerate(batch)
         ]
 
     if batch_size == 1:

@@ -19,6 +19,7 @@ from ipad_jax.evaluation.report.data import Row
 from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
 from ipad_jax.run.config import config_hash
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.provenance import MadeWith
 from ipad_jax.run.table import Table, screen_width
 from ipad_jax.video.evaluation.cycle_ends import cycle_ends
 from ipad_jax.video.scores.calibration import SIGN, Calibration, fuse, standardise
@@ -55,6 +56,22 @@ class Evaluation:
     calibration: Calibration | None
     rows: tuple[Row, ...]
     metrics: dict[str, Any]
+    notes: tuple[str, ...] = ()  # what a person should know, such as videos that were left out
+
+    @property
+    def threshold(self) -> float | None:
+        """Alarm above it; None without a calibration."""
+        return None if self.calibration is None else self.calibration.threshold
+
+    @property
+    def bound(self) -> float:
+        """Share of normal units that may raise an alarm, at most, at 95 % confidence; NaN without one."""
+        return math.nan if self.calibration is None else self.calibration.bound
+
+    @property
+    def made_with(self) -> MadeWith:
+        """Dataset, checkpoint and leaves behind the scores."""
+        return self.judged.scores.made_with
 
 
 def rows_of(
@@ -161,6 +178,7 @@ def measure(
         extra={
             "config_hash": config_hash(config),
             "checkpoint_step": scores.checkpoint_step,
+            "made_with": scores.made_with,
             "deviations": deviations(judged, config.eval.paper_period_weight),
             "calibration": _basis(calibrated),
             "cycle_ends": _cycle_ends(judged, calibrated, config.data.clip_len),

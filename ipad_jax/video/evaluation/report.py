@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 
 from ipad_jax.evaluation import false_alarms, ranking
 from ipad_jax.evaluation.events import find_events, true_intervals
-from ipad_jax.evaluation.report.data import Clip, Curve, ReportData, Row, Strip
+from ipad_jax.evaluation.report.data import Clip, Curve, ReportData, Strip
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.evaluation.report.page import write_page
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
 from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.video.detector.predictor import Predictor, Progress
-from ipad_jax.video.evaluation.measure import NO_THRESHOLD
+from ipad_jax.video.evaluation.measure import NO_THRESHOLD, Evaluation
 from ipad_jax.video.normal.frames import Comparison
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
@@ -35,12 +35,8 @@ PANEL_PX = 192
 
 
 def write_report(
-    folder: epath.Path,
     config: ConfigDict,
-    judged: Judged,
-    calibration: Calibration | None,
-    metrics: dict[str, Any],
-    rows: Sequence[Row],
+    evaluation: Evaluation,
     predictor: Predictor,
     source: FrameSource,
     progress: Progress | None = None,
@@ -48,25 +44,19 @@ def write_report(
     """Writes report.html and the side-by-side videos beside it.
 
     Args:
-      folder: eval/<name>/ of the run.
       config: with the `eval` section in force.
-      judged: the frames that count and their scores.
-      calibration: where the threshold comes from; None = protocol paper.
-      metrics: as in metrics.json.
-      rows: table of methods, the main score first.
+      evaluation: what was found; the page lies in its folder.
       predictor: the model, for reconstructions.
       source: the test split.
-      progress: told how many frames of the side-by-side videos are done.
+      progress: called with how many frames of the side-by-side videos are done.
 
     Returns:
       Path of the page.
     """
+    judged, metrics, folder = evaluation.judged, evaluation.metrics, evaluation.folder
+    calibration = evaluation.calibration if judged.protocol == "strict" else None
     mapped = calibration.mapped if calibration else "pooled_mean"
-    compared: dict[str, Comparison | None] = {
-        "nearest": predictor.normal,
-        "features": predictor.prototypes,
-    }
-    normal = compared.get(mapped)
+    normal = predictor.normal.maps.get(mapped)
     pictures = Pictures(predictor, config, source, normal, judged.scores)
     threshold = calibration.threshold if calibration else None
     heat = _heat_range(calibration, judged.scores, mapped)
@@ -75,7 +65,7 @@ def write_report(
         subtitle=f"checkpoint {metrics['checkpoint_step']}, protocol {judged.protocol}, "
         f"a clip every {config.eval.stride} frames",
         metrics=metrics,
-        rows=rows,
+        rows=evaluation.rows,
         curves=curves(judged, source, threshold),
         roc=roc_curves(judged),
         threshold=threshold,

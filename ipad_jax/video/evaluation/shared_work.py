@@ -11,6 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -23,14 +24,19 @@ from ipad_jax.input.split import Segment, open_split
 from ipad_jax.run import processes as distributed
 from ipad_jax.run.config import read_config
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.video.detector.comparisons import predictor_of
-from ipad_jax.video.detector.predictor import Predictor, Progress, predict_here
+from ipad_jax.video.detector.predictor import (
+    Predictor,
+    Progress,
+    ScoreFn,
+    load_predictor,
+    score_segments,
+)
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 FOLDER = ".parts"  # below eval/ of the run folder; empty but while an evaluation runs
 
 
-class Crew:
+class SharedWork:
     """The other processes, seen by process 0. A context: leaving it without an error ends their work."""
 
     def __init__(self, workdir: str | os.PathLike[str]):
@@ -49,17 +55,17 @@ class Crew:
         if exc_type is None and distributed.is_many():  # an error is told by main.py
             distributed.tell(f"crew/{next(self._numbers)}", json.dumps({"end": True}))
 
-    def join(self, predictor: Predictor, step: int) -> None:
-        """Lets the others take a part of whatever `predict_segments` is asked with this predictor.
+    def score_fn(self, predictor: Predictor, step: int) -> ScoreFn:
+        """Scores segments, a part of them on the other processes.
 
         Args:
           predictor: holds a checkpoint of the run.
           step: of that checkpoint.
         """
         if not distributed.is_many():
-            return
+            return partial(score_segments, predictor, step)
 
-        def share(
+        def score(
             config: ConfigDict,
             source: FrameSource,
             segments: Sequence[Segment],
@@ -79,7 +85,7 @@ class Crew:
             distributed.tell(f"crew/{number}", json.dumps(order))
             tables = []
             if own := segments[parts[0].start : parts[0].stop]:  # progress is that of this share
-                tables.append(predict_here(predictor, config, source, own, progress))
+                tables.append(score_segments(predictor, step, config, source, own, progress))
             for index in range(1, len(parts)):
                 distributed.ask(f"crew/{number}/done/{index}")
                 if parts[index]:
@@ -88,11 +94,11 @@ class Crew:
                     file.unlink()
             return FrameScores.concat(tables)
 
-        predictor.share = share
+        return score
 
 
 def help_out(workdir: str | os.PathLike[str]) -> None:
-    """What every process but the first does in an evaluation: scores its shares until there are no more."""
+    """What every process but the first does in an evaluation: scores its parts until there are no more."""
     workdir, index = epath.Path(workdir), jax.process_index()
     predictor, sources = None, {}
     for number in itertools.count():
@@ -104,11 +110,11 @@ def help_out(workdir: str | os.PathLike[str]) -> None:
             config = ConfigDict(read_config(workdir).to_dict() | {"eval": order["eval"]})
             if predictor is None:
                 _, _, model, _ = restore_for_inference(workdir, order["step"])
-                predictor = predictor_of(workdir, config, model)
+                predictor = load_predictor(workdir, config, model, order["step"])
             split = order["split"]
             source = sources.get(split) or sources.setdefault(split, open_split(config, split))
             own = [Segment(*segment) for segment in order["segments"][start:stop]]
-            table = predict_here(predictor, config, source, own)
+            table = score_segments(predictor, order["step"], config, source, own)
             table.save(workdir / "eval" / FOLDER / order["file"].format(index))
         distributed.tell(f"crew/{number}/done/{index}", "")
 

@@ -1,7 +1,7 @@
 """Prototypes by phase: how far a frame's pretrained features are from those of normal frames.
 
 Beyond the paper. What a network learned from a million photographs tells textures, edges and parts apart
-that a small picture (nearest.py) blurs, and nothing of it is trained here. What scored highest on IPAD's
+that a small picture (frames.py) blurs, and nothing of it is trained here. What scored highest on IPAD's
 real scenes in unreviewed work were frozen patches compared with prototypes of the same phase.
 
     1. EfficientNet-Lite0's maps of some blocks, brought to the size of the first and stacked, each divided
@@ -10,7 +10,7 @@ real scenes in unreviewed work were frozen patches compared with prototypes of t
        the frames nearest in phase (all where there is no phase), in the same cell or one beside it: a camera
        that shakes costs little.
     3. A cell's distance is that to its nearest candidate: the map, without its edge. The score is the map's
-       maximum, averaged over the last few frames as that of nearest.py.
+       maximum, averaged over the last few frames as that of frames.py.
 """
 
 import functools
@@ -26,6 +26,10 @@ from ipad_jax.nn.efficientnet import SHAPES, EfficientNet, extract, normalise
 from ipad_jax.video.normal.frames import check_phases, nearest_in_phase, without_edge
 
 NETWORKS = ("efficientnet_lite0",)  # what eval.features may name, besides "" for none
+BLOCKS = (4, 10)  # of the network, whose outputs are taken; FACTS 6
+SIDE = 128  # pixels, longest side of a frame as the network sees it; our choice
+MAX_FRAMES = 300  # normal frames that prototypes are taken from; our choice
+SHARE = 0.1  # of them, those nearest in phase; chosen on the tuning scene
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class Extractor:
     """
 
     net: EfficientNet
-    blocks: tuple[int, ...]
-    side: int
+    blocks: tuple[int, ...] = BLOCKS
+    side: int = SIDE
 
     def __post_init__(self) -> None:
         if self.side < SHAPES[self.blocks[0]].reduction:
             raise ValueError(
-                f"eval.features_px={self.side} is under one cell of block {self.blocks[0]}, "
+                f"side={self.side} is under one cell of block {self.blocks[0]}, "
                 f"{SHAPES[self.blocks[0]].reduction} pixels."
             )
 
@@ -87,7 +91,7 @@ class Prototypes:
     extractor: Extractor
     features: np.ndarray
     phase: np.ndarray
-    share: float
+    share: float = SHARE
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -98,7 +102,7 @@ class Prototypes:
             )
         check_phases(self.phase, count)
         if not 0 < self.share <= 1:
-            raise ValueError(f"eval.features_share={self.share} must be above 0 and at most 1.")
+            raise ValueError(f"share={self.share} must be above 0 and at most 1.")
 
     @cached_property
     def _by_cell(self) -> tuple[np.ndarray, np.ndarray]:

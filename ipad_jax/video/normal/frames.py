@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from ipad_jax.run.cluster import num_cores
+from ipad_jax.video.normal.places import spread
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.scores.period_error import circular_distance
 
@@ -37,6 +38,8 @@ MAX_FRAMES = 2000  # normal frames kept where the phase chooses among them; 25 M
 MAX_WITHOUT_PHASE = 200  # kept where every one is compared
 MAX_USUAL = 500  # normal frames that say how far normal frames lie apart
 EDGE = 0.05  # of the picture's shorter side, all round, that does not count; our choice
+SHARE = 0.04  # of the normal frames, those nearest in phase; chosen on the tuning scene
+PARTS = 4  # of a single video's normal frames: each is compared with those of the others
 TRAIL_FRAMES = 5  # frames whose largest distances are averaged, the latest last; our choice
 GREY_LEVEL = 1 / 255  # added to their spread: what never changed may change by one
 _PAD = BOX_PX // 2
@@ -50,17 +53,17 @@ class NormalFrames:
     Attributes:
       pictures: uint8 [n, h, w, 3], as `view` makes them.
       phase: float32 [n] in [0, 1), or NaN throughout where the footage has no cycle.
-      share: part of the frames that are candidates, those nearest in phase.
       view: makes frames comparable with them.
       group: int32 [n], the video (or part of the only one) that a frame is from; None: maps are not
         standardised.
+      share: part of the frames that are candidates, those nearest in phase.
     """
 
     pictures: np.ndarray
     phase: np.ndarray
-    share: float
     view: SmallPictures
     group: np.ndarray | None = None
+    share: float = SHARE
 
     def __post_init__(self) -> None:
         count = len(self.pictures)
@@ -197,11 +200,11 @@ def without_edge(distance: np.ndarray) -> np.ndarray:
     return result
 
 
-def spread(count: int, limit: int) -> np.ndarray:
-    """At most `limit` of `count` indices, evenly spread."""
-    if count <= limit:
-        return np.arange(count)
-    return (np.arange(limit) * count) // limit
+def groups_of(videos: Sequence[int]) -> np.ndarray:
+    """Each frame's video or, where all are from one, its part of it: int32 [n]."""
+    if len(set(videos)) > 1:
+        return np.array(videos, np.int32)
+    return (np.arange(len(videos)) * PARTS // len(videos)).astype(np.int32)
 
 
 class Trail:
@@ -219,7 +222,7 @@ class Trail:
 
 
 class Comparison(Protocol):
-    """What frames are compared with: `NormalFrames`, or `prototypes.Prototypes`."""
+    """What frames are compared with: `NormalFrames`, or features.Prototypes."""
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
         """A frame as `distance` takes it."""
@@ -236,17 +239,3 @@ class Comparison(Protocol):
     def warm_up(self) -> None:
         """Computes what the first frame would wait for, and several threads would all compute."""
         ...
-
-
-class ComparedStream:
-    """Scores of a video's frames as they come, some at a time."""
-
-    def __init__(self, normal: Comparison, pool: ThreadPoolExecutor) -> None:
-        """Takes what is compared with, and threads that compare."""
-        normal.warm_up()
-        self._normal, self._pool, self._trail = normal, pool, Trail()
-
-    def add(self, pictures: Sequence[np.ndarray], phases: Sequence[float]) -> list[float]:
-        """Scores of the next frames, given as `Comparison.picture` makes them."""
-        distances = self._pool.map(self._normal.distance, pictures, phases)
-        return [self._trail.add(float(distance.max())) for distance in distances]

@@ -17,6 +17,7 @@ should, and only the period error can say that it should have gone on.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -67,6 +68,16 @@ class MotionStream:
                 out[row] = change(picture, self._earlier[-lag])
         self._earlier.append(picture)
         return out
+
+
+def changes_at(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Changes of a frame, float32 [lags, cells].
+
+    Args:
+      pictures: small pictures of the frame and of those `LAGS` before it.
+    """
+    now, *earlier = pictures
+    return np.stack([change(now, picture) for picture in earlier])
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+MIN_PX = 8  # longest side of a picture that can be compared: a box of 5 and an edge must fit
 MEDIAN = 128  # grey level every channel's median is scaled to; brighter than 2x of it saturates
 MAX_SHIFT = 0.1  # of the shorter side; a picture that would move further is no shaken one
 STEPS, PRECISION = 20, 1e-3  # of the search for the shift; our choice

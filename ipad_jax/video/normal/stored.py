@@ -1,97 +1,134 @@
-"""Arrays that a run takes from its training footage once and keeps in its folder.
+"""What a run remembers of normal footage: made once by `fit_normal`, read by all that scores frames.
 
-A detector needs what it compares with where the footage is not: on the machine in the factory. All are of
-frames the model was fitted on; footage held out for calibration is not among them, so that the threshold
-rests on frames that are as new to them as tomorrow's are.
+Everything is of frames that the model was fitted on; footage held out for calibration is not among them, so
+that the threshold rests on frames that are as new to it as tomorrow's are.
 """
 
-import io
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import FrameSource
-from ipad_jax.input.split import open_split, training_parts
-from ipad_jax.run.files import write_atomic
-from ipad_jax.video.normal.frames import spread
+from ipad_jax.nn.efficientnet_weights import load_efficientnet_lite0
+from ipad_jax.video.normal import features, frames, motion
+from ipad_jax.video.normal.features import NETWORKS, Extractor, Prototypes
+from ipad_jax.video.normal.frames import NormalFrames
+from ipad_jax.video.normal.motion import NormalMotion
+from ipad_jax.video.normal.phase_tracking import PhaseMap
+from ipad_jax.video.normal.places import fitted_frames
+from ipad_jax.video.normal.small_picture import SmallPictures, reference_of, small_picture
+
+FIT_LEAVES = ("eval.nearest_px", "eval.motion_px", "eval.register", "eval.features")
+REFERENCE_FRAMES = 200  # normal frames whose median the reference is, at most; our choice
 
 Arrays = dict[str, np.ndarray]
 
 
-def kept_arrays(
-    path: epath.Path,
-    config: ConfigDict,
-    names: tuple[str, ...],
-    make: Callable[[FrameSource], Arrays | None],
-    lacking: str,
-) -> Arrays | None:
-    """Arrays of a file in the run folder or, the first time, from the run's dataset.
+@dataclass(frozen=True)
+class Normal:
+    """What frames are compared with; a component whose part is None is NaN.
+
+    Attributes:
+      frames: pictures, for `nearest`.
+      motion: changes, for `motion`.
+      features: prototypes, for `features`.
+      phases: what the machine looks like at every phase; None: the period head's phase alone counts.
+    """
+
+    frames: NormalFrames | None = None
+    motion: NormalMotion | None = None
+    features: Prototypes | None = None
+    phases: PhaseMap | None = None
+
+    @property
+    def maps(self) -> dict[str, NormalFrames | Prototypes]:
+        """Those that give a map of distances, by component."""
+        found = {"nearest": self.frames, "features": self.features}
+        return {name: part for name, part in found.items() if part is not None}
+
+    def warm_up(self) -> None:
+        """Computes what the first frame would wait for."""
+        for part in (*self.maps.values(), self.phases):
+            if part is not None:
+                part.warm_up()
+
+
+def fit_normal(config: ConfigDict, source: FrameSource) -> Arrays:
+    """The arrays of `normal_of`, from a run's training footage.
 
     Args:
-      path: the .npz file.
-      config: of the run.
-      names: of the arrays.
-      make: the arrays from the training split; None if there are none, which is not kept.
-      lacking: what is missing without file and dataset, for the error.
+      config: of the run; `data`, the model's period head and `FIT_LEAVES` count.
+      source: the training split.
 
     Raises:
-      FileNotFoundError: neither is there.
-      ValueError: the file is damaged, or lacks an array.
+      ModuleNotFoundError: the network of `eval.features` is not installed; says what to install.
     """
-    if path.exists():
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                return {name: stored[name] for name in names}
-        except Exception as error:
-            raise ValueError(
-                f"{path} is damaged or of an earlier version ({error}); delete it and run again."
-            ) from error
-    arrays = make(training_footage(path, config, lacking))
-    if arrays is not None:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomic(path, buffer.getvalue())
+    section, arrays = config.eval, {}
+
+    def view_of(side: int) -> SmallPictures:
+        name = f"reference_{side}px"
+        if section.register and name not in arrays:
+            places, _ = fitted_frames(config, source, REFERENCE_FRAMES, REFERENCE_FRAMES)
+            pictures = [small_picture(source.frames(v, [f])[0], side) for v, f in places]
+            arrays[name] = reference_of(np.stack(pictures))
+        return SmallPictures(side, arrays.get(name))
+
+    if section.nearest_px:
+        view = view_of(section.nearest_px)
+        places, phase = fitted_frames(config, source, frames.MAX_FRAMES, frames.MAX_WITHOUT_PHASE)
+        arrays["frames_pictures"] = np.stack([view(source.frames(v, [f])[0]) for v, f in places])
+        arrays["frames_phase"] = phase
+        arrays["frames_group"] = frames.groups_of([v for v, _ in places])
+    if section.motion_px:
+        view, limit = view_of(section.motion_px), motion.MAX_FRAMES
+        places, phase = fitted_frames(config, source, limit, limit, skip=max(motion.LAGS))
+        if places:  # else no video is longer than the longest lag
+            back = (0, *motion.LAGS)
+            arrays["motion_changes"] = np.stack(
+                [
+                    motion.changes_at(
+                        [view(x) for x in source.frames(v, [f - lag for lag in back])]
+                    )
+                    for v, f in places
+                ]
+            )
+            arrays["motion_phase"] = phase
+    if section.features:
+        extractor = _extractor(section.features)
+        places, phase = fitted_frames(config, source, features.MAX_FRAMES, features.MAX_FRAMES)
+        pictures = (extractor.picture(source.frames(v, [f])[0]) for v, f in places)
+        arrays["features_cells"] = np.stack([extractor.cells(p) for p in pictures])
+        arrays["features_phase"] = phase
     return arrays
 
 
-def training_footage(path: epath.Path, config: ConfigDict, lacking: str) -> FrameSource:
-    """The training split that a missing file of the run folder is made from.
+def normal_of(config: ConfigDict, arrays: Arrays) -> Normal:
+    """What `fit_normal` made, ready to compare with."""
+    section = config.eval
 
-    Raises:
-      FileNotFoundError: it is not here; says what is missing without it.
-    """
-    try:
-        return open_split(config, "train")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path} does not exist and the training dataset is not here, so {lacking}. "
-            f"Run `ipad-jax evaluate` or `detect` once where the dataset is. ({error})"
-        ) from error
+    def view_of(side: int) -> SmallPictures:
+        return SmallPictures(side, arrays.get(f"reference_{side}px"))
+
+    near = moving = alike = phases = None
+    if section.nearest_px:
+        pictures, phase = arrays["frames_pictures"], arrays["frames_phase"]
+        group = arrays["frames_group"]
+        near = NormalFrames(pictures, phase, view_of(section.nearest_px), group)
+        if section.track_phase and near.has_phase:
+            phases = PhaseMap(pictures, phase, group)
+    if section.motion_px and "motion_changes" in arrays:
+        view = view_of(section.motion_px)
+        moving = NormalMotion(arrays["motion_changes"], arrays["motion_phase"], view)
+    if section.features:
+        cells, phase = arrays["features_cells"], arrays["features_phase"]
+        alike = Prototypes(_extractor(section.features), cells, phase)
+    return Normal(near, moving, alike, phases)
 
 
-def fitted_frames(
-    config: ConfigDict, source: FrameSource, limit: int, limit_without_phase: int, skip: int = 0
-) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """Frames that the model was fitted on, evenly spread.
-
-    Args:
-      config: of the run; `data` and the model's period head count.
-      source: the training split.
-      limit: frames at most, where the phase chooses among them; only those with a phase then count.
-      limit_without_phase: the same where every one is compared.
-      skip: frames left out at the start of each stretch.
-
-    Returns:
-      (video, frame) of each, and their phases, float32 [n]; NaN throughout where the footage has no cycle
-      or the model no period head, since then nothing could look a phase up.
-    """
-    fitted, _ = training_parts(config, source)
-    phases = source.column("phase")
-    places = [(s.video, frame) for s in fitted for frame in range(s.start + skip, s.stop)]
-    known = [place for place in places if np.isfinite(phases[place[0]][place[1]])]
-    by_phase = bool(known) and config.model.get("period_head", "none") != "none"
-    chosen = known if by_phase else places
-    chosen = [chosen[i] for i in spread(len(chosen), limit if by_phase else limit_without_phase)]
-    return chosen, np.array([phases[v][f] if by_phase else np.nan for v, f in chosen], np.float32)
+def _extractor(network: str) -> Extractor:
+    if network not in NETWORKS:
+        raise ValueError(
+            f'eval.features={network!r}; take {" or ".join(NETWORKS)}, or "" for none.'
+        )
+    return Extractor(load_efficientnet_lite0(features.BLOCKS[-1] + 1))

@@ -67,13 +67,13 @@ class FrameRows:
     @staticmethod
     def concat(parts: "list[FrameRows]") -> "FrameRows":
         """Rows of several calls one after the other."""
-        if not parts:
-            parts = [empty_rows()]
+        parts = parts or [empty_rows()]
         return FrameRows(
             frame=np.concatenate([p.frame for p in parts]),
             position=np.concatenate([p.position for p in parts]),
             components={
-                name: np.concatenate([p.components[name] for p in parts]) for name in COMPONENTS
+                name: np.concatenate([p.components[name] for p in parts])
+                for name in parts[0].components
             },
         )
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +17,10 @@ from etils import epath
 
 from ipad_jax.evaluation import false_alarms
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.provenance import MadeWith
 from ipad_jax.video.scores.frame_scores import FrameScores
 
-FORMAT = 5  # 5: the floor of `nearest` is in its own unit
+FORMAT = 6  # 6: what it was made with, the dataset included
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
 UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
 STRETCH = f"{UNIT_S} s stretch"
@@ -89,7 +90,7 @@ class Calibration:
       num_short_units: pieces under half the usual length, left out since their maximum says little.
       false_positive_bound: upper bound, at 95 % confidence, of the share of normal units with an
         alarm.
-      stride: frames between clips in the scores this was fitted on; scores of another do not fit.
+      made_with: what the scores this was fitted on were made with, and `FIT_LEAVES`.
     """
 
     components: dict[str, Statistics]
@@ -101,11 +102,15 @@ class Calibration:
     num_units: int
     num_short_units: int
     false_positive_bound: float
-    stride: int
+    made_with: MadeWith = field(default_factory=dict)
 
     @classmethod
     def fit(
-        cls, normal: FrameScores, weights: Mapping[str, float], alpha: float = 0.05
+        cls,
+        normal: FrameScores,
+        weights: Mapping[str, float],
+        alpha: float = 0.05,
+        made_with: MadeWith | None = None,
     ) -> "Calibration":
         """Fit on scores of held-out normal footage.
 
@@ -114,6 +119,7 @@ class Calibration:
           weights: weight of each component in the fused score, e.g. {"pooled_mean": 1,
             "period_error": 1}.
           alpha: share of normal units that may raise an alarm, in (0, 1).
+          made_with: of the calibration; that of the scores by default.
 
         Returns:
           The calibration, with the threshold of `false_alarms.threshold`.
@@ -153,7 +159,7 @@ class Calibration:
             num_units=0,
             num_short_units=0,
             false_positive_bound=math.nan,
-            stride=normal.stride,
+            made_with=normal.made_with if made_with is None else made_with,
         )
         fused = fuse(normal, draft)
         maxima, unit, num_short = unit_maxima(fused, normal)
@@ -168,6 +174,16 @@ class Calibration:
                 "false_positive_bound": bound,
             }
         )
+
+    @property
+    def stride(self) -> int:
+        """Frames between clips of the scores this was fitted on; scores of another do not fit."""
+        return self.made_with.get("eval.stride", 1)
+
+    @property
+    def bound(self) -> float:
+        """The false-positive bound by its short name, as all results carry it."""
+        return self.false_positive_bound
 
     @property
     def mapped(self) -> str:

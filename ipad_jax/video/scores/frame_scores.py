@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,25 +16,19 @@ import numpy as np
 from etils import epath
 
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.provenance import MadeWith
+from ipad_jax.video.normal.stored import FIT_LEAVES
 from ipad_jax.video.scores.aggregate import FrameRows
 
-FORMAT = 3  # 3: small pictures are compared pixel by pixel
-# Leaves of a config's `eval` section that the values depend on; the others only judge or show them.
+FORMAT = 4  # 4: what they were made with, the dataset included
+# Leaves of a config that the values depend on; the others of `eval` only judge or show them.
 PREDICTION_LEAVES = (
-    "stride",
-    "window",
-    "spacing",
-    "pool_px",
-    "nearest_px",
-    "nearest_share",
-    "motion_px",
-    "register",
-    "track_phase",
-    "features",
-    "features_px",
-    "features_blocks",
-    "features_frames",
-    "features_share",
+    "eval.stride",
+    "eval.window",
+    "eval.spacing",
+    "eval.pool_px",
+    "eval.track_phase",
+    *FIT_LEAVES,
 )
 COLUMNS = {
     "video": np.int32,  # index into video_names
@@ -57,10 +51,8 @@ class FrameScores:
         such as diff_mean and diff_pooled stand beside them).
       video_names, fps: one entry a video.
       kinds: names of the fault kinds, kinds[0] is "normal".
-      stride, window, spacing and the others of `PREDICTION_LEAVES`: leaves of the config's `eval` that made
-        the scores; all but the stride None = unknown (tables written before they were kept).
+      made_with: dataset, checkpoint and `PREDICTION_LEAVES` (run/provenance.py).
       mislabelled: names of the split's videos whose label count disagrees with their frames.
-      checkpoint_step: checkpoint that made the scores; -1 unknown.
     """
 
     video: np.ndarray
@@ -74,22 +66,8 @@ class FrameScores:
     video_names: tuple[str, ...]
     kinds: tuple[str, ...] = ("normal",)
     fps: tuple[float, ...] = field(default=())
-    stride: int = 1
-    window: int | None = None
-    spacing: int | None = None
-    pool_px: int | None = None
-    nearest_px: int | None = None
-    nearest_share: float | None = None
-    motion_px: int | None = None
-    register: bool | None = None
-    track_phase: bool | None = None
-    features: str | None = None
-    features_px: int | None = None
-    features_blocks: str | None = None
-    features_frames: int | None = None
-    features_share: float | None = None
+    made_with: MadeWith = field(default_factory=dict)
     mislabelled: tuple[str, ...] = ()
-    checkpoint_step: int = -1
 
     def __post_init__(self) -> None:
         for name, dtype in COLUMNS.items():
@@ -125,10 +103,14 @@ class FrameScores:
         return np.where(np.isfinite(tracked), tracked, head)
 
     @property
-    def made_with(self) -> dict[str, Any]:
-        """Checkpoint and `PREDICTION_LEAVES`, as far as they are known."""
-        names = ("checkpoint_step", *PREDICTION_LEAVES)
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+    def stride(self) -> int:
+        """Frames between the clips that made the scores."""
+        return self.made_with.get("eval.stride", 1)
+
+    @property
+    def checkpoint_step(self) -> int:
+        """Checkpoint that made the scores; -1 unknown."""
+        return self.made_with.get("checkpoint_step", -1)
 
     @classmethod
     def from_rows(
@@ -140,27 +122,25 @@ class FrameScores:
         label: np.ndarray | None = None,
         kind: np.ndarray | None = None,
         cycle: np.ndarray | None = None,
-        extra: Mapping[str, np.ndarray] | None = None,
         kinds: Sequence[str] = ("normal",),
-        stride: int = 1,
+        made_with: MadeWith | None = None,
+        mislabelled: Sequence[str] = (),
     ) -> "FrameScores":
         """Table of one video (or one segment of it); join several with `concat`.
 
         Args:
-          rows: what the aggregator gave out, in frame order.
+          rows: all of the video's, in frame order.
           name: the video's name.
           fps: its frames a second.
           label, kind, cycle: columns of the WHOLE video, picked by rows.frame; None = unknown (-1).
-          extra: further components (baselines), columns of the whole video as well.
           kinds: names of the fault kinds.
-          stride: frames between clips.
+          made_with, mislabelled: as the attributes.
         """
         n = len(rows)
 
         def pick(column: np.ndarray | None) -> np.ndarray:
             return np.full(n, -1) if column is None else np.asarray(column)[rows.frame]
 
-        extra = {key: np.asarray(value)[rows.frame] for key, value in (extra or {}).items()}
         return cls(
             video=np.zeros(n, np.int32),
             frame=rows.frame,
@@ -169,11 +149,12 @@ class FrameScores:
             kind=pick(kind),
             cycle=pick(cycle),
             position=rows.position,
-            components={**rows.components, **extra},
+            components=dict(rows.components),
             video_names=(name,),
             kinds=tuple(kinds),
             fps=(float(fps),),
-            stride=stride,
+            made_with=made_with or {},
+            mislabelled=tuple(mislabelled),
         )
 
     @staticmethod
@@ -183,7 +164,7 @@ class FrameScores:
             raise ValueError("No scores to join: the split holds no video as long as a clip.")
         first = parts[0]
         for part in parts[1:]:
-            for name in ("kinds", "mislabelled", "checkpoint_step", *PREDICTION_LEAVES):
+            for name in ("kinds", "mislabelled", "made_with"):
                 if getattr(part, name) != getattr(first, name):
                     raise ValueError(
                         f"Cannot join scores: {name} is {getattr(part, name)} in one table and "
@@ -214,7 +195,7 @@ class FrameScores:
             kinds=first.kinds,
             fps=tuple(rates.values()),
             mislabelled=first.mislabelled,
-            **first.made_with,
+            made_with=first.made_with,
             **columns,
         )
 
@@ -234,7 +215,7 @@ class FrameScores:
             "kinds": self.kinds,
             "fps": self.fps,
             "mislabelled": self.mislabelled,
-            **self.made_with,
+            "made_with": self.made_with,
         }
         arrays = {name: getattr(self, name) for name in COLUMNS}
         arrays |= {f"component/{name}": column for name, column in self.components.items()}
@@ -265,7 +246,7 @@ class FrameScores:
             raise ValueError(
                 f"{path} has format {header.get('format')}, expected {FORMAT}; evaluate again."
             )
-        wanted = ("video_names", "kinds", "fps", "mislabelled", "checkpoint_step", "stride")
+        wanted = ("video_names", "kinds", "fps", "mislabelled", "made_with")
         missing = [name for name in COLUMNS if name not in arrays]
         if missing := [*missing, *(name for name in wanted if name not in header)]:
             raise ValueError(f"{path} lacks {', '.join(missing)}; evaluate again.")
@@ -276,10 +257,6 @@ class FrameScores:
             kinds=tuple(header["kinds"]),
             fps=tuple(header["fps"]),
             mislabelled=tuple(header["mislabelled"]),
-            **{
-                name: header[name]
-                for name in ("checkpoint_step", *PREDICTION_LEAVES)
-                if name in header
-            },
+            made_with=header["made_with"],
             **{name: arrays[name] for name in COLUMNS},
         )

@@ -10,14 +10,14 @@ import pytest
 from ipad_jax.input.frames import Video
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.detector import calibrate as module
-from ipad_jax.video.detector.calibrate import (
+from ipad_jax.video.detector.calibration_files import (
     calibrate,
     fit_for,
     is_current,
     scoring_key,
     with_cycles,
 )
-from ipad_jax.video.evaluation.evaluate import override_eval
+from ipad_jax.video.evaluation.judge_run import override_eval
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 FILES = ("calibration.json", "calibration_scores.npz", "calibration_key.json")

@@ -14,7 +14,7 @@ from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.input.frames import Video
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.evaluation import evaluate as module
-from ipad_jax.video.evaluation.evaluate import (
+from ipad_jax.video.evaluation.judge_run import (
     check_test_split,
     evaluate,
     override_eval,

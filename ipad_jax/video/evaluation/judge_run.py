@@ -1,10 +1,12 @@
-"""`ipad-jax evaluate`: restore, predict over the test split, score by a protocol, measure, report."""
+"""A run judged on its test split: restore, predict, score by a protocol, measure, report."""
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -13,19 +15,19 @@ from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import open_split, whole_videos
 from ipad_jax.run.config import read_config
 from ipad_jax.run.files import check_name
-from ipad_jax.run.progress import frame_progress
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.video.detector import calibrate as calibration_of_run
-from ipad_jax.video.detector.calibrate import calibrate
-from ipad_jax.video.detector.comparisons import predictor_of
+from ipad_jax.video.detector.calibration_files import calibration_of, fit_for
 from ipad_jax.video.detector.footage import footage_of
-from ipad_jax.video.detector.predictor import predict_segments
+from ipad_jax.video.detector.predictor import Progress, load_predictor
 from ipad_jax.video.detector.scene_folder import check_one_scene, scene_folder
 from ipad_jax.video.evaluation.measure import Evaluation, measure
 from ipad_jax.video.evaluation.report import write_report
-from ipad_jax.video.evaluation.shared_work import Crew
+from ipad_jax.video.evaluation.shared_work import SharedWork, help_out
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import PROTOCOLS
+
+# Opens a stage of the work by its verb, such as "scoring"; gives what to call with frames done and in all.
+Stages = Callable[[str], AbstractContextManager[Progress]]
 
 
 def evaluate(
@@ -35,10 +37,10 @@ def evaluate(
     step: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     report: bool = True,
-    crew: Crew | None = None,
-    scene: str = "",
-) -> Evaluation:
-    """Evaluates a run on its test split.
+    data_name: str = "",
+    stages: Stages | None = None,
+) -> Evaluation | None:
+    """Evaluates a run on its test split; several processes share the scoring.
 
     Args:
       workdir: run folder.
@@ -47,42 +49,57 @@ def evaluate(
       overrides: leaves of the `eval` section to change, such as {"stride": 8}. Protocol `paper` brings
         its stride of 1 unless another is given here.
       report: also write report.html and side-by-side videos.
-      crew: other processes that score a part of the footage.
-      scene: judged instead of the run's own, which must be one; everything then lies in the run's
-        scenes/<scene>/, calibration included (see scene_folder.py).
+      data_name: dataset that is judged instead of the run's own, which must be one; everything then
+        lies in the run's scenes/<data_name>/, calibration included (see scene_folder.py).
+      stages: shows progress.
 
     Returns:
-      The evaluation; scores.npz, metrics.json and the report lie in its folder.
+      The evaluation; scores.npz, metrics.json and the report lie in its folder. None on processes other
+      than the first.
 
     Raises:
       FileNotFoundError: no run, checkpoint or dataset there.
       ValueError: the test split has nothing to judge (no video as long as a clip, no label), a leaf
-        is unknown, or protocol `strict` has no normal footage to calibrate on.
+        is unknown, the dataset was changed since training, or protocol `strict` has no normal footage to
+        calibrate on.
     """
     if name:
         check_name(name, "name")  # before minutes of scoring
-    if scene:
-        workdir = scene_folder(workdir, scene)
+    first = jax.process_index() == 0
+    if data_name:
+        workdir = scene_folder(workdir, data_name, write=first)
+    if not first:
+        help_out(workdir)
+        return None
+    stages = stages or (lambda _: nullcontext(lambda done, total: None))
+    with SharedWork(workdir) as shared:
+        return _evaluate(workdir, name, step, dict(overrides or {}), report, shared, stages)
+
+
+def _evaluate(
+    workdir: str | os.PathLike[str],
+    name: str,
+    step: int | None,
+    overrides: dict[str, Any],
+    report: bool,
+    shared: SharedWork,
+    stages: Stages,
+) -> Evaluation:
     check_one_scene(read_config(workdir), workdir)
     config, _, model, step = restore_for_inference(workdir, step)
-    overrides = dict(overrides or {})
     if overrides.get("protocol") == "paper":
         overrides = {"stride": 1} | overrides
     config = override_eval(config, overrides)
     name = name or config.eval.protocol
-    footage_of(
-        workdir, config
-    )  # kept in the run folder, so that `detect` works without the dataset
+    footage_of(workdir, config)  # made now, so that `detect` works without the dataset
     source = open_split(config, "test")
-    if note := check_test_split(source, config.data.clip_len):
-        print(note)
-    predictor = predictor_of(workdir, config, model)
-    if crew:
-        crew.join(predictor, step)
+    note = check_test_split(source, config.data.clip_len)
+    predictor = load_predictor(workdir, config, model, step)
+    score = shared.score_fn(predictor, step)
     calibration = None
     if config.eval.protocol != "paper":  # which needs none
-        with frame_progress("calibrating") as progress:
-            calibration = calibrate(workdir, config, predictor, step, progress, name)
+        with stages("calibrating") as progress:
+            calibration = calibration_of(workdir, config, score, step, progress, name)
         if calibration is None:
             raise ValueError(
                 f"{workdir} held out no normal footage (data.holdout_share=0), so protocol "
@@ -90,24 +107,14 @@ def evaluate(
                 'overrides={"protocol": "paper"}), or train with a hold-out in a new folder.'
             )
     folder = fresh_folder(workdir, name)
-    with frame_progress("scoring") as progress:
-        scores = predict_segments(predictor, config, source, whole_videos(source.videos), progress)
-    scores = dataclasses.replace(scores, checkpoint_step=step)
+    with stages("scoring") as progress:
+        scores = score(config, source, whole_videos(source.videos), progress)
     scores.save(folder / "scores.npz")
     evaluation = measure(folder, config, scores, calibration)
+    evaluation = dataclasses.replace(evaluation, notes=(note,) if note else ())
     if report:
-        with frame_progress("writing the report's videos") as progress:
-            write_report(
-                folder,
-                config,
-                evaluation.judged,
-                calibration,
-                evaluation.metrics,
-                evaluation.rows,
-                predictor,
-                source,
-                progress,
-            )
+        with stages("writing the report's videos") as progress:
+            write_report(config, evaluation, predictor, source, progress)
     return evaluation
 
 
@@ -155,16 +162,14 @@ def rescore(
     """
     if name:
         check_name(name, "name")
-    if fixed := sorted(set(overrides or {}) & set(PREDICTION_LEAVES)):
-        raise ValueError(f"eval.{fixed[0]} changes the predictions: evaluate without --scores.")
+    if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
+        raise ValueError(f"{fixed[0]} changes the predictions: evaluate without --scores.")
     scores = FrameScores.load(scores_path)
-    made = {leaf: v for leaf, v in scores.made_with.items() if leaf in PREDICTION_LEAVES}
+    made = {k.removeprefix("eval."): scores.made_with[k] for k in PREDICTION_LEAVES}
     config = override_eval(read_config(workdir), made | dict(overrides or {}))
     calibration = None
     if config.eval.protocol == "strict":
-        calibration = calibration_of_run.fit_for(
-            config, scores, epath.Path(scores_path).parent, workdir
-        )
+        calibration = fit_for(config, scores, epath.Path(scores_path).parent, workdir)
     folder = fresh_folder(workdir, name or f"{config.eval.protocol}_rescored")
     return measure(folder, config, scores, calibration)
 
