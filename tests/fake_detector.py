@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.video.detector.detector import Detector, Footage
+from ipad_jax.video.normal.stored import Normal
 
 SIZE = (16, 24)  # height, width
 CYCLE = 40.0  # frames
@@ -17,14 +18,10 @@ FAR_ABOVE = 3.0  # threshold that the drawn noise stays under and the drawn faul
 class FakePredictor:
     """Says of each frame how bright it is; every clip is judged by itself, as by a real model."""
 
-    share = None
-    normal = None
-    prototypes = None
-    motion = None
-    phase_map = None
     unscored = 0
 
-    def __init__(self):
+    def __init__(self, normal=None):
+        self.normal = normal or Normal()
         self.calls = []
 
     def scores(self, clip):
@@ -41,10 +38,6 @@ class FakePredictor:
         error = clip.astype(np.float32).mean(axis=-1) / 255
         return self.scores(clip) | {"reconstruction": 255 - clip, "error": error}
 
-    def stream(self, batches):
-        for batch in batches:
-            yield batch, self.scores(batch["clip"])
-
 
 def make_config(stride=1, **data):
     data = {
@@ -55,7 +48,7 @@ def make_config(stride=1, **data):
         "variant": "",
     } | data
     evaluation = {"stride": stride, "window": 5, "spacing": 0, "pool_px": 3, "batch_size": 4}
-    evaluation |= {"nearest_px": 0, "nearest_share": 0.1, "motion_px": 0}
+    evaluation |= {"nearest_px": 0, "motion_px": 0}
     return ConfigDict({"data": data, "eval": evaluation})
 
 

@@ -93,6 +93,21 @@ def write_video(
     return path
 
 
+def write_square(path, num_frames, fault=range(0)):
+    """A white square that moves to and fro; a second one stands where there is a fault."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for i in range(num_frames):
+        picture = np.full((48, 64, 3), 60, np.uint8)
+        left = abs(i % 40 - 20) * 2
+        picture[10:26, left : left + 16] = 255
+        if i in fault:
+            picture[34:46, 40:60] = (0, 0, 255)
+        writer.write(picture)
+    writer.release()
+    return path
+
+
 def mad_pose(number: int) -> np.ndarray:
     """A camera at distance 3.5, turned about the vertical axis."""
     angle = 0.3 * number

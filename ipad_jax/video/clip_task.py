@@ -24,6 +24,7 @@ from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
 from ipad_jax.video.scores.calibration import check_weights
+from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
 
@@ -321,6 +322,12 @@ def box_mean(maps: jax.Array, size: int) -> jax.Array:
 def _check_eval(config: ConfigDict) -> None:
     """Raises ValueError for what scoring would refuse, before a night of training and not after it."""
     section = config.eval
+    needed = (*PREDICTION_LEAVES, "eval.protocol", "eval.alpha", "eval.components")
+    if missing := [name for name in needed if name.removeprefix("eval.") not in section]:
+        raise ValueError(
+            f"the config lacks {', '.join(missing)}: it is of an older version. Add them to its `eval` "
+            "section, as configs/_base.py has them."
+        )
     if section.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
     if section.features not in ("", *NETWORKS):

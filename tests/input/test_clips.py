@@ -7,7 +7,6 @@ from ipad_jax.input.clips import (
     clip_index,
     clip_starts,
     describe_skipped,
-    eval_batches,
     train_batches,
 )
 from ipad_jax.input.frames import open_source
@@ -121,41 +120,6 @@ def test_workers_change_nothing(dataset):
     assert_same(take(source, 5, num_workers=2, first_step=3), take(source, 7)[2:])
 
 
-@pytest.mark.parametrize("stride", [1, 5, 8, 16])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_evaluation_covers_every_frame_in_order(source, stride, batch_size):
-    segments = [Segment(0, 3, 38), Segment(2, 0, 10), Segment(3, 0, 33)]
-    batches = list(
-        eval_batches(source, segments, clip_len=16, stride=stride, batch_size=batch_size)
-    )
-    rows = []
-    for batch in batches:
-        assert len(batch["clip"]) == batch_size
-        rows += [(int(v), int(f)) for v, f in zip(batch["video"], batch["first_frame"])][
-            : batch["valid"].sum()
-        ]
-        for clip, video, first, phase in zip(
-            *(batch[k] for k in ("clip", "video", "first_frame", "phase"))
-        ):
-            np.testing.assert_array_equal(clip, source.frames(video, range(first, first + 16)))
-            assert phase == np.float32(first / source.videos[video].length)
-    assert rows == [tuple(row) for row in clip_index(segments, 16, stride)[0].tolist()]
-    seen = {(v, f + k) for v, f in rows for k in range(16)}
-    assert seen == {(0, f) for f in range(3, 38)} | {(3, f) for f in range(33)}
-
-
-def test_evaluation_decodes_a_frame_once(dataset, monkeypatch):
-    source = open_source(dataset, "train")
-    decoded = []
-    frames = source.frames
-    monkeypatch.setattr(
-        source, "frames", lambda video, indices: decoded.extend(indices) or frames(video, indices)
-    )
-    for _ in eval_batches(source, [Segment(0, 0, 40)], clip_len=16, stride=3, batch_size=2):
-        pass
-    assert sorted(decoded) == list(range(40))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,10 +134,3 @@ def test_evaluation_decodes_a_frame_once(dataset, monkeypatch):
 def test_bad_training_requests(source, change, message):
     with pytest.raises(ValueError, match=message):
         take(source, 1, **change)
-
-
-def test_bad_evaluation_requests(source):
-    with pytest.raises(ValueError, match=r"stride=17 must be in 1..16"):
-        eval_batches(source, [], clip_len=16, stride=17, batch_size=1)
-    with pytest.raises(ValueError, match=r"batch_size=0"):
-        eval_batches(source, [], clip_len=16, stride=1, batch_size=0)

@@ -1,11 +1,13 @@
 import pickle
+import shutil
 
 import cv2
 import numpy as np
 import pytest
+from etils import epath
 from prepared import fault_mask, picture, write_dataset
 
-from ipad_jax.input.frames import dataset_dir, open_source
+from ipad_jax.input.frames import dataset_dir, dataset_fingerprint, open_source
 
 JPEG_ERROR = 3  # levels of 255 by which JPEG at quality 95 moves a flat colour
 
@@ -138,3 +140,20 @@ def test_an_image_that_does_not_decode_is_named(dataset, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: None)
     with pytest.raises(ValueError, match=r"video '02', frame 2: got no image, expected 24x16"):
         source.clip(1, 2, 16)
+
+
+def test_a_fingerprint_is_that_of_the_footage_wherever_it_lies(dataset, tmp_path):
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(dataset, copy)
+    (copy / "dataset_info.json").write_text(
+        (copy / "dataset_info.json").read_text().replace('"moduleName": "', '"moduleName": "old_')
+    )
+    own = open_source(dataset, "train").fingerprint
+    assert len(own) == 16
+    assert open_source(dataset, "test").fingerprint == own  # of the whole dataset
+    assert open_source(copy, "train").fingerprint == own
+    path = next(p for p in sorted(copy.iterdir()) if "train" in p.name)
+    content = bytearray(path.read_bytes())
+    content[len(content) - 1] ^= 1  # among the bytes that are looked at
+    path.write_bytes(content)
+    assert dataset_fingerprint([epath.Path(copy)]) != own

@@ -1,29 +1,14 @@
 """One trained run of a drawn video, shared by the tests of what comes after training."""
 
-import cv2
 import numpy as np
 import pytest
+from footage import write_square
 
 from ipad_jax.commands import prepare
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
 
 NUM_FRAMES = 61
-
-
-def write_square(path, num_frames, fault=range(0)):
-    """A white square that moves to and fro; a second one stands where there is a fault."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
-    for i in range(num_frames):
-        picture = np.full((48, 64, 3), 60, np.uint8)
-        left = abs(i % 40 - 20) * 2
-        picture[10:26, left : left + 16] = 255
-        if i in fault:
-            picture[34:46, 40:60] = (0, 0, 255)
-        writer.write(picture)
-    writer.release()
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,9 @@ from ipad_jax.training.merge_adapters import merge
 from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.state import abstract_state, named_leaves
 from ipad_jax.training.task import make_task
-from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.detector import load
 from ipad_jax.video.detector.predictor import Predictor
-from ipad_jax.video.evaluation import evaluate
+from ipad_jax.video.evaluation import judge_run as evaluate
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 SCENES = ("arm_synthetic", "lift_synthetic", "arm_real")
@@ -172,7 +172,7 @@ def test_another_base_is_refused_and_a_moved_one_found(root, base, adapted, tmp_
 
 def test_merged_is_an_ordinary_run_with_the_same_outputs(root, base, adapted, tmp_path, capsys):
     out = tmp_path / "merged"
-    threshold = load_detector(adapted).threshold
+    threshold = load(adapted).threshold
     assert main(["merge", "--workdir", str(adapted), "--out", str(out)]) == 0
     assert "step 4" in capsys.readouterr().out
     merged, _ = load_model_arrays(out)
@@ -195,7 +195,7 @@ def test_merged_is_an_ordinary_run_with_the_same_outputs(root, base, adapted, tm
     data = Path(read_config(out).data.data_dir)
     away = data.rename(data.with_name("away"))
     try:
-        detector = load_detector(out)
+        detector = load(out)
         frames = np.full((6, 32, 32, 3), 90, np.uint8)
         assert len(list(detector.stream(frames))) == 6
         assert detector.threshold == threshold is not None
@@ -213,9 +213,9 @@ def test_one_run_is_judged_on_each_scene_by_itself(root, base):
     with pytest.raises(ValueError, match=r"one by one.*--config\.data\.name=arm_synthetic"):
         evaluate.evaluate(base)
     with pytest.raises(ValueError, match="judge them one by one"):
-        load_detector(base)
+        load(base)
     with pytest.raises(FileNotFoundError, match="No prepared dataset"):
-        evaluate.evaluate(base, scene="crane_real")
+        evaluate.evaluate(base, data_name="crane_real")
     assert not (base / "scenes").exists()
     told = ["--workdir", str(base), "--no-report", "--config.data.name=arm_real"]
     assert evaluate_command.main(told) == 0
@@ -225,9 +225,9 @@ def test_one_run_is_judged_on_each_scene_by_itself(root, base):
     scores = FrameScores.load(home / "eval" / "strict" / "scores.npz")
     assert scores.video_names == ("01", "02")
     assert read_config(home).data.name == "arm_real"
-    detector = load_detector(home)  # a run folder like any other
+    detector = load(home)  # a run folder like any other
     assert detector.calibration is not None
-    found = evaluate.evaluate(base, scene="arm_synthetic", report=False)
+    found = evaluate.evaluate(base, data_name="arm_synthetic", report=False)
     assert found.folder == base / "scenes" / "arm_synthetic" / "eval" / "strict"
     assert not (base / "calibration.json").exists()
     again = evaluate.rescore(home, home / "eval" / "strict" / "scores.npz", name="again")

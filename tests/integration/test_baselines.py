@@ -7,7 +7,7 @@ from moving import write_moving
 from ipad_jax.input.split import open_split
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
-from ipad_jax.video.detector.detector import load_detector
+from ipad_jax.video.detector import load
 from ipad_jax.video.evaluation.judge_run import evaluate
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -54,7 +54,7 @@ def test_protocol_paper_takes_the_predicted_frame_as_the_centre(run):
 
 def test_the_live_detector_gives_the_same_rows(run, evaluation):
     scores = FrameScores.load(evaluation.folder / "scores.npz")
-    detector = load_detector(run)
+    detector = load(run)
     source = open_split(detector.config, "test")
     rows = list(
         detector.stream(source.frames(0, range(LENGTH)), pictures=True, prepare=lambda frame: frame)

@@ -8,7 +8,7 @@ from ipad_jax.commands import detect
 from ipad_jax.input.live import open_video
 from ipad_jax.input.split import whole_videos
 from ipad_jax.video.detector.calibration_files import open_split
-from ipad_jax.video.detector.predictor import predict_segments
+from ipad_jax.video.detector.predictor import score_segments
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ def test_detection_equals_evaluation(run):
     source = open_split(detector.config, "test")
     names = [v.name for v in source.videos]
     segments = [whole_videos(source.videos)[names.index("square-b")]]
-    table = predict_segments(detector.predictor, detector.config, source, segments)
+    table = score_segments(detector.predictor, 2, detector.config, source, segments)
     size = detector.config.eval.batch_size
     rows = list(detector.stream((f for _, f in open_video(video)), batch_size=size))
     assert len(rows) == len(table)

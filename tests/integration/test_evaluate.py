@@ -10,12 +10,11 @@ import pytest
 from ipad_jax.commands import bench
 from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
-from ipad_jax.input.live import open_video
 from ipad_jax.run.config import load_config, read_config, save_config
 from ipad_jax.training.loop import train
-from ipad_jax.video.detector.calibration_files import is_current, scoring_key
-from ipad_jax.video.detector.detector import load_detector
-from ipad_jax.video.evaluation import evaluate, measure
+from ipad_jax.video.detector import load
+from ipad_jax.video.detector.calibration_files import calibration_made_with, is_current
+from ipad_jax.video.evaluation import judge_run, measure
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 PROMISED = {
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.slow
 def evaluated(run):
     """(workdir, evaluation) by the run's own config, with report."""
     workdir, _ = run
-    return workdir, evaluate.evaluate(workdir, name="full")
+    return workdir, judge_run.evaluate(workdir, name="full")
 
 
 def test_files_and_names(evaluated):
@@ -48,18 +47,18 @@ def test_files_and_names(evaluated):
     for name in ("normal-a", "square-b"):
         video = cv2.VideoCapture(str(folder / f"{name}.webm"))
         assert video.read()[0]
-    text = evaluate.summary_text(evaluation)
+    text = measure.summary_text(evaluation)
     assert "frame difference, locally pooled" in text
     assert "no training" in text
 
 
 def test_scoring_again_needs_no_model_and_says_the_same(evaluated, monkeypatch):
     workdir, evaluation = evaluated
-    monkeypatch.setattr(evaluate, "restore_for_inference", None)
-    again = evaluate.rescore(workdir, workdir / "eval" / "full" / "scores.npz", name="again")
+    monkeypatch.setattr(judge_run, "restore_for_inference", None)
+    again = judge_run.rescore(workdir, workdir / "eval" / "full" / "scores.npz", name="again")
     assert to_json(again.metrics) == to_json(evaluation.metrics)
     other = {"components": {"psnr_mean": 1.0}}
-    psnr = evaluate.rescore(
+    psnr = judge_run.rescore(
         workdir, workdir / "eval" / "full" / "scores.npz", name="psnr", overrides=other
     )
     np.testing.assert_allclose(
@@ -104,39 +103,47 @@ def test_a_calibration_of_another_stride_is_not_taken(evaluated):
     workdir, evaluation = evaluated
     config = read_config(workdir)
     step = evaluation.metrics["checkpoint_step"]
-    assert is_current(workdir, scoring_key(config, step))
-    assert not is_current(workdir, scoring_key(config, step + 1))
-    changed = evaluate.override_eval(config, {"stride": 1})
-    assert not is_current(workdir, scoring_key(changed, step))
+    assert is_current(workdir, calibration_made_with(config, step))
+    assert not is_current(workdir, calibration_made_with(config, step + 1))
+    changed = judge_run.override_eval(config, {"stride": 1})
+    assert not is_current(workdir, calibration_made_with(changed, step))
 
 
 def test_a_leaf_that_is_not_there_is_named_with_the_choices(evaluated):
     workdir, _ = evaluated
     with pytest.raises(ValueError, match=r"no leaf 'strid'.*stride"):
-        evaluate.override_eval(read_config(workdir), {"strid": 1})
+        judge_run.override_eval(read_config(workdir), {"strid": 1})
     with pytest.raises(ValueError, match="only leaves of eval can be changed"):
         evaluate_command.main(["--workdir", str(workdir), "--config.optim.lr=1"])
 
 
-def test_a_run_made_before_some_leaves_is_used_as_it_is_and_not_trained_on(run, tmp_path):
-    workdir, video = run
-    config = read_config(workdir)
+def test_a_run_of_version_0_1_is_read_with_the_new_names_and_used(run, tmp_path):
+    workdir, _ = run
     shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints")
-    del config.adapters, config.data.train_share, config.loss.period_width, config.eval.motion_px
-    for name in [name for name in config.eval if name.startswith("features")]:
-        del config.eval[name]
+    old = json.loads((workdir / "config.json").read_text())
+    old["task"] = "video"
+    old["data"]["scene"] = old["data"].pop("name")
+    del old["data"]["fingerprint"]
+    old["optim"] |= {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "end_lr": 0.0}
+    old["eval"] |= {"nearest_share": 0.04, "features_px": 128, "features_blocks": "4+10"}
+    old["eval"] |= {"features_frames": 300, "features_share": 0.1}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "calibration_key.json").write_text("{}")  # files of then, which nothing reads now
+    (tmp_path / "normal_frames_64px_registered.npz").write_bytes(b"old")
+    found = judge_run.evaluate(tmp_path, report=False)
+    assert found.threshold == judge_run.evaluate(workdir, name="now", report=False).threshold
+    assert load(tmp_path).threshold == found.threshold
+    now = {name: read_config(workdir)[name] for name in ("eval_every", "num_devices")}
+    now |= {f"data.{name}": old["data"][name] for name in ("data_dir",)}
+    now |= {"data.name": old["data"]["scene"], "total_steps": 3}
+    assert train(load_config("video_folder:tiny", now), tmp_path).step == 3
+
+
+def test_a_run_that_lacks_a_leaf_says_which_and_what_to_do(run, tmp_path):
+    workdir, _ = run
+    shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints")
+    config = read_config(workdir)
+    del config.eval["motion_px"]
     save_config(tmp_path, config)
-    found = evaluate.evaluate(tmp_path, report=False)
-    assert found.metrics["num_videos"] == 2
-    again = evaluate.rescore(tmp_path, found.folder / "scores.npz")
-    assert to_json(again.metrics) == to_json(found.metrics)
-    detector = load_detector(tmp_path)
-    rows = list(detector.stream((f for _, f in open_video(video)), batch_size=8))
-    assert len(rows) == 61
-    assert np.isnan(rows[30].components["motion"])
-    now = {name: config[name] for name in ("total_steps", "eval_every", "num_devices")}
-    now |= {f"data.{name}": config.data[name] for name in ("name", "data_dir")}
-    with pytest.raises(
-        ValueError, match=r"adapters\.rank(.|\n)*data\.train_share(.|\n)*init_from="
-    ):
-        train(load_config("video_folder:tiny", now), tmp_path)
+    with pytest.raises(ValueError, match=r"lacks eval\.motion_px.*older version"):
+        judge_run.evaluate(tmp_path, report=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_square
+from footage import write_square
 from toy import toy_config
 
 from ipad_jax.commands import prepare
@@ -17,7 +17,7 @@ from ipad_jax.training.checkpoints import complete_steps
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector.calibration_files import SCORES
-from ipad_jax.video.evaluation import evaluate
+from ipad_jax.video.evaluation import judge_run as evaluate
 from ipad_jax.video.scores.frame_scores import COLUMNS, FrameScores
 
 ROOT = Path(__file__).parents[2]

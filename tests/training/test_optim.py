@@ -62,11 +62,11 @@ def test_constant_is_constant_and_warms_up_if_asked():
 
 
 def test_cosine_falls_to_its_end():
-    schedule = make_schedule(optim(lr=0.1, schedule="cosine", warmup_steps=2, end_lr=0.01), 12)
+    schedule = make_schedule(optim(lr=0.1, schedule="cosine", warmup_steps=2), 12)
     values = [float(schedule(i)) for i in range(13)]
     assert values[0] == 0
     assert values[2] == pytest.approx(0.1)
-    assert values[12] == pytest.approx(0.01)
+    assert values[12] == pytest.approx(0.0)
     assert all(a >= b for a, b in itertools.pairwise(values[2:]))
 
 

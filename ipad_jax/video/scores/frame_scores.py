@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from ipad_jax.run.files import write_atomic
-from ipad_jax.run.provenance import MadeWith
+from ipad_jax.run.provenance import MadeWith, mismatch
 from ipad_jax.video.normal.stored import FIT_LEAVES
 from ipad_jax.video.scores.aggregate import FrameRows
 
@@ -164,12 +164,14 @@ class FrameScores:
             raise ValueError("No scores to join: the split holds no video as long as a clip.")
         first = parts[0]
         for part in parts[1:]:
-            for name in ("kinds", "mislabelled", "made_with"):
+            for name in ("kinds", "mislabelled"):
                 if getattr(part, name) != getattr(first, name):
                     raise ValueError(
                         f"Cannot join scores: {name} is {getattr(part, name)} in one table and "
                         f"{getattr(first, name)} in another."
                     )
+            if different := mismatch(part.made_with, first.made_with):
+                raise ValueError(f"Cannot join scores: in one table {different}.")
             if part.components.keys() != first.components.keys():
                 raise ValueError(
                     f"Cannot join scores with components {sorted(part.components)} and "

@@ -13,6 +13,7 @@ from ipad_jax.video.normal.frames import NormalFrames
 from ipad_jax.video.normal.motion import LAGS, MotionStream, NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap
 from ipad_jax.video.normal.small_picture import SmallPictures
+from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
@@ -58,7 +59,13 @@ def table(rows) -> FrameScores:
     )
     frame = made.frame
     return FrameScores.from_rows(
-        made, name="v", fps=FPS, label=0 * frame, kind=0 * frame, cycle=frame // CYCLE, stride=4
+        made,
+        name="v",
+        fps=FPS,
+        label=0 * frame,
+        kind=0 * frame,
+        cycle=frame // CYCLE,
+        made_with={"eval.stride": 4},
     )
 
 
@@ -66,17 +73,17 @@ def table(rows) -> FrameScores:
 def detector() -> Detector:
     """One that knows ten normal cycles and is calibrated on ten others."""
     config = make_config(stride=4, size=(HEIGHT, WIDTH))
-    predictor = ReadsTheSlide()
     turns = np.arange(10 * CYCLE) / CYCLE
     view = SmallPictures(64)
     small = [view(frame) for frame in machine(turns)]
     phase = (turns % 1).astype(np.float32)
     group = np.arange(len(turns)) // (2 * CYCLE)
-    predictor.phase_map = PhaseMap(np.stack(small), phase, group)
-    predictor.normal = NormalFrames(np.stack(small), phase, 0.1, view, group)
+    near = NormalFrames(np.stack(small), phase, view, group, share=0.1)
     stream = MotionStream()
     changes = np.stack([stream.add(picture) for picture in small])
-    predictor.motion = NormalMotion(changes[max(LAGS) :], phase[max(LAGS) :], view)
+    moving = NormalMotion(changes[max(LAGS) :], phase[max(LAGS) :], view)
+    phases = PhaseMap(np.stack(small), phase, group)
+    predictor = ReadsTheSlide(Normal(near, moving, phases=phases))
     made = Detector(predictor, config, Footage(FPS, float(CYCLE)))
     rows = list(made.stream(machine(turns, seed=1), batch_size=8, prepare=as_it_is))
     calibration = Calibration.fit(table(rows), WEIGHTS, alpha=0.05)

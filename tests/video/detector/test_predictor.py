@@ -29,7 +29,7 @@ def model():
 @pytest.mark.parametrize(("size", "used"), [(8, 4), (6, 2), (3, 1)])
 def test_clips_are_spread_over_devices_that_divide_them(model, size, used):
     clip = np.random.default_rng(0).integers(0, 256, (size, 2, 4, 4, 3), dtype=np.uint8)
-    spread = Predictor(LinearTask(), model, jax.local_devices())
+    spread = Predictor(LinearTask(), model, devices=jax.local_devices())
     weights, placed = spread._place(clip)
     assert len(placed.sharding.device_set) == used
     assert placed.addressable_shards[0].data.shape[0] == size // used

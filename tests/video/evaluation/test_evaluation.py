@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from etils import epath
 
+from ipad_jax.commands import evaluate as command
 from ipad_jax.commands.evaluate import parse
 from ipad_jax.evaluation import ranking
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.input.frames import Video
 from ipad_jax.run.config import load_config, save_config
-from ipad_jax.video.evaluation import evaluate as module
+from ipad_jax.run.provenance import made_with
+from ipad_jax.video.evaluation import judge_run as module
 from ipad_jax.video.evaluation.judge_run import (
     check_test_split,
     evaluate,
@@ -23,7 +25,7 @@ from ipad_jax.video.evaluation.judge_run import (
 from ipad_jax.video.evaluation.measure import deviations, measure, rows_of, summary_text
 from ipad_jax.video.evaluation.report import roc_curves, warnings_of
 from ipad_jax.video.scores.calibration import Calibration
-from ipad_jax.video.scores.frame_scores import FrameScores
+from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import judge
 
 
@@ -52,7 +54,7 @@ def table(label, score=None):
         video_names=tuple(f"v{i}" for i in range(n // 50)),
         kinds=("normal", "jam"),
         fps=(25.0,) * (n // 50),
-        stride=2,
+        made_with={"eval.stride": 2},
     )
 
 
@@ -136,12 +138,13 @@ def run_of(folder, spec="video_folder:tiny", **overrides):
 def model_free(monkeypatch):
     """`evaluate` without a model: predictions are a table at the stride asked for."""
 
-    def predict(predictor, config, *_):
+    def score(config, *_):
         label = np.arange(200) % 50 >= 40
         scored = np.where(label, 9.0, 0.2)
-        drawn = dataclasses.replace(table(label, scored), stride=config.eval.stride)
         return dataclasses.replace(
-            drawn, components={"psnr_centre": -scored, "pooled_mean": scored}
+            table(label, scored),
+            components={"psnr_centre": -scored, "pooled_mean": scored},
+            made_with=made_with(config, PREDICTION_LEAVES, 20),
         )
 
     def restore(workdir, step):
@@ -150,15 +153,15 @@ def model_free(monkeypatch):
     monkeypatch.setattr(module, "restore_for_inference", restore)
     monkeypatch.setattr(module, "footage_of", lambda *_: None)
     monkeypatch.setattr(module, "open_split", lambda *_: source((50, 0)))
-    monkeypatch.setattr(module, "predictor_of", lambda *_: SimpleNamespace())
-    monkeypatch.setattr(module, "predict_segments", predict)
-    monkeypatch.setattr(module, "calibrate", lambda *_: None)  # nothing held out
+    monkeypatch.setattr(module, "load_predictor", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(module.SharedWork, "score_fn", lambda *_: score)
+    monkeypatch.setattr(module, "calibration_of", lambda *_: None)  # nothing held out
 
 
 def test_results_go_to_the_protocols_folder_from_python_as_from_the_command(tmp_path, model_free):
     workdir = run_of(tmp_path, "ipad:paper,tiny")
     assert evaluate(workdir, report=False).folder == tmp_path / "eval" / "paper"
-    assert module.main(["--workdir", str(workdir), "--no-report"]) == 0
+    assert command.main(["--workdir", str(workdir), "--no-report"]) == 0
     assert [folder.name for folder in (tmp_path / "eval").iterdir()] == ["paper"]
     saved = tmp_path / "eval" / "paper" / "scores.npz"
     assert rescore(workdir, saved).folder == tmp_path / "eval" / "paper_rescored"
@@ -191,10 +194,10 @@ def test_a_stride_that_is_said_beats_the_protocols_own(tmp_path, model_free, cap
     workdir = run_of(tmp_path)
     assert module.read_config(workdir).eval.stride == 2
     told = ["--workdir", str(workdir), "--protocol", "paper", "--no-report"]
-    assert module.main(told) == 0
+    assert command.main(told) == 0
     assert "deviation" not in capsys.readouterr().out
     # The run's own stride, said aloud, is a wish like any other.
-    assert module.main([*told, "--config.eval.stride=2"]) == 0
+    assert command.main([*told, "--config.eval.stride=2"]) == 0
     assert "deviation: protocol paper at stride 2, not the paper's 1" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "eval" / "paper" / "metrics.json").read_text())
     assert len(metrics["deviations"]) == 1
@@ -219,15 +222,8 @@ def test_scoring_again_keeps_the_leaves_that_made_the_table(tmp_path):
     label = np.arange(100) % 50 >= 40
     scores = table(label.astype(int))
     components = {**scores.components, "psnr_centre": scores.components["pooled_mean"]}
-    made = {"stride": 1, "window": 5, "spacing": 0, "pool_px": 9}
-    made |= {
-        "nearest_px": 64,
-        "nearest_share": 0.04,
-        "motion_px": 64,
-        "register": True,
-        "track_phase": True,
-    }
-    scores = dataclasses.replace(scores, components=components, **made)
+    made = made_with(config, PREDICTION_LEAVES, 20)
+    scores = dataclasses.replace(scores, components=components, made_with=made)
     scores.save(tmp_path / "scores.npz")
     first = measure(epath.Path(tmp_path), config, scores, None)
     again = rescore(workdir, tmp_path / "scores.npz", overrides={"protocol": "paper"})
@@ -287,7 +283,7 @@ def test_a_score_of_nothing_but_the_period_error_is_measured():
 
 
 def test_an_added_period_error_is_said(tmp_path):
-    scores = dataclasses.replace(table(np.zeros(50)), stride=1)
+    scores = dataclasses.replace(table(np.zeros(50)), made_with={})
     scores.components["psnr_centre"] = scores.components["pooled_mean"]
     judged = judge(scores, "paper")
     assert deviations(judged, 0.0) == []

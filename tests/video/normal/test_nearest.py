@@ -1,7 +1,6 @@
 """Distance to the nearest normal frame: against loops, and what it must not mind."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,11 +8,11 @@ import pytest
 from ipad_jax.video.normal.frames import (
     BOX_PX,
     TRAIL_FRAMES,
-    ComparedStream,
     NormalFrames,
-    spread,
+    Trail,
 )
-from ipad_jax.video.normal.small_picture import SmallPictures, small_picture
+from ipad_jax.video.normal.places import spread
+from ipad_jax.video.normal.small_picture import SmallPictures
 
 SIDE = 16
 VIEW = SmallPictures(SIDE)
@@ -36,7 +35,9 @@ def slow_distance(picture: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def test_equals_the_loops_inside_and_takes_the_nearest_in_phase():
-    normal = NormalFrames(pictures(6), np.float32([0.95, 0.3, 0.5, 0.02, 0.7, 0.1]), 2 / 6, VIEW)
+    normal = NormalFrames(
+        pictures(6), np.float32([0.95, 0.3, 0.5, 0.02, 0.7, 0.1]), VIEW, share=2 / 6
+    )
     query = pictures(1, seed=1)[0]
     found = normal.distance(query, 0.98)  # 0.95 and, over the cycle's end, 0.02
     expected = slow_distance(query, normal.pictures[[0, 3]])
@@ -46,7 +47,7 @@ def test_equals_the_loops_inside_and_takes_the_nearest_in_phase():
 
 
 def test_a_normal_frame_is_at_no_distance_from_itself():
-    normal = NormalFrames(pictures(3), np.full(3, np.nan, np.float32), 1.0, VIEW)
+    normal = NormalFrames(pictures(3), np.full(3, np.nan, np.float32), VIEW, share=1.0)
     for picture in normal.pictures:
         assert normal.distance(picture, np.nan).max() == 0
 
@@ -56,7 +57,10 @@ def test_an_object_that_belongs_to_another_phase_stands_out_where_it_is():
     there = empty.copy()
     there[3:9, 4:10] = 200
     normal = NormalFrames(
-        np.stack([empty] * 5 + [there] * 5), np.linspace(0, 0.9, 10, dtype=np.float32), 0.3, VIEW
+        np.stack([empty] * 5 + [there] * 5),
+        np.linspace(0, 0.9, 10, dtype=np.float32),
+        VIEW,
+        share=0.3,
     )
     assert normal.distance(there, 0.75).max() == 0
     map_ = normal.distance(there, 0.2)
@@ -70,13 +74,13 @@ def test_a_place_is_standardised_by_how_far_normal_frames_of_other_videos_lie_ap
     many = pictures(6)
     phase = np.linspace(0, 0.9, 6, dtype=np.float32)
     group = np.int32([0, 0, 1, 1, 2, 2])
-    plain = NormalFrames(many, phase, 0.5, VIEW)
-    normal = NormalFrames(many, phase, 0.5, VIEW, group)
+    plain = NormalFrames(many, phase, VIEW, share=0.5)
+    normal = NormalFrames(many, phase, VIEW, group, share=0.5)
     maps = []
     for at in range(6):
         others = group != group[at]
         maps.append(
-            NormalFrames(many[others], phase[others], 0.5, VIEW).distance(many[at], phase[at])
+            NormalFrames(many[others], phase[others], VIEW, share=0.5).distance(many[at], phase[at])
         )
     query = pictures(1, seed=1)[0]
     expected = (plain.distance(query, 0.4) - np.mean(maps, axis=0)) / (
@@ -94,7 +98,7 @@ def test_a_fault_where_nothing_ever_moves_counts_more_than_one_where_normal_fram
     many = np.full((40, SIDE, SIDE, 3), 100, np.uint8)
     many[:, :, SIDE // 2 :] = rng.integers(0, 255, (40, SIDE, SIDE // 2, 3))
     normal = NormalFrames(
-        many, np.full(40, np.nan, np.float32), 1.0, VIEW, np.arange(40, dtype=np.int32) // 10
+        many, np.full(40, np.nan, np.float32), VIEW, np.arange(40, dtype=np.int32) // 10, 1.0
     )
     here, there = many[0].copy(), many[0].copy()
     here[6:10, 2:6] = 130
@@ -102,22 +106,16 @@ def test_a_fault_where_nothing_ever_moves_counts_more_than_one_where_normal_fram
     assert normal.distance(here, np.nan)[8, 4] > 2 * normal.distance(there, np.nan)[8, 12]
 
 
-def test_a_score_is_the_mean_over_the_last_frames_that_have_one_and_looks_at_no_later_one():
-    normal = NormalFrames(pictures(4), np.linspace(0, 0.9, 4, dtype=np.float32), 0.5, VIEW)
-    queries, phases = pictures(9, seed=2), np.linspace(0, 0.99, 9, dtype=np.float32)
-    phases[2] = np.nan
-    largest = np.array([normal.largest(q, p) for q, p in zip(queries, phases.tolist())])
-    with ThreadPoolExecutor(2) as pool:
-        stream = ComparedStream(normal, pool)
-        seen = [small_picture(query, SIDE) for query in queries]
-        found = np.array(stream.add(seen[:6], phases[:6]) + stream.add(seen[6:], phases[6:]))
-        again = np.array(ComparedStream(normal, pool).add(seen[:6], phases[:6]))
+def test_a_score_is_the_mean_over_the_last_frames_that_have_one():
+    largest = np.random.default_rng(0).random(9)
+    largest[2] = np.nan
+    trail = Trail()
+    found = np.array([trail.add(value) for value in largest])
     assert np.isnan(found[2])
     known = np.delete(np.arange(9), 2)
     for place, at in enumerate(known):
         last = largest[known[max(0, place - TRAIL_FRAMES + 1) : place + 1]]
         np.testing.assert_allclose(found[at], last.mean(), rtol=1e-6)
-    np.testing.assert_array_equal(again, found[:6])
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, 5), (5, 5), (7, 5), (1000, 3)])
@@ -130,12 +128,12 @@ def test_spread_keeps_at_most_the_limit_evenly(count, limit):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((pictures(2).astype(float), np.zeros(2), 0.1, VIEW), "expected uint8"),
-        ((pictures(0), np.zeros(0), 0.1, VIEW), "at least one"),
-        ((pictures(2), np.zeros(3), 0.1, VIEW), "2 normal frames have"),
-        ((pictures(2), np.zeros(2), 0.0, VIEW), "share=0.0"),
-        ((pictures(2), np.float32([0, np.nan]), 0.1, VIEW), "1 of 2 normal frames"),
-        ((pictures(2), np.zeros(2), 0.1, VIEW, np.zeros(2, np.int32)), "two at least"),
+        ((pictures(2).astype(float), np.zeros(2), VIEW), "expected uint8"),
+        ((pictures(0), np.zeros(0), VIEW), "at least one"),
+        ((pictures(2), np.zeros(3), VIEW), "2 normal frames have"),
+        ((pictures(2), np.zeros(2), VIEW, None, 0.0), "share=0.0"),
+        ((pictures(2), np.float32([0, np.nan]), VIEW), "1 of 2 normal frames"),
+        ((pictures(2), np.zeros(2), VIEW, np.zeros(2, np.int32)), "two at least"),
     ],
 )
 def test_what_cannot_be_compared_with_says_why(arguments, message):
@@ -144,6 +142,6 @@ def test_what_cannot_be_compared_with_says_why(arguments, message):
 
 
 def test_a_frame_of_another_size_is_refused():
-    normal = NormalFrames(pictures(2), np.zeros(2, np.float32), 1.0, VIEW)
+    normal = NormalFrames(pictures(2), np.zeros(2, np.float32), VIEW, share=1.0)
     with pytest.raises(ValueError, match="expected"):
         normal.distance(pictures(1)[0][:8], 0.0)

@@ -1,7 +1,6 @@
 """Distance to prototypes: against loops, by phase and place, and what an extractor gives."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from efficientnet_weights import drawn_state
 
 from ipad_jax.nn.efficientnet_weights import fold
 from ipad_jax.video.normal.features import Extractor, Prototypes
-from ipad_jax.video.normal.frames import ComparedStream
 
 ROWS, COLUMNS, CHANNELS = 5, 6, 3
 
@@ -76,16 +74,6 @@ def test_a_state_of_another_phase_stands_out_where_it_is():
     assert np.isnan(made.distance(there, np.nan)).all()
 
 
-def test_a_videos_scores_are_those_of_its_frames_averaged_over_the_last():
-    made = prototypes(drawn(4), np.linspace(0, 0.9, 4), 0.5)
-    frames, phases = drawn(7, seed=2), np.linspace(0, 1, 7, endpoint=False)
-    single = [made.largest(frame, phase) for frame, phase in zip(frames, phases, strict=True)]
-    expected = [np.mean(single[max(0, i - 4) : i + 1]) for i in range(7)]
-    with ThreadPoolExecutor(2) as pool:
-        found = ComparedStream(made, pool).add([made.picture(frame) for frame in frames], phases)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():
     extractor = Extractor(fold(drawn_state(6), 6), (2, 5), 64)
     frame = np.random.default_rng(0).integers(0, 255, (24, 48, 3), dtype=np.uint8)
@@ -108,7 +96,7 @@ def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():
     [
         ({"features": np.zeros((2, 3, 3, 4))}, "features are float64"),
         ({"phase": np.zeros(3, np.float32)}, "2 normal frames have"),
-        ({"share": 0.0}, "features_share=0.0"),
+        ({"share": 0.0}, "share=0.0"),
         ({"phase": np.float32([0, np.nan])}, "1 of 2 normal frames have no phase"),
     ],
 )
@@ -126,5 +114,5 @@ def test_frames_of_another_shape_and_pictures_under_a_cell_are_refused():
     made = prototypes(drawn(2), [0.1, 0.2], 1.0)
     with pytest.raises(ValueError, match=r"features are \(5, 4, 3\)"):
         made.distance(drawn(1)[0][:, :4], 0.1)
-    with pytest.raises(ValueError, match="features_px=7"):
+    with pytest.raises(ValueError, match="side=7"):
         Extractor(fold(drawn_state(5), 5), (4,), 7)

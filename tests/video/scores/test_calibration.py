@@ -41,7 +41,7 @@ def table(num_videos=6, frames=100, cycle_frames=50, stride=1, seed=0, **compone
         components=values,
         video_names=tuple(f"v{i}" for i in range(num_videos)),
         fps=(25.0,) * num_videos,
-        stride=stride,
+        made_with={"eval.stride": stride},
     )
 
 

@@ -13,7 +13,7 @@ from ipad_jax.video.scores.frame_scores import FORMAT, FrameScores
 from ipad_jax.video.scores.protocols import judge, min_max, paper_score
 
 
-def video(name="01", n=40, seed=0, clip_len=8, stride=1, label=None, **kwargs):
+def video(name="01", n=40, seed=0, clip_len=8, stride=1, label=None, extra=None, **kwargs):
     rng = np.random.default_rng(seed)
     aggregator = FrameAggregator(clip_len, stride, 20.0)
     parts = [
@@ -21,8 +21,11 @@ def video(name="01", n=40, seed=0, clip_len=8, stride=1, label=None, **kwargs):
         for s in range(0, n - clip_len + 1, stride)
     ]
     rows = FrameRows.concat([*parts, aggregator.close(n)])
+    rows.components.update(extra or {})
     label = np.zeros(n) if label is None else label
-    return FrameScores.from_rows(rows, name=name, fps=25, label=label, stride=stride, **kwargs)
+    return FrameScores.from_rows(
+        rows, name=name, fps=25, label=label, made_with={"eval.stride": stride}, **kwargs
+    )
 
 
 def test_min_max():
@@ -110,15 +113,18 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["scores.npz"]
 
 
-def test_a_table_keeps_the_leaves_that_made_it_and_an_older_one_knows_only_its_stride(tmp_path):
+def test_a_table_keeps_what_it_was_made_with(tmp_path):
     path = tmp_path / "scores.npz"
-    made = {"stride": 4, "window": 5, "spacing": 0, "pool_px": 9}
-    dataclasses.replace(video(stride=4), checkpoint_step=7, **made).save(path)
-    assert FrameScores.load(path).made_with == {"checkpoint_step": 7, **made}
-    video(stride=4).save(path)
-    assert FrameScores.load(path).made_with == {"checkpoint_step": -1, "stride": 4}
-    with pytest.raises(ValueError, match="pool_px is None in one table and 9"):
-        FrameScores.concat([dataclasses.replace(video(), pool_px=9), video("02")])
+    made = {"dataset": "0f", "checkpoint_step": 7, "eval.stride": 4, "eval.features": ""}
+    kept = dataclasses.replace(video(), made_with=made)
+    kept.save(path)
+    back = FrameScores.load(path)
+    assert back.made_with == made
+    assert (back.stride, back.checkpoint_step) == (4, 7)
+    with pytest.raises(
+        ValueError, match=r"checkpoint_step is None, not 7; dataset is None, not '0f'"
+    ):
+        FrameScores.concat([kept, video("02")])
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path):
@@ -150,7 +156,7 @@ def test_segments_of_one_video_stay_one_video():
 def test_tables_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="no video as long as a clip"):
         FrameScores.concat([])
-    with pytest.raises(ValueError, match="stride is 4 in one table and 1"):
+    with pytest.raises(ValueError, match=r"in one table eval\.stride is 4, not 1"):
         FrameScores.concat([video(), video(stride=4)])
     other = video(extra={"diff_mean": np.zeros(40)})
     with pytest.raises(ValueError, match="Cannot join scores with components"):
@@ -166,7 +172,7 @@ def test_tables_that_do_not_fit_are_refused():
         FrameScores(**{**vars(good), "label": np.zeros(3)})
 
 
-def test_extra_columns_and_labels_are_picked_by_frame():
+def test_labels_are_picked_by_frame():
     label = np.arange(40) % 2
     scores = video(label=label, extra={"diff_mean": np.arange(40.0)})
     part = scores.select(scores.frame >= 30)
