@@ -110,13 +110,6 @@ def test_an_older_checkpoint_does_not_replace_the_newest_ones_calibration(run):
     assert predicted == [2, 2, 2]
 
 
-def test_a_plain_file_beside_the_evaluations_is_none(run):
-    workdir, config, _ = run
-    (workdir / "eval").mkdir()
-    (workdir / "eval" / "notes.txt").write_text("which threshold to take")
-    assert calibrate(workdir, config, None, 20)
-
-
 @pytest.mark.parametrize("damage", ["{", '{"format": 1}', None])
 def test_a_damaged_calibration_is_made_anew_from_its_scores(run, damage):
     workdir, config, calibrate, predicted = run

@@ -4,7 +4,7 @@ import pytest
 
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.detector.scene_folder import scene_folder
-from ipad_jax.video.evaluation.evaluate import evaluate, fresh_folder, rescore
+from ipad_jax.video.evaluation.judge_run import evaluate, fresh_folder, rescore
 
 NAMES = ["../other", "/other", "a/b", "..", ".hidden", "CON"]
 
