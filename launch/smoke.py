@@ -22,16 +22,8 @@ from ipad_jax.performance.products import products_of
 from ipad_jax.performance.roofline import CHIPS
 from ipad_jax.run import processes as distributed
 from ipad_jax.run.config import load_config
-from ipad_jax.training.loop import compile_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import (
-    batch_sharding,
-    fsdp_sharding,
-    make_mesh,
-    replicated,
-    to_global,
-)
-from ipad_jax.training.state import abstract_state, create_state
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
 from ipad_jax.video.clip_task import make_clip_task
 
 # FLOP/s in bfloat16, dense, by a part of JAX's `device_kind`; the first that fits. GPUs: data sheets.
@@ -77,20 +69,15 @@ def smoke(args: argparse.Namespace) -> int:
     if not is_cpu:
         choices["model.dtype"] = "bfloat16"
     config = load_config("ipad:tiny" if is_cpu else "ipad:paper", choices)
-    task, tx = make_clip_task(config), make_optimizer(config.optim, 10**6)
-    mesh = make_mesh(config.fsdp)
-    make_keys = jax.jit(
-        lambda: tuple(jax.random.split(jax.random.key(0))), out_shardings=replicated(mesh)
-    )
-    key, init_key = make_keys()
-    graphdef, shapes = abstract_state(task, tx, init_key)
-    shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
-    state = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)(init_key)
+    task = make_clip_task(config)
+    setup = TrainSetup.make(config, task, make_mesh(config.fsdp), 10**6)
+    key, init_key = setup.make_keys(0)
+    state = setup.create_state(init_key)
     own = noise(task.batch_shapes(batch_size), jax.process_count(), jax.process_index())
-    batch = to_global(own, batch_sharding(mesh))
+    batch = to_global(own, batch_sharding(setup.mesh))
 
     start = time.perf_counter()
-    step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
+    step_fn = setup.compile_step(batch)
     compiling = time.perf_counter() - start
     state, metrics = step_fn(state, batch, key)
     first = float(metrics["loss"])

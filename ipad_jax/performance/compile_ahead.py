@@ -37,10 +37,9 @@ from ipad_jax.performance.hlo import collectives, hbm_bytes
 from ipad_jax.performance.products import products_of
 from ipad_jax.performance.roofline import CHIPS, GIB, Chip, largest_batch
 from ipad_jax.run.config import leaves
-from ipad_jax.training.loop import compile_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import fsdp_sharding, make_mesh
-from ipad_jax.training.state import abstract_state, inference_view
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.detector.predictor import Predictor
 
@@ -146,12 +145,8 @@ def compile_train(config: ConfigDict, task: ClipTask, mesh: Mesh, batch_size: in
       DoesNotFitError: the compiler refused it for its size.
     """
     length = config.total_steps or config.optim.warmup_steps + 2  # changes no shape
-    tx = make_optimizer(config.optim, length)
-    key = jax.eval_shape(lambda: jax.random.key(config.seed))
-    graphdef, shapes = abstract_state(task, tx, jax.random.key(config.seed))
-    shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
-    batch = task.batch_shapes(batch_size)
-    return _compile(lambda: compile_step(task, graphdef, tx, mesh, shardings, shapes, batch, key))
+    setup = TrainSetup.make(config, task, mesh, length)
+    return _compile(lambda: setup.compile_step(task.batch_shapes(batch_size)))
 
 
 def compile_predict(task: ClipTask, devices: Sequence[Any], batch_size: int) -> Any:

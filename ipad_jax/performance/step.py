@@ -13,21 +13,9 @@ from ipad_jax.performance.timing import Table, Timing, alternate, number
 from ipad_jax.performance.torch_twin import TorchTwin, import_torch, train_steps
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.config import load_config
-from ipad_jax.training.loop import compile_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import (
-    batch_sharding,
-    fsdp_sharding,
-    make_mesh,
-    replicated,
-    to_global,
-)
-from ipad_jax.training.state import (
-    abstract_state,
-    create_state,
-    inference_view,
-    start_options,
-)
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
+from ipad_jax.training.state import inference_view
 from ipad_jax.training.task import make_task
 from ipad_jax.video.ipad.task import VideoTask, normalise
 
@@ -120,17 +108,8 @@ def our_steps(task: VideoTask, clip: np.ndarray) -> Iterator[float]:
 
 def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any]:
     """The trainer's step on one device, compiled: the step, and its state, batch and key."""
-    tx, mesh = make_optimizer(task.config.optim, 1000), make_mesh(1, 1)
-    key, init_key = jax.random.split(jax.random.key(0))
-    key = jax.device_put(key, replicated(mesh))
-    graphdef, shapes = abstract_state(task, tx, init_key)
-    shardings = fsdp_sharding(shapes, mesh, task.config.fsdp_min_bytes)
-    start = jax.jit(
-        lambda key: create_state(task, tx, key)[1],
-        out_shardings=shardings,
-        compiler_options=start_options(),
-    )
-    state = start(init_key)
+    setup = TrainSetup.make(task.config, task, make_mesh(1, 1), 1000)
+    key, init_key = setup.make_keys(0)
     count = len(clip)
     batch = to_global(
         {
@@ -139,10 +118,9 @@ def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any
             "first_frame": np.zeros(count, np.int32),
             "phase": np.zeros(count, np.float32),
         },
-        batch_sharding(mesh),
+        batch_sharding(setup.mesh),
     )
-    step = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
-    return step, state, batch, key
+    return setup.compile_step(batch), setup.create_state(init_key), batch, key
 
 
 def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Callable[[], Any]]:

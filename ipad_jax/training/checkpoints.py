@@ -188,7 +188,7 @@ class Checkpoints:
         """The newest complete checkpoint as a state on the devices, on any mesh.
 
         Args:
-          state: shapes, as `abstract_state` gives them.
+          state: shapes, as `TrainSetup` has them.
           shardings: where each array shall lie.
           step: a given one instead of the newest.
 

@@ -4,18 +4,11 @@ It ends after `total_steps`, after `max_seconds` in the loop (compiling not coun
 counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step.
 """
 
-import dataclasses
 import math
 import time
-from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ipad_jax.run.config import check_workdir, claim_workdir
@@ -27,30 +20,23 @@ from ipad_jax.training.checkpoints import Checkpoints, drop_newer, remove_leftov
 from ipad_jax.training.frozen_base import Base, has_base
 from ipad_jax.training.held_out import HeldOutLoss
 from ipad_jax.training.logs import ProgressFn, ProgressLine, Reports
-from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.pretrained import Pretrained, load_pretrained
+from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import (
     batch_sharding,
     check_batch_size,
     from_host,
-    fsdp_sharding,
-    gather,
     make_mesh,
-    replicated,
     to_global,
 )
 from ipad_jax.training.state import (
     TrainState,
-    abstract_state,
     check_finite,
-    create_state,
     model_arrays,
     named_leaves,
-    start_options,
-    term_names,
     with_model_arrays,
 )
-from ipad_jax.training.task import Batch, Metrics, Task, make_task
+from ipad_jax.training.task import make_task
 
 
 def train(
@@ -78,25 +64,20 @@ def train(
       FloatingPointError: the loss or a gradient was not finite; names the first step and term.
     """
     clock = Stopwatch()
+    process = (jax.process_index(), jax.process_count())
+
+    # ---- Set-up: task, mesh, shapes and shardings; no array is made ----
     check_ranges(config)
     task = make_task(config)
-    examples = task.num_examples  # opens the data: a wrong scene is told before anything is made
+    examples = task.num_examples  # opens the data: a wrong scene is refused before anything is made
     config = with_fingerprint(config, task)
     total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
-    tx = make_optimizer(config.optim, total_steps)
-    mesh = make_mesh(config.fsdp, config.num_devices)  # 1 mesh and shardings
+    mesh = make_mesh(config.fsdp, config.num_devices)
     check_batch_size(config.batch_size, mesh)
-    process = (jax.process_index(), jax.process_count())
     check_workdir(workdir, config)  # refused now, or claimed when all can be had
     claim = claim_workdir if process[0] == 0 else check_workdir
-
-    # jit: with several processes a global array is made by all of them, never put on the devices by one
-    make_keys = jax.jit(
-        lambda: tuple(jax.random.split(jax.random.key(config.seed))), out_shardings=replicated(mesh)
-    )
-    key, init_key = make_keys()
-    graphdef, shapes = abstract_state(task, tx, init_key)  # 2 shapes first
-    shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
+    setup = TrainSetup.make(config, task, mesh, total_steps)
+    key, init_key = setup.make_keys(config.seed)
 
     with (
         locked_by_first(workdir),
@@ -104,10 +85,9 @@ def train(
         Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
         ProgressLine(total_steps, config.max_seconds, progress) as line,
     ):
+        # ---- State: the folder's checkpoint, else init_from, else fresh ----
         line.phase("starting", 0)
-        state, train_seconds, notes = restore_or_init(  # 3 resume > init_from > scratch
-            config, task, tx, init_key, shapes, shardings, checkpoints, step
-        )
+        state, train_seconds, notes = restore_or_init(config, setup, init_key, checkpoints, step)
         first_step = int(jax.device_get(state.step)) + 1
         for note in notes:
             line.say(note)
@@ -116,16 +96,18 @@ def train(
             line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
             return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
 
-        data = task.train_data(first_step, *process)  # 4 input: its place is the step alone
+        # ---- Input: its place is the step alone ----
+        data = task.train_data(first_step, *process)
         rows = batch_sharding(mesh)
         with clock("input"):
             batch = to_global(next(data), rows)
         claim(workdir, config)
+
+        # ---- Step: compiled ahead, for the batch that comes first ----
         line.phase("compiling", first_step - 1)
         with clock("compiling"):
-            step_fn = compile_step(task, graphdef, tx, mesh, shardings, state, batch, key)
-        evaluate_fn = HeldOutLoss(task, init_key, mesh, shardings, config, clock)
-
+            step_fn = setup.compile_step(batch)
+        evaluate_fn = HeldOutLoss(setup, config, clock)
         if config.eval_every and not evaluate_fn.available:
             line.say("no held-out normal clips, so no loss on them (data.holdout_share is 0?)")
         logs = Reports(config, workdir, first_step, total_steps, line, clock)
@@ -143,7 +125,8 @@ def train(
                 with jax.transfer_guard("allow"):  # Orbax copies to the host as it likes
                     checkpoints.save(done, state, elapsed())
 
-        with logs, jax.set_mesh(mesh), jax.transfer_guard("disallow"):  # 5 the loop
+        # ---- Loop: the order is load-bearing ----
+        with logs, jax.set_mesh(mesh), jax.transfer_guard("disallow"):
             line.phase("training", done)
             previous = None
             for current in range(first_step, total_steps + 1):
@@ -186,79 +169,10 @@ def train(
     return summary
 
 
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    key: jax.Array,
-    *,
-    task: Task,
-    graphdef: nnx.GraphDef,
-    tx: optax.GradientTransformation,
-) -> tuple[TrainState, Metrics]:
-    """One step as a pure function; the key is folded with the step, so the same step draws the same.
-
-    Returns:
-      The next state, and float32 scalars: the task's terms, `loss`, `gradient_norm`; with them
-      `first_bad` (see `TrainState`).
-    """
-    key = jax.random.fold_in(key, state.step)
-
-    def loss_fn(trainable: nnx.State) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        # copy: BatchNorm writes into its variables, which must belong to this trace
-        weights = gather((trainable, state.frozen, state.variables))
-        model = nnx.merge(graphdef, *weights, copy=True)
-        loss, terms = task.loss_fn(model, batch, key)
-        *_, variables = nnx.split(model, task.trainable, nnx.Param, ...)
-        return loss, (terms, variables)
-
-    gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (terms, variables)), gradients = gradient_fn(state.trainable)
-    updates, opt_state = tx.update(gradients, state.opt_state, state.trainable)
-    step = state.step + 1
-    metrics = {**terms, "loss": loss, "gradient_norm": optax.tree.norm(gradients)}
-    bad = jnp.stack([~jnp.isfinite(metrics[name]) for name in term_names(metrics)])
-    # a term may be undefined without harm; the loss and the gradient may not
-    is_first = (state.first_bad[0] == 0) & (bad[-1] | bad[-2])
-    first_bad = jnp.where(is_first, jnp.stack([step, jnp.argmax(bad)]), state.first_bad)
-    new = dataclasses.replace(
-        state,
-        step=step,
-        trainable=optax.apply_updates(state.trainable, updates),
-        variables=variables,
-        opt_state=opt_state,
-        first_bad=first_bad,
-    )
-    return new, {**metrics, "first_bad": first_bad}
-
-
-def compile_step(
-    task: Task,
-    graphdef: nnx.GraphDef,
-    tx: optax.GradientTransformation,
-    mesh: Mesh,
-    shardings: TrainState,
-    state: Any,
-    batch: Any,
-    key: Any,
-) -> jax.stages.Compiled:
-    """Compiles the step for arrays or shapes; the state is donated, metrics come back replicated."""
-    step_fn = jax.jit(
-        partial(train_step, task=task, graphdef=graphdef, tx=tx),
-        donate_argnums=0,
-        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
-        out_shardings=(shardings, replicated(mesh)),
-    )
-    with jax.set_mesh(mesh):
-        return step_fn.lower(state, batch, key).compile()
-
-
 def restore_or_init(
     config: ConfigDict,
-    task: Task,
-    tx: optax.GradientTransformation,
+    setup: TrainSetup,
     init_key: jax.Array,
-    shapes: TrainState,
-    shardings: TrainState,
     checkpoints: Checkpoints,
     step: int | None,
 ) -> tuple[TrainState, float, list[str]]:
@@ -270,7 +184,7 @@ def restore_or_init(
     notes, folder = [], checkpoints.folder
     if left := on_first_process("removing leftovers", lambda: remove_leftovers(folder)):
         notes.append(f"removed what unfinished saves left: {', '.join(left)}")
-    if restored := checkpoints.restore(shapes, shardings, step):
+    if restored := checkpoints.restore(setup.shapes, setup.shardings, step):
         state, seconds = restored
         if step is not None:  # only now: it is there, whole and of this model
             newer = on_first_process("setting checkpoints aside", lambda: drop_newer(folder, step))
@@ -278,16 +192,11 @@ def restore_or_init(
                 notes.append(f"set aside checkpoints {newer} (renamed to N.set_aside)")
         notes.append(f"resuming from step {int(jax.device_get(state.step))}")
         return state, seconds, notes
-    # made in shards at once: no device ever holds the whole state
-    state = jax.jit(
-        lambda key: create_state(task, tx, key)[1],
-        out_shardings=shardings,
-        compiler_options=start_options(),
-    )(init_key)
+    state = setup.create_state(init_key)
     loaded = Pretrained({}, "")
     if config.init_from:
         model = model_arrays(state)
-        loaded = load_pretrained(config.init_from, task, model)
+        loaded = load_pretrained(config.init_from, setup.task, model)
         placed = {
             name: from_host(np.asarray(x, model[name].dtype), model[name].sharding)
             for name, x in loaded.arrays.items()

@@ -19,13 +19,9 @@ from ipad_jax.run.files import absolute, write_atomic
 from ipad_jax.training.checkpoints import Checkpoints, check_same, load_model_arrays
 from ipad_jax.training.fitted import FILE as FITTED
 from ipad_jax.training.frozen_base import has_base
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.state import (
-    create_state,
-    model_arrays,
-    start_options,
-    with_model_arrays,
-)
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import model_arrays, with_model_arrays
 from ipad_jax.training.task import make_task
 
 # What belongs to the footage or to the outputs, which stay the same.
@@ -66,12 +62,8 @@ def merge(
     config.adapters.rank = 0
     task = make_task(config)
     steps = max(config.total_steps, step, config.optim.warmup_steps + 1)  # slots depend on none
-    tx = make_optimizer(config.optim, steps)
-    start = jax.jit(
-        lambda: create_state(task, tx, jax.random.key(config.seed))[1],
-        compiler_options=start_options(),
-    )
-    state = start()
+    setup = TrainSetup.make(config, task, make_mesh(1, 1), steps)
+    state = setup.create_state(jax.random.key(config.seed))
     check_same(model_arrays(state), merged, f"{workdir} merged")
     state = dataclasses.replace(with_model_arrays(state, merged), step=jnp.int32(step))
     save_config(target, config)

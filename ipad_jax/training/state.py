@@ -85,24 +85,9 @@ def create_state(
     return graphdef, state
 
 
-def abstract_state(
-    task: Task, tx: optax.GradientTransformation, key: jax.Array
-) -> tuple[nnx.GraphDef, TrainState]:
-    """The structure and shapes of `create_state`, without making an array."""
-    graphdefs = []
-
-    def make() -> TrainState:
-        graphdef, state = create_state(task, tx, key)
-        graphdefs.append(graphdef)
-        return state
-
-    shapes = jax.eval_shape(make)
-    return graphdefs[0], shapes
-
-
-def inference_graphdef(task: Task, key: jax.Array) -> nnx.GraphDef:
+def inference_graphdef(task: Task) -> nnx.GraphDef:
     """The structure of the inference view, which merges with the same three states."""
-    model = nnx.eval_shape(lambda: task.init_model(key))
+    model = nnx.eval_shape(lambda: task.init_model(jax.random.key(0)))
     return nnx.split(inference_view(model), task.trainable, nnx.Param, ...)[0]
 
 

@@ -20,8 +20,9 @@ from ipad_jax.training.frozen_base import Base
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
 from ipad_jax.training.merge_adapters import merge
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.state import abstract_state, named_leaves
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import named_leaves
 from ipad_jax.training.task import make_task
 from ipad_jax.video.detector import load
 from ipad_jax.video.detector.predictor import Predictor
@@ -90,8 +91,7 @@ def test_frozen_weights_stay_bit_equal_and_the_rest_moves(root, base, adapted):
 
 def test_gradients_and_optimizer_slots_are_only_for_what_trains(root, base):
     settings = config(root, "arm_real", 2, init_from=str(base))
-    task, tx = make_task(settings), make_optimizer(settings.optim, 4)
-    _, shapes = abstract_state(task, tx, jax.random.key(0))
+    shapes = TrainSetup.make(settings, make_task(settings), make_mesh(1, 1), 4).shapes
     trained, frozen = named_leaves(shapes.trainable), named_leaves(shapes.frozen)
     slots = {n: x for n, x in named_leaves(shapes.opt_state).items() if x.ndim}
     for moment in ("mu", "nu"):
@@ -100,7 +100,7 @@ def test_gradients_and_optimizer_slots_are_only_for_what_trains(root, base):
     assert len(slots) == 2 * len(trained)
     assert frozen
     assert not any(ADAPTER in name for name in frozen)
-    model = nnx.eval_shape(lambda: task.init_model(jax.random.key(0)))
+    model = nnx.eval_shape(lambda: make_task(settings).init_model(jax.random.key(0)))
     every = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
     assert every == sum(x.size for x in [*trained.values(), *frozen.values()])
 

@@ -21,8 +21,8 @@ from ipad_jax.performance.compile_report import format_report
 from ipad_jax.performance.hlo import KINDS
 from ipad_jax.performance.roofline import CHIPS, GIB
 from ipad_jax.run.config import load_config
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.state import abstract_state
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
 from ipad_jax.training.task import make_task
 
 needs_libtpu = pytest.mark.skipif(
@@ -48,9 +48,8 @@ def test_memory_is_told_by_kind(report):
     assert list(train.memory) == list(predict.memory) == kinds
     # every device holds the weights and both slots of Adam, which the step gives back in their place
     config = load_config("ipad:tiny")
-    tx = make_optimizer(config.optim, 2)
-    _, shapes = abstract_state(make_task(config), tx, jax.random.key(0))
-    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    setup = TrainSetup.make(config, make_task(config), make_mesh(1, 1), 2)
+    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(setup.shapes))
     clip = 4 * 32 * 32 * 3
     assert train.memory["arguments"] == pytest.approx(state + clip, rel=0.01)
     assert -train.memory["aliased"] == pytest.approx(state, rel=0.01)

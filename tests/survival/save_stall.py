@@ -22,10 +22,9 @@ import jax
 from big_toy import BigToyTask, big_toy_config
 
 from ipad_jax.training.checkpoints import Checkpoints
-from ipad_jax.training.loop import compile_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import batch_sharding, fsdp_sharding, make_mesh, to_global
-from ipad_jax.training.state import TrainState, abstract_state, create_state
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
+from ipad_jax.training.state import TrainState
 
 
 class Stall(NamedTuple):
@@ -42,16 +41,11 @@ class Trainer:
 
     def __init__(self, state_mb: float):
         config = big_toy_config(state_mb)
-        task, tx = BigToyTask(config), make_optimizer(config.optim, 1)
-        mesh, self.key = make_mesh(1, 1), jax.random.key(0)
-        graphdef, shapes = abstract_state(task, tx, self.key)
-        shardings = fsdp_sharding(shapes, mesh, 0)
-        make = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)
-        self.state: TrainState = make(self.key)
-        self.batch = to_global(next(task.train_data(1, 0, 1)), batch_sharding(mesh))
-        self.step_fn = compile_step(
-            task, graphdef, tx, mesh, shardings, self.state, self.batch, self.key
-        )
+        task, self.key = BigToyTask(config), jax.random.key(0)
+        setup = TrainSetup.make(config, task, make_mesh(1, 1), 1)
+        self.state: TrainState = setup.create_state(self.key)
+        self.batch = to_global(next(task.train_data(1, 0, 1)), batch_sharding(setup.mesh))
+        self.step_fn = setup.compile_step(self.batch)
         self.nbytes = sum(x.nbytes for x in jax.tree.leaves(self.state))
 
     def step(self) -> float:

@@ -13,16 +13,9 @@ import numpy as np
 from ipad_jax.performance.hlo import collectives
 from ipad_jax.run.config import load_config
 from ipad_jax.training.checkpoints import Checkpoints
-from ipad_jax.training.loop import compile_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import (
-    batch_sharding,
-    fsdp_sharding,
-    make_mesh,
-    replicated,
-    to_global,
-)
-from ipad_jax.training.state import abstract_state, create_state, model_arrays, named_leaves
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
+from ipad_jax.training.state import model_arrays, named_leaves
 from ipad_jax.video.ipad.task import VideoTask
 
 MESHES = {"1": (1, 1), "8x1": (8, 1), "4x2": (8, 2), "1x8": (8, 8)}  # name -> devices, fsdp
@@ -44,27 +37,25 @@ def make_batch(task, step):
 
 def make_config():
     """One block a layer: it compiles in half the time."""
-    return load_config("ipad:tiny", {"batch_size": BATCH, "model.encoder.depths": (1, 1)})
+    leaves = {"batch_size": BATCH, "model.encoder.depths": (1, 1), "fsdp_min_bytes": 0}
+    return load_config("ipad:tiny", leaves)
+
+
+def set_up(config, mesh):
+    """The run's set-up on one of MESHES."""
+    devices, fsdp = MESHES[mesh]
+    return TrainSetup.make(config, VideoTask(config), make_mesh(fsdp, devices), STEPS)
 
 
 def run(name, folder):
     """What a mesh makes of ten steps; leaves a checkpoint of the last in `folder`."""
-    devices, fsdp = MESHES[name]
-    config = make_config()
-    task, tx = VideoTask(config), make_optimizer(config.optim, STEPS)
-    mesh = make_mesh(fsdp, devices)
-    graphdef, shapes = abstract_state(task, tx, jax.random.key(0))
-    shardings = fsdp_sharding(shapes, mesh, 0)
-    make = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)
-    state = make(jax.random.key(0))
-    rows = batch_sharding(mesh)
-    key = jax.device_put(jax.random.key(1), replicated(mesh))
-    step_fn = compile_step(
-        task, graphdef, tx, mesh, shardings, state, to_global(make_batch(task, 0), rows), key
-    )
+    setup = set_up(make_config(), name)
+    state, key = setup.create_state(jax.random.key(0)), jax.random.key(1)
+    rows = batch_sharding(setup.mesh)
+    step_fn = setup.compile_step(setup.task.batch_shapes(BATCH))
     losses, statistics = [], {}
     for step in range(STEPS):
-        state, metrics = step_fn(state, to_global(make_batch(task, step), rows), key)
+        state, metrics = step_fn(state, to_global(make_batch(setup.task, step), rows), key)
         losses.append(float(metrics["loss"]))
         if step == 0:  # later ones hang on weights, which drift apart in the last digits
             found = named_leaves(state.variables)
@@ -81,16 +72,14 @@ def run(name, folder):
 
 def restores_elsewhere(name, folder):
     """Whether a mesh's checkpoint comes out bit for bit, in another mesh's shards."""
-    config = make_config()
-    task, tx = VideoTask(config), make_optimizer(config.optim, STEPS)
-    _, shapes = abstract_state(task, tx, jax.random.key(0))
     found = []
     for other in (name, "4x2", "1"):
-        devices, fsdp = MESHES[other]
-        shardings = fsdp_sharding(shapes, make_mesh(fsdp, devices), 0)
+        setup = set_up(make_config(), other)
         with Checkpoints(folder) as checkpoints:
-            state, _ = checkpoints.restore(shapes, shardings)
-        right = jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), state, shardings)
+            state, _ = checkpoints.restore(setup.shapes, setup.shardings)
+        right = jax.tree.map(
+            lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), state, setup.shardings
+        )
         found.append((model_arrays(state), all(jax.tree.leaves(right))))
     first = found[0][0]
     return all(
@@ -99,20 +88,17 @@ def restores_elsewhere(name, folder):
     )
 
 
-def share_of_full_size(fsdp):
+def share_of_full_size(mesh):
     """Bytes of the paper's model and its optimizer on one device, over total / fsdp."""
-    config = load_config("ipad")
-    task, tx = VideoTask(config), make_optimizer(config.optim, STEPS)
-    _, shapes = abstract_state(task, tx, jax.random.key(0))
-    shardings = fsdp_sharding(shapes, make_mesh(fsdp, 8), 0)
+    setup = set_up(load_config("ipad", {"fsdp_min_bytes": 0}), mesh)
 
     def num_bytes(shape, dtype):
         return int(np.prod(shape)) * dtype.itemsize
 
-    leaves = list(zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings)))
+    leaves = list(zip(jax.tree.leaves(setup.shapes), jax.tree.leaves(setup.shardings)))
     total = sum(num_bytes(x.shape, x.dtype) for x, _ in leaves)
     held = sum(num_bytes(s.shard_shape(x.shape), x.dtype) for x, s in leaves)
-    return held / (total / fsdp)
+    return held / (total / MESHES[mesh][1])
 
 
 def main():
@@ -120,7 +106,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         found = {name: run(name, f"{folder}/{name}") for name in MESHES}
         found["restored"] = {n: restores_elsewhere(n, f"{folder}/{n}") for n in ("8x1", "1x8")}
-    found["share"] = {fsdp: share_of_full_size(fsdp) for fsdp in (2, 8)}
+    found["share"] = {mesh: share_of_full_size(mesh) for mesh in ("4x2", "1x8")}
     print(json.dumps(found))
 
 

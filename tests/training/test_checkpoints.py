@@ -25,20 +25,17 @@ from ipad_jax.training.checkpoints import (
     remove_leftovers,
     restore_for_inference,
 )
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.sharding import fsdp_sharding, make_mesh
-from ipad_jax.training.state import abstract_state, create_state, model_arrays, named_leaves
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import model_arrays, named_leaves
 
 
 @pytest.fixture
 def parts():
     """(fresh state with a step, shapes, shardings) of the toy."""
     config = toy_config()
-    task, tx = ToyTask(config), make_optimizer(config.optim, 4)
-    _, shapes = abstract_state(task, tx, jax.random.key(0))
-    shardings = fsdp_sharding(shapes, make_mesh(1, 1), 0)
-    make = jax.jit(lambda key: create_state(task, tx, key)[1], out_shardings=shardings)
-    return make(jax.random.key(0)), shapes, shardings
+    setup = TrainSetup.make(config, ToyTask(config), make_mesh(1, 1), 4)
+    return setup.create_state(jax.random.key(0)), setup.shapes, setup.shardings
 
 
 def write(workdir, state, steps, keep=2):

@@ -24,6 +24,8 @@ from ipad_jax.training.checkpoints import (
 )
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
+from ipad_jax.training.setup import TrainSetup
+from ipad_jax.training.sharding import make_mesh
 
 
 @pytest.fixture(autouse=True)
@@ -220,17 +222,9 @@ def test_init_from_a_run_takes_the_whole_model_or_a_part(tmp_path, capsys):
 
 
 def test_state_is_spread_over_fsdp(tmp_path):
-    from ipad_jax.training.optim import make_optimizer
-    from ipad_jax.training.sharding import fsdp_sharding, make_mesh
-    from ipad_jax.training.state import abstract_state, create_state
-
     config = toy_config()
-    task, tx = ToyTask(config), make_optimizer(config.optim, 4)
-    mesh = make_mesh(4)
-    _, shapes = abstract_state(task, tx, jax.random.key(0))
-    shardings = fsdp_sharding(shapes, mesh, 0)
-    make = jax.jit(lambda k: create_state(task, tx, k)[1], out_shardings=shardings)
-    leaves = jax.tree.leaves(make(jax.random.key(0)))
+    setup = TrainSetup.make(config, ToyTask(config), make_mesh(4), 4)
+    leaves = jax.tree.leaves(setup.create_state(jax.random.key(0)))
     total = sum(x.nbytes for x in leaves)
     first = sum(s.data.nbytes for x in leaves for s in x.addressable_shards if s.device.id == 0)
     assert first <= 1.2 * total / 4
