@@ -36,7 +36,7 @@ from ipad_jax.training.state import (
     named_leaves,
     with_model_arrays,
 )
-from ipad_jax.training.task import make_task
+from ipad_jax.training.task import Task, make_task
 
 
 def train(
