@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,27 +61,3 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
             f"expected one of {', '.join(IMAGE_SUFFIXES)}"
         )
     return image
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """Reads 0/1 labels.
-
-    Returns: int8 [n] of 0 and 1.
-    Raises: ValueError where it is no such array; objects are never unpickled.
-    """
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"not a plain array of numbers ({error}); expected a 1-D .npy of 0 and 1, "
-            "files holding Python objects are never opened"
-        ) from error
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
-        raise ValueError(
-            f"holds {getattr(labels, 'dtype', type(labels))}; expected numbers 0 and 1"
-        )
-    labels = np.squeeze(labels)
-    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
-        found = np.unique(labels)[:5].tolist()
-        raise ValueError(f"shape {labels.shape}, values {found}; expected 1-D, only 0 and 1")
-    return labels.astype(np.int8)

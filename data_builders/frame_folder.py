@@ -2,7 +2,7 @@
 
     <scene>/training/frames/<NN>/<frame>.jpg      normal only; in IPAD one folder is one cycle
     <scene>/testing/frames/<NN>/<frame>.jpg
-    <scene>/test_label/<NNN>.npy                  one 0/1 a frame, 1 = anomalous
+    <scene>/test_label/<NNN>.npy                  one 0/1 a frame, 1 = anomalous; or as `labels.py` says
 
 Frame numbers are contiguous and sorted as numbers, since zero padding differs between folders.
 Sidecars, which IPAD lacks and the rendered machines (`factory`) carry:
@@ -18,41 +18,28 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image, read_labels
+from ipad_jax.data_builders.bit_depth import find_bit_depth, read_picture
+from ipad_jax.data_builders.files import DataError, Problem, read_image
+from ipad_jax.data_builders.labels import LABEL_SUFFIXES, read_labels, read_mask
+from ipad_jax.data_builders.numbered_files import (
+    IGNORED_FILES,
+    frame_number,
+    numbered,
+    numbered_frames,
+)
 from ipad_jax.data_builders.sidecars import read_annotations, read_description
+from ipad_jax.data_builders.timing import Cycle, phase_of
 
-IGNORED_FILES = ("thumbs.db", "desktop.ini")  # and every hidden file
 # Share of the scene's median below which a folder cannot hold a whole cycle (S05/training/19).
 FAR_SHORTER = 0.5
 SPLIT_FOLDERS = {"train": "training", "test": "testing"}
-
-Cycle = float | Literal["folder"] | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Timing:
-    """The machine's cycle in one video, as measured; without phase and cycle only its usual length.
-
-    cycle_frames: frames of a usual cycle; phase float32 [n] in [0, 1); cycle int32 [n] from 0.
-    """
-
-    cycle_frames: float
-    phase: np.ndarray | None = None
-    cycle: np.ndarray | None = None
-
-    def at(self, index: int) -> tuple[float, int]:
-        """Phase and cycle of a frame; NaN and -1 unknown."""
-        if self.phase is None or self.cycle is None:
-            return float("nan"), -1
-        return float(self.phase[index]), int(self.cycle[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +64,7 @@ class FolderVideo:
 
     label int8 (-1 unknown), phase float32 in [0, 1) (NaN unknown), kind int8 (0 normal, -1
     unknown), cycle int32 (-1 unknown); `num_labels` is None where no label file was found.
+    mask_array: .npy [n, h, w], where masks came as labels. bit_depth: as `read_picture` takes it.
     """
 
     random_access: ClassVar[bool] = True
@@ -91,6 +79,8 @@ class FolderVideo:
     masks: dict[int, Path]
     cycle_frames: float | None = None
     num_labels: int | None = None
+    mask_array: Path | None = None
+    bit_depth: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -102,10 +92,14 @@ class FolderVideo:
     def frames(self) -> Iterator[Frame]:
         """Frames in order, images not loaded yet."""
         for i, path in enumerate(self.paths):
-            mask = self.masks.get(i)
+            load_mask = None
+            if i in self.masks:
+                load_mask = partial(read_image, self.masks[i])
+            elif self.mask_array and self.label[i] == 1:
+                load_mask = partial(read_mask, self.mask_array, i)
             yield Frame(
-                load=partial(read_image, path),
-                load_mask=None if mask is None else partial(read_image, mask),
+                load=partial(read_picture, path, self.bit_depth),
+                load_mask=load_mask,
                 label=int(self.label[i]),
                 phase=float(self.phase[i]),
                 kind=int(self.kind[i]),
@@ -181,7 +175,7 @@ def scan_scene(
         description = read_description(path / "scene.json")
     except ValueError as error:
         problems.append(Problem(path / "scene.json", str(error)))
-    kinds = tuple(description.get("kinds", ("normal",)))
+    kinds = list(description.get("kinds", ("normal",)))
     fps = fps or description.get("fps")
     if fps is None or not np.isfinite(fps) or fps <= 0:
         problems.append(
@@ -191,11 +185,11 @@ def scan_scene(
     videos: dict[str, list[FolderVideo]] = {}
     for split, folder in SPLIT_FOLDERS.items():
         videos[split] = [
-            _read_folder(path, split, entry, float(fps), len(kinds), problems)
+            _read_folder(path, split, entry, float(fps), kinds, problems)
             for entry in _frame_folders(path / folder / "frames", problems)
         ]
     for video in (*videos["train"], *videos["test"]):
-        first = _number(video.paths[0]) if video.paths else None
+        first = frame_number(video.paths[0]) if video.paths else None
         if first_numbers is not None and first is not None and first not in first_numbers:
             folder, allowed = video.paths[0].parent, " or ".join(map(str, first_numbers))
             message = f"begins with frame {first}; expected {allowed}, earlier frames are missing"
@@ -208,7 +202,37 @@ def scan_scene(
         )
     _check_labels(path, videos["test"], require_labels, problems)
     train, test = _with_cycles(videos["train"], videos["test"], cycle, description)
-    return Scene(path, kinds, tuple(train), tuple(test), description), problems
+    return Scene(path, tuple(kinds), tuple(train), tuple(test), description), problems
+
+
+def with_bit_depth(scene: Scene) -> Scene:
+    """The scene with the depth of its pictures found: one for all of them, the largest.
+
+    Raises: DataError where folders of 8 and of 16 bits are mixed; ValueError of a picture that cannot
+        be read.
+    """
+    videos = [*scene.train, *scene.test]
+    depths = {video.paths[0].parent: find_bit_depth(video.paths) for video in videos}
+    known = [depth for depth in depths.values() if depth is not None]
+    if not known:
+        return scene
+    message = "holds 8-bit pictures, other folders 16-bit ones; convert all alike"
+    if odd := [Problem(path, message) for path, depth in depths.items() if depth is None]:
+        raise DataError(odd)
+    train, test = (
+        tuple(dataclasses.replace(video, bit_depth=max(known)) for video in split)
+        for split in (scene.train, scene.test)
+    )
+    return dataclasses.replace(scene, train=train, test=test)
+
+
+def first_sizes(scene: Scene) -> dict[str, tuple[int, int]]:
+    """Width and height of the first frame of each folder, by its path; all would take long."""
+    sizes = {}
+    for video in (*scene.train, *scene.test):
+        height, width = read_picture(video.paths[0], video.bit_depth).shape[:2]
+        sizes[str(video.paths[0].parent.relative_to(scene.path))] = (width, height)
+    return sizes
 
 
 def _frame_folders(root: Path, problems: list[Problem]) -> list[Path]:
@@ -234,89 +258,42 @@ def _frame_folders(root: Path, problems: list[Problem]) -> list[Path]:
     return folders
 
 
-def _number(path: Path) -> int | None:
-    """Frame number of an image file: the digits its name ends with."""
-    match = re.search(r"(\d+)$", path.stem)
-    return int(match[1]) if match and path.suffix.lower() in IMAGE_SUFFIXES else None
-
-
-def _numbered(folder: Path, problems: list[Problem]) -> list[tuple[int, Path]]:
-    """Frame files with their numbers, in numeric order; reports gaps, strangers and twins."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in IGNORED_FILES:
-            continue
-        number = _number(path)
-        if number is None:
-            problems.append(Problem(path, "is no numbered image (such as 0012.jpg); take it away"))
-            continue
-        if number in found:
-            problems.append(
-                Problem(path, f"has the same frame number as {found[number].name}; keep one")
-            )
-            continue
-        if path.stat().st_size == 0:
-            problems.append(Problem(path, "is empty (0 bytes); copy the file again"))
-        found[number] = path
-    return sorted(found.items())
-
-
-def numbered_frames(folder: Path, problems: list[Problem]) -> list[tuple[int, Path]]:
-    """Every frame of one folder with its number, in order; reports what would make the order a guess.
-
-    `ipad-jax detect` reads folders by the same code.
-    """
-    files = _numbered(folder, problems)
-    numbers = [number for number, _ in files]
-    n = len(files)
-    if not files:
-        problems.append(Problem(folder, "holds no frames; expected 0.jpg, 1.jpg, ..."))
-    elif missing := gaps(numbers):
-        message = f"gap in frame numbers: {numbers[0]}..{numbers[-1]} but {n} files, "
-        if 2 * len(missing) < n:
-            message += f"missing {as_ranges(missing)}; restore them or split the folder in two"
-        else:
-            message += (
-                f"{len(missing)} gaps: the names look like times, not frame numbers; "
-                "rename the files 0, 1, 2, ... in order"
-            )
-        problems.append(Problem(folder, message))
-    return files
-
-
 def _read_folder(
-    scene: Path, split: str, folder: Path, fps: float, num_kinds: int, problems: list[Problem]
+    scene: Path, split: str, folder: Path, fps: float, kinds: list[str], problems: list[Problem]
 ) -> FolderVideo:
-    """One folder with its labels and sidecars."""
+    """One folder with its labels and sidecars; adds the kinds that its labels name."""
     files = numbered_frames(folder, problems)
     numbers = [number for number, _ in files]
     n = len(files)
     known = 0 if split == "train" else -1
     label = np.full(n, known, np.int8)
     kind = np.full(n, known, np.int8)
-    num_labels = None
-    if split == "test" and (label_file := _label_file(scene, folder.name)):
+    num_labels = mask_array = None
+    if split == "test" and (label_file := _label_file(scene, folder.name, problems)):
         try:
             found = read_labels(label_file)
+            known_labels, names = found.of(np.arange(n) / fps)
         except ValueError as error:
             problems.append(Problem(label_file, str(error)))
         else:
-            num_labels = len(found)
-            label[:num_labels] = found[:n]  # label i belongs to frame i; surplus dropped
+            num_labels = len(known_labels)
+            label[:num_labels] = known_labels[:n]  # label i belongs to frame i; surplus dropped
             kind[label == 0] = 0
+            _name_kinds(kind, names[:n], kinds)
+            mask_array = label_file if found.has_masks else None
     phase = np.full(n, np.nan, np.float32)
     cycle = np.full(n, -1, np.int32)
     sidecar = scene / SPLIT_FOLDERS[split] / "annotations" / f"{folder.name}.npz"
     if sidecar.is_file():
         try:
-            phase, cycle, kind = read_annotations(sidecar, n, num_kinds)
+            phase, cycle, kind = read_annotations(sidecar, n, len(kinds))
         except ValueError as error:
             problems.append(Problem(sidecar, str(error)))
     masks = {}
     mask_folder = scene / SPLIT_FOLDERS[split] / "masks" / folder.name
     if mask_folder.is_dir():
         index = {number: i for i, number in enumerate(numbers)}
-        for number, path in _numbered(mask_folder, problems):
+        for number, path in numbered(mask_folder, problems):
             if number not in index:
                 problems.append(Problem(path, "is a mask of a frame that does not exist"))
             else:
@@ -331,51 +308,67 @@ def _read_folder(
         cycle=cycle,
         masks=masks,
         num_labels=num_labels,
+        mask_array=mask_array,
     )
 
 
-def _label_file(scene: Path, name: str) -> Path | None:
-    """test_label/<NNN>.npy of folder <NN>, whatever the padding."""
+def _name_kinds(kind: np.ndarray, names: list[str], kinds: list[str]) -> None:
+    """Fills in the kinds that labels name, in place; new ones go to the end of `kinds`."""
+    for i, name in enumerate(names):
+        if not name:
+            continue
+        if name not in kinds:
+            kinds.append(name)
+        kind[i] = kinds.index(name)
+
+
+def _label_files(scene: Path) -> list[Path]:
+    """Label files of a scene, by name."""
     folder = scene / "test_label"
     if not folder.is_dir():
-        return None
-    for path in sorted(folder.glob("[!.]*.npy")):
-        if path.stem == name or (
-            path.stem.isdigit() and name.isdigit() and int(path.stem) == int(name)
-        ):
-            return path
-    return None
+        return []
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix in LABEL_SUFFIXES)
+
+
+def _label_file(scene: Path, name: str, problems: list[Problem]) -> Path | None:
+    """test_label/<NNN>.npy of folder <NN>, whatever the padding; two of them are a problem."""
+    found = [
+        path
+        for path in _label_files(scene)
+        if path.stem == name
+        or (path.stem.isdigit() and name.isdigit() and int(path.stem) == int(name))
+    ]
+    if len(found) > 1:
+        problems.append(Problem(found[1], f"labels what {found[0].name} labels too; keep one"))
+    return found[0] if found else None
 
 
 def _check_labels(
     scene: Path, test: Sequence[FolderVideo], require: bool, problems: list[Problem]
 ) -> None:
-    """Labels without a folder always, folders without labels where required."""
+    """Labels without a folder always, and what is no label; folders without labels where required."""
     folder = scene / "test_label"
     matched = set()
     unlabelled = []
     for video in test:
-        path = _label_file(scene, video.name)
+        path = _label_file(scene, video.name, [])
         if path is None:
             unlabelled.append(video.name)
         else:
             matched.add(path.name)
-    if folder.is_dir():
-        for path in sorted(folder.glob("[!.]*.npy")):
-            if path.name not in matched:
-                problems.append(
-                    Problem(path, "labels a test folder that is missing from testing/frames/")
-                )
+    for path in _label_files(scene):
+        if path.name not in matched:
+            message = "labels a test folder that is missing from testing/frames/"
+            problems.append(Problem(path, message))
+    for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else []:
+        if path.suffix not in LABEL_SUFFIXES and path.name.lower() not in IGNORED_FILES:
+            message = f"is no labels ({', '.join(LABEL_SUFFIXES)}); convert it or take it away"
+            problems.append(Problem(path, message))
     if require and unlabelled:
-        problems.append(
-            Problem(
-                folder,
-                f"no labels for test folder {', '.join(unlabelled)}; expected "
-                f"{int(unlabelled[0]):03d}.npy and so on"
-                if unlabelled[0].isdigit()
-                else f"no labels for test folder {', '.join(unlabelled)}",
-            )
-        )
+        message = f"no labels for test folder {', '.join(unlabelled)}"
+        if unlabelled[0].isdigit():
+            message += f"; expected {int(unlabelled[0]):03d}.npy and so on"
+        problems.append(Problem(folder, message))
 
 
 def _with_cycles(
@@ -419,28 +412,3 @@ def _at_cycle(videos: list[FolderVideo], cycle_s: float) -> list[FolderVideo]:
             dataclasses.replace(video, phase=phase, cycle=cycle, cycle_frames=video.fps * cycle_s)
         )
     return out
-
-
-def phase_of(
-    start: int, num_frames: int, fps: float, cycle_s: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Phase float32 [n] in [0, 1) and cycle int32 [n] of frames start, start + 1, ... of footage
-    whose frame 0 has phase 0: phase = (t mod cycle) / cycle."""
-    # Rounded: 3 * (1 / 3) cycles must be phase 0 of the next cycle, not 0.9999 of this one.
-    position = np.round(np.arange(start, start + num_frames) / (fps * cycle_s), 9)
-    cycle = np.floor(position)
-    phase = np.minimum((position - cycle).astype(np.float32), np.nextafter(np.float32(1), 0))
-    return phase, cycle.astype(np.int32)
-
-
-def gaps(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last number of each gap in rising numbers: [3, 4, 8, 10] -> [(5, 7), (9, 9)].
-
-    Takes no memory for what is missing: a name may be a time in nanoseconds.
-    """
-    return [(a + 1, b - 1) for a, b in itertools.pairwise(numbers) if b > a + 1]
-
-
-def as_ranges(ranges: Sequence[tuple[int, int]]) -> str:
-    """[(5, 7), (9, 9)] -> '5-7, 9'."""
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)

@@ -2,39 +2,45 @@
 
     <source>/train/normal/<name>.mp4     also directly in train/
     <source>/test/normal/<name>.mp4      label 0
-    <source>/test/<kind>/<name>.mp4      label 1 in every frame, unless <name>.npy says 0/1
-    <source>/test/<name>.mp4             label unknown, unless <name>.npy
+    <source>/test/<kind>/<name>.mp4      label 1 in every frame, unless labels lie beside it
+    <source>/test/<name>.mp4             label unknown, unless labels lie beside it
 
-`good` and `ok` mean `normal`, in any case of letters (`Normal`, `OK`): no kind of fault is called so.
-A file may hold many cycles of the machine. Frames are picked by the times the container gives them,
-so footage of varying rate keeps its speed; `ipad-jax detect` reads files by the same code.
+Endings: `decoding.VIDEO_SUFFIXES`; labels: `labels.py`. `good` and `ok` mean `normal`, in any case of
+letters (`Normal`, `OK`): no kind of fault is called so. A file may hold many cycles of the machine.
+Frames are picked by the times the container gives them, so footage of varying rate keeps its speed.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
-import cv2
 import numpy as np
 
-from ipad_jax.data_builders.files import DataError, Problem, read_labels
-from ipad_jax.data_builders.frame_folder import Cycle, Frame, Scene, Timing, phase_of
+from ipad_jax.data_builders.damage import VideoInfo
+from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES, probe, timed_frames
+from ipad_jax.data_builders.files import DataError, Problem
+from ipad_jax.data_builders.frame_folder import Frame, Scene
+from ipad_jax.data_builders.labels import (
+    LABEL_SUFFIXES,
+    NORMAL,
+    is_normal,
+    label_file,
+    read_labels,
+    read_mask,
+)
+from ipad_jax.data_builders.numbered_files import IGNORED_FILES
+from ipad_jax.data_builders.timing import Cycle, Timing, phase_of, resample, same_rate
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 SQUEEZED = "squeezed into the dataset's shape"
-NORMAL = "normal"
-NORMAL_NAMES = (NORMAL, "good", "ok")  # of folders, compared without regard to case
-SAME_RATE = 0.01  # relative; 29.97 and 30 are one rate, 25 and 30 are not
-# Containers state their frame count from the duration, so it may be off by a little.
-COUNT_TOLERANCE = (2, 0.01)  # frames, share
-JUMP = (10.0, 10)  # seconds, frames: a longer step of a file's times is no slow camera
-
-T = TypeVar("T")
+MANY = 5  # files named one by one
+MANY_ODD = 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,11 +52,11 @@ class FileVideo:
     name: str
     path: Path
     fps: float  # of the frames handed out
-    source_fps: float
-    source_frames: int  # as the container states it; 0 unknown
-    source_size: tuple[int, int]  # width, height
+    info: VideoInfo
     kind: int
     labels: np.ndarray | None = None  # int8, one a frame of the file
+    kinds: np.ndarray | None = None  # int8 likewise, where the labels name them
+    masks: Path | None = None  # .npy [n, h, w], one a frame of the file
     counted: int | None = None  # frames really in the file, known where labels must match
     cycle_s: float | None = None
     timing: Timing | None = None  # of the frames handed out; instead of cycle_s
@@ -71,12 +77,12 @@ class FileVideo:
 
     def __len__(self) -> int:
         """Number of frames as the container states it, for a progress bar."""
-        return round(self.source_frames * self.fps / self.source_fps)
+        return round(self.info.frames * self.fps / self.info.fps)
 
     def frames(self) -> Iterator[Frame]:
         """Decodes in order; for each tick of `fps` the frame nearest in time (`resample`)."""
-        rate = self.source_fps if same_rate(self.source_fps, self.fps) else self.fps
-        timed = timed_frames(self.path, self.source_fps, self.source_frames)
+        rate = self.info.fps if same_rate(self.info.fps, self.fps) else self.fps
+        timed = timed_frames(self.path, self.info, may_stand=self.kind > 0)
         numbered = ((time_s, (i, image)) for i, (time_s, image) in enumerate(timed))
         for taken, (index, image) in enumerate(resample(numbered, rate)):
             label, kind = self._label(index)
@@ -87,7 +93,14 @@ class FileVideo:
                 phases, cycles = phase_of(taken, 1, rate, self.cycle_s)
                 phase, cycle = float(phases[0]), int(cycles[0])
             yield Frame(
-                load=lambda image=image: image, label=label, phase=phase, kind=kind, cycle=cycle
+                load=lambda image=image: image,
+                load_mask=partial(read_mask, self.masks, index)
+                if self.masks and label == 1
+                else None,
+                label=label,
+                phase=phase,
+                kind=kind,
+                cycle=cycle,
             )
 
     def _label(self, index: int) -> tuple[int, int]:
@@ -97,6 +110,8 @@ class FileVideo:
         if index >= len(self.labels):
             return -1, -1
         label = int(self.labels[index])
+        if label and self.kinds is not None and self.kinds[index] > 0:
+            return label, int(self.kinds[index])
         return label, self.kind if label and self.kind > 0 else -label
 
 
@@ -106,97 +121,189 @@ def is_layout(source: Path) -> bool:
 
 
 def read_folder(source: Path, *, fps: float | None = None, cycle: Cycle = None) -> Scene:
-    """Reads which files there are and what their folders and sidecars say; decodes only to count.
+    """Reads which files there are and what their folders and labels say; decodes only to count.
 
     Args:
         source: folder that holds train/ and test/ (one of them may be absent).
         fps: rate to resample to; None keeps the recorded one, which all files must then share.
         cycle: seconds, if every file starts at a cycle's start; None unknown.
-    Returns: the scene; kinds are "normal" and the other folders of test/, by name.
+    Returns: the scene; kinds are "normal", then the other folders of test/ and what labels name.
     Raises: DataError naming every file that is wrong.
     """
+    scene, problems = scan_folder(source, fps=fps, cycle=cycle)
+    if problems:
+        raise DataError(problems)
+    return scene
+
+
+def scan_folder(
+    source: Path, *, fps: float | None = None, cycle: Cycle = None
+) -> tuple[Scene, list[Problem]]:
+    """As `read_folder`, collecting every problem; the scene has the files that can be opened."""
     if cycle == "folder":
         raise ValueError(
             "cycle='folder' is for folders of frames; give the cycle of video files in seconds."
         )
     problems: list[Problem] = []
-    test = source / "test"
-    folders = {path.parent.name for path in _files(test) if path.parent != test}
-    kinds = [NORMAL, *sorted(name for name in folders if not _is_normal(name))]
-    splits: dict[str, list[FileVideo]] = {"train": [], "test": []}
-    for split, videos in splits.items():
-        root = source / split
-        named: dict[str, Path] = {}
-        for path in _files(root):
-            folder = path.parent.name if path.parent != root else None
-            if split == "train" and folder and not _is_normal(folder):
-                problems.append(
-                    Problem(path, f"training footage must be normal; move it to train/{NORMAL}/")
-                )
-                continue
-            name = f"{folder}-{path.stem}" if folder else path.stem
-            twin = named.setdefault(name, path)
-            if twin != path:
-                problems.append(
-                    Problem(path, f"has the same name as {twin.relative_to(source)}; rename one")
-                )
-                continue
-            if folder:
-                kind = 0 if _is_normal(folder) else kinds.index(folder)
-            else:
-                kind = 0 if split == "train" else -1
-            try:
-                source_fps, count, size = probe(path)
-            except ValueError as error:
-                problems.append(Problem(path, str(error)))
-                continue
-            video = FileVideo(
-                name=name,
-                path=path,
-                fps=fps or source_fps,
-                source_fps=source_fps,
-                source_frames=count,
-                source_size=size,
-                kind=kind,
-                cycle_s=cycle,
-            )
-            sidecar = path.with_suffix(".npy")
-            if split == "test" and sidecar.is_file():
-                at_fault = sidecar
-                try:
-                    labels = read_labels(sidecar)
-                    at_fault = path
-                    counted = sum(1 for _ in decode(path, count))
-                except ValueError as error:
-                    problems.append(Problem(at_fault, str(error)))
-                    continue
-                video = dataclasses.replace(video, labels=labels, counted=counted)
-            videos.append(video)
-    if test.is_dir():
-        problems += [
-            Problem(
-                folder, f"holds files, but no videos ({', '.join(VIDEO_SUFFIXES)}); convert them"
-            )
-            for folder in sorted(test.iterdir())
-            if folder.is_dir() and folder.name not in folders and any(_visible(folder))
-        ]
-    videos = [*splits["train"], *splits["test"]]
-    if not videos and not problems:
+    found = {split: _read_split(source, split, fps, cycle, problems) for split in ("train", "test")}
+    named = {found.folder for found in found["test"]} | {
+        kind for found in found["test"] for kind in found.kinds
+    }
+    kinds = [NORMAL, *sorted(kind for kind in named if kind and not is_normal(kind))]
+    train, test = (tuple(_with_kinds(one, kinds) for one in found[split]) for split in found)
+    problems += _strangers(source)
+    if not train and not test and not problems:
         problems.append(Problem(source, f"holds no video files ({', '.join(VIDEO_SUFFIXES)})"))
-    if fps is None and videos:
-        first = videos[0]
-        problems += [
-            Problem(
-                video.path,
-                f"has {video.fps:.3g} fps, {first.path.name} {first.fps:.3g}; "
-                "give one rate (--fps) to resample all files to it",
+    if fps is None:
+        problems += _odd_rates((*train, *test))
+    return Scene(source, tuple(kinds), train, test), problems
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    """A file as read, before the kinds have numbers: its folder's name, and the kind of each frame."""
+
+    video: FileVideo
+    folder: str
+    kinds: list[str]
+
+
+def _read_split(
+    source: Path, split: str, fps: float | None, cycle: float | None, problems: list[Problem]
+) -> list[_Found]:
+    """Files of a split, with their labels."""
+    root = source / split
+    named: dict[str, Path] = {}
+    found: list[_Found] = []
+    for path in _files(root):
+        folder = path.parent.name if path.parent != root else ""
+        if split == "train" and folder and not is_normal(folder):
+            problems.append(
+                Problem(path, f"training footage must be normal; move it to train/{NORMAL}/")
             )
-            for video in videos
-            if abs(video.fps - first.fps) > SAME_RATE * first.fps
-        ]
-    if problems:
-        raise DataError(problems)
-    return Scene(source, tuple(kinds), tuple(splits["train"]), tuple(splits["test"]))
+            continue
+        name = f"{folder}-{path.stem}" if folder else path.stem
+        twin = named.setdefault(name, path)
+        if twin != path:
+            problems.append(
+                Problem(path, f"has the same name as {twin.relative_to(source)}; rename one")
+            )
+            continue
+        try:
+            info = probe(path)
+        except ValueError as error:
+            problems.append(Problem(path, str(error)))
+            continue
+        video = FileVideo(name, path, fps or info.fps, info, kind=-1, cycle_s=cycle)
+        kinds: list[str] = []
+        if split == "train":
+            folder = NORMAL
+        elif sidecar := label_file(path.parent, path.stem, problems):
+            try:
+                video, kinds = _labelled(video, sidecar)
+            except DataError as error:
+                problems += error.problems
+                continue
+        found.append(_Found(video, folder, kinds))
+    return found
+
+
+def _labelled(video: FileVideo, sidecar: Path) -> tuple[FileVideo, list[str]]:
+    """A video with what its label file says, and the kind of each label.
+
+    Raises: DataError, of the file at fault.
+    """
+    try:
+        labels = read_labels(sidecar)
+    except ValueError as error:
+        raise DataError([Problem(sidecar, str(error))]) from error
+    try:
+        times = np.array(
+            [time_s for time_s, _ in timed_frames(video.path, video.info, may_stand=True)]
+        )
+    except ValueError as error:
+        message = str(error).removeprefix(f"{video.path}: ")
+        raise DataError([Problem(video.path, message)]) from error
+    try:
+        numbers, kinds = labels.of(times)
+    except ValueError as error:
+        raise DataError([Problem(sidecar, str(error))]) from error
+    masks = sidecar if labels.has_masks else None
+    return dataclasses.replace(video, labels=numbers, masks=masks, counted=len(times)), kinds
+
+
+def _with_kinds(found: _Found, kinds: list[str]) -> FileVideo:
+    """A video with its kinds as numbers."""
+
+    def number(name: str) -> int:
+        return -1 if not name else 0 if is_normal(name) else kinds.index(name)
+
+    named = np.array([number(kind) for kind in found.kinds], np.int8) if any(found.kinds) else None
+    return dataclasses.replace(found.video, kind=number(found.folder), kinds=named)
+
+
+def _strangers(source: Path) -> list[Problem]:
+    """What lies in test/ and is neither a video nor its labels; labels in train/; folders too deep.
+
+    Nothing of it may be passed over: a video whose labels are not read counts as faulty throughout.
+    """
+    problems = []
+    test = source / "test"
+    for path in sorted(_visible(source / "train")):
+        if path.suffix.lower() in LABEL_SUFFIXES and _labels_a_video(path):
+            message = (
+                "labels training footage, which must be normal throughout; move the video to test/"
+            )
+            problems.append(Problem(path, f"{message}, or take the labels away"))
+    odd: dict[Path, list[Path]] = collections.defaultdict(list)
+    for path in sorted(_visible(test)):
+        known = path.suffix.lower() in VIDEO_SUFFIXES or (
+            path.suffix in LABEL_SUFFIXES and _labels_a_video(path)
+        )
+        if not known:
+            odd[path.parent].append(path)
+    for folder, paths in odd.items():
+        message = (
+            f"is no video ({', '.join(VIDEO_SUFFIXES)}) and no labels of one beside it "
+            f"(NAME{', NAME'.join(LABEL_SUFFIXES)}); convert it or take it away"
+        )
+        problems += [Problem(path, message) for path in paths[:MANY]]
+        if len(paths) > MANY:
+            problems.append(Problem(folder, f"{len(paths) - MANY} more such files"))
+    for folder in sorted(test.iterdir()) if test.is_dir() else []:
+        deep = [path for path in _visible(folder) if path.suffix.lower() in VIDEO_SUFFIXES]
+        if deep and all(path.parent != folder for path in deep):
+            message = (
+                f"its videos lie one folder too deep ({deep[0].relative_to(folder)}); move them up"
+            )
+            problems.append(Problem(folder, message))
+    return problems
+
+
+def _labels_a_video(path: Path) -> bool:
+    """Whether a video of a label file's name lies beside it."""
+    return any(
+        other.suffix.lower() in VIDEO_SUFFIXES
+        for other in path.parent.glob(f"{glob.escape(path.stem)}.*")
+    )
+
+
+def _odd_rates(videos: Sequence[FileVideo]) -> list[Problem]:
+    """The files whose rate is not that of most."""
+    if not videos:
+        return []
+    rates = [video.fps for video in videos]
+    usual = max(rates, key=lambda rate: sum(same_rate(other, rate) for other in rates))
+    count = sum(same_rate(rate, usual) for rate in rates)
+    return [
+        Problem(
+            video.path,
+            f"has {video.fps:.3g} fps, {count} of {len(rates)} files have {usual:.3g}; "
+            "give one rate (--fps) to resample all files to it",
+        )
+        for video in videos
+        if not same_rate(video.fps, usual)
+    ]
 
 
 def uneven(scene: Scene) -> list[str]:
@@ -206,9 +313,9 @@ def uneven(scene: Scene) -> list[str]:
     for video in (*scene.train, *scene.test):
         name = str(video.path.relative_to(scene.path))
         # The first of those that count as one rate stands for them.
-        known = (rate for rate in rates.values() if same_rate(video.source_fps, rate))
-        rates[name] = next(known, video.source_fps)
-        sizes[name] = "{}x{}".format(*video.source_size)
+        known = (rate for rate in rates.values() if same_rate(video.info.fps, rate))
+        rates[name] = next(known, video.info.fps)
+        sizes[name] = "{}x{}".format(*video.info.size)
     return [
         *_left_out(scene),
         *odd_ones("rate", {name: f"{fps:.4g} fps" for name, fps in rates.items()}, "resampled"),
@@ -218,180 +325,42 @@ def uneven(scene: Scene) -> list[str]:
 
 def _left_out(scene: Scene) -> list[str]:
     """A sentence that names the files that nothing is made of; none where all are used."""
-    used = {video.path for video in (*scene.train, *scene.test)}
-    used |= {video.path.with_suffix(".npy") for video in scene.test}
-    found = [
-        str(path.relative_to(scene.path))
-        for split in ("train", "test")
-        for path in sorted(_visible(scene.path / split))
-        if path not in used
-    ]
+    found = []
+    for split in ("train", "test"):
+        read = set(_files(scene.path / split))  # or named among the problems
+        for path in sorted(_visible(scene.path / split)):
+            if path not in read and not (split == "test" and path.suffix in LABEL_SUFFIXES):
+                found.append(path)
     if not found:
         return []
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return [
-        f"{len(found)} files are left out (no {', '.join(VIDEO_SUFFIXES)}, or a folder too deep): "
-        f"{', '.join(found[:5])}{more}"
-    ]
+    names = ", ".join(str(path.relative_to(scene.path)) for path in found[:MANY])
+    more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
+    return [f"{len(found)} files are left out (no video, or a folder too deep): {names}{more}"]
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    """Files at any depth, but for hidden ones (macOS writes ._a.mp4)."""
+    """Files at any depth, but for hidden ones (macOS writes ._a.mp4) and what systems add."""
     for path in folder.rglob("*"):
-        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and path.name.lower() not in IGNORED_FILES:
             yield path
 
 
-def odd_ones(what: str, of: dict[str, str], done: str) -> list[str]:
+def odd_ones(what: str, of: dict[str, str], done: str, noun: str = "videos") -> list[str]:
     """A sentence that names the videos whose value is not that of most; none where all have one.
 
-    Args: what differs; its value by video; what is done to those that differ.
+    Args: what differs; its value by video; what is done to those that differ; what they are.
     """
     counts = collections.Counter(of.values())
     if len(counts) < 2:
         return []
     usual = counts.most_common(1)[0][0]
     odd = [f"{name} ({value})" for name, value in of.items() if value != usual]
+    more = f" and {len(odd) - MANY_ODD} more" if len(odd) > MANY_ODD else ""
     return [
-        f"{len(odd)} of {len(of)} videos differ in {what} from the usual {usual} and are {done}: "
-        f"{', '.join(odd)}"
+        f"{len(odd)} of {len(of)} {noun} differ in {what} from the usual {usual} and are {done}: "
+        f"{', '.join(odd[:MANY_ODD])}{more}"
     ]
-
-
-def probe(path: Path) -> tuple[float, int, tuple[int, int]]:
-    """Frame rate, the frame count the container states (0 unknown), and width and height.
-
-    Raises: ValueError where the file cannot be decoded.
-    """
-    if path.stat().st_size == 0:
-        raise ValueError("is empty (0 bytes); copy the file again")
-    capture = cv2.VideoCapture(str(path.absolute()))
-    try:
-        opened = capture.isOpened() and capture.grab()
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        width, height = (
-            int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
-    finally:
-        capture.release()
-    if not opened:
-        raise ValueError(
-            "cannot be decoded as a video (truncated, no video, or an unknown codec); "
-            "convert it to H.264 mp4 or copy it again"
-        )
-    if not np.isfinite(fps) or not 0 < fps <= 1000:
-        raise ValueError(f"states a frame rate of {fps}; convert it so that it has one")
-    return float(fps), max(0, int(count)) if np.isfinite(count) else 0, (width, height)
-
-
-def timed_frames(
-    path: Path, fps: float, expected: int, *, by_rate: bool = False
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Decodes a file to its end, with the time of each frame.
-
-    Args:
-        fps: frames a second, for containers that carry no times.
-        expected: frame count the container states, 0 unknown.
-        by_rate: times by `fps` alone, whatever the container says.
-    Yields: seconds from the first frame, rising; [h, w, 3] uint8 BGR.
-    Raises: ValueError naming the file where it ends before the stated count, or its times jump.
-    """
-    capture = cv2.VideoCapture(str(path.absolute()))
-    count, first_s, previous_s = 0, 0.0, 0.0
-    try:
-        while True:
-            ok, image = capture.read()
-            if not ok:
-                break
-            stated_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if not count:
-                first_s, time_s = stated_s, 0.0
-            elif by_rate:
-                time_s = count / fps
-            else:
-                time_s = stated_s - first_s
-                if not time_s > previous_s:  # no times, or a time that steps back
-                    time_s = previous_s + 1 / fps
-                if time_s - previous_s > max(JUMP[0], JUMP[1] / fps):
-                    raise ValueError(
-                        f"{path}: its times jump from {previous_s:.1f} to {time_s:.1f} s, and what lies "
-                        "between was not filmed; cut the file there, or re-encode it at an even rate "
-                        "(`ipad-jax detect --fps RATE` takes its frames without their times)"
-                    )
-            previous_s = time_s
-            count += 1
-            yield time_s, image
-    finally:
-        capture.release()
-    short = expected - count > max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * expected)
-    if count == 0 or (short and not is_whole(path)):
-        raise ValueError(
-            f"{path}: stops early, {count} of {expected} frames could be decoded; copy the file "
-            "again, or re-encode it (`ffmpeg -i FILE OUT.mp4`) to keep what is readable"
-        )
-
-
-def is_whole(path: Path) -> bool:
-    """Whether an mp4 or mov file has all its bytes: its boxes (ISO 14496-12, 4.2) end where it ends.
-
-    One that was cut without re-encoding (`-c copy`, a phone's trim) counts frames that it hides.
-    """
-    size, at, names = path.stat().st_size, 0, []
-    with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(16)
-            length, name = int.from_bytes(head[:4], "big"), head[4:8]
-            if length == 1:  # too long for four bytes
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:  # 0: to the end, wherever that was
-                return False
-            names.append(name)
-            at += length
-    return at == size and b"moov" in names
-
-
-def decode(path: Path, expected: int) -> Iterator[np.ndarray]:
-    """The frames of `timed_frames` without their times."""
-    return (image for _, image in timed_frames(path, 1.0, expected, by_rate=True))
-
-
-def same_rate(fps: float, other_fps: float) -> bool:
-    """Whether two rates are one: 29.97 and 30 are, 25 and 30 are not."""
-    return abs(fps - other_fps) <= SAME_RATE * other_fps
-
-
-def resample(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[T]:
-    """A frame for each tick of a clock: the nearest in time, the earlier of two equally near.
-
-    Frames less than half a tick off their own tick all come through, once each. The choice depends
-    on the times alone, and needs to look one frame ahead.
-
-    Args:
-        frames: (seconds, frame), times rising from about 0.
-        fps: ticks a second; the first is at 0.
-    """
-    tick, previous, gap_s = 0, None, 0.0
-    for time_s, frame in frames:
-        if previous is None:
-            previous = (time_s, frame)
-            continue
-        gap_s = time_s - previous[0]
-        # a nanosecond of grace, so that rounding does not break ties
-        while tick / fps <= (previous[0] + time_s) / 2 + 1e-9:
-            yield previous[1]
-            tick += 1
-        previous = (time_s, frame)
-    if previous is None:
-        return
-    while tick == 0 or tick / fps <= previous[0] + gap_s / 2 + 1e-9:
-        yield previous[1]
-        tick += 1
-
-
-def _is_normal(folder: str) -> bool:
-    return folder.casefold() in NORMAL_NAMES
 
 
 def _files(root: Path) -> list[Path]:

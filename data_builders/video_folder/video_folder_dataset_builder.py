@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ipad_jax.data_builders import frame_folder, video_files
-from ipad_jax.data_builders.files import read_image
-from ipad_jax.data_builders.frame_folder import Timing
+from ipad_jax.data_builders.bit_depth import describe_bit_depth
+from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES
+from ipad_jax.data_builders.frame_folder import first_sizes, with_bit_depth
 from ipad_jax.data_builders.frames import FrameBuilder, FrameConfig
-from ipad_jax.data_builders.video_files import VIDEO_SUFFIXES
+from ipad_jax.data_builders.labels import LABEL_SUFFIXES
+from ipad_jax.data_builders.timing import Cycle, Timing
 
 TREE = """
     DIR/training/frames/<NN>/<frame>.jpg     folders of numbered frames, normal only (needs --fps)
     DIR/testing/frames/<NN>/<frame>.jpg
-    DIR/test_label/<NNN>.npy                 one 0/1 a frame, optional
+    DIR/test_label/<NNN>.npy                 optional, as below
 or
-    DIR/train/normal/<name>.mp4              video files (mp4, avi, mov, mkv), normal only
+    DIR/train/normal/<name>.mp4              video files (also avi, mkv, ts, ...), normal only
     DIR/test/normal/<name>.mp4
-    DIR/test/<kind>/<name>.mp4               every frame is anomalous, unless <name>.npy beside it
-                                             holds one 0/1 a frame"""
+    DIR/test/<kind>/<name>.mp4               every frame is anomalous, unless labels lie beside it:
+                                             <name>.npy, .csv or .txt with one 0/1 a frame, or
+                                             .csv or .txt with lines of start_s,end_s[,kind]"""
 
 
 # What a dataset is made of, in either layout; other files may come and go.
@@ -53,7 +57,7 @@ class VideoFolderConfig(FrameConfig):
 
     source: str = ""
     fps: float = 0.0
-    cycle: frame_folder.Cycle | str = None
+    cycle: Cycle | str = None
     measured: MeasuredCycle | None = None
 
 
@@ -101,7 +105,7 @@ class Builder(FrameBuilder):
 def _labels_digest(source: Path, paths: Sequence[Path]) -> str:
     """Of all that says what the frames are: corrected labels often have as many bytes as the wrong ones."""
     digest = hashlib.sha256()
-    found = [path for path in paths if path.suffix in (".npy", ".npz")]
+    found = [path for path in paths if path.suffix in (*LABEL_SUFFIXES, ".npz")]
     for path in sorted([*found, source / "scene.json"]):
         if path.is_file():
             digest.update(f"{path.relative_to(source)};{path.stat().st_size};".encode())
@@ -136,26 +140,33 @@ def layout(source: Path) -> Literal["files", "frames"]:
 
 
 def read_source(
-    source: Path, fps: float | None, cycle: frame_folder.Cycle
+    source: Path, fps: float | None, cycle: Cycle
 ) -> tuple[list[Any], list[Any], dict[str, Any]]:
     """Videos of both splits in whichever layout the folder has.
 
-    Returns: training videos, test videos, metadata (kinds, mislabelled, notes).
+    Returns: training videos, test videos, metadata (kinds, mislabelled, notes; source_size: usual width
+        and height before resizing; bit_depth: of 16-bit pictures, else None).
     Raises: FileNotFoundError or files.DataError saying what was expected.
     """
+    bit_depth = None
     if layout(source) == "files":
         scene = video_files.read_folder(source, fps=fps, cycle=cycle)
         notes = video_files.uneven(scene)
+        sizes = [video.info.size for video in (*scene.train, *scene.test)]
     else:
-        scene = frame_folder.read_scene(source, fps=fps, cycle=cycle)
-        sizes = {}
-        for video in (*scene.train, *scene.test):  # the first frame of each; all would take long
-            height, width = read_image(video.paths[0]).shape[:2]
-            sizes[str(video.paths[0].parent.relative_to(source))] = f"{width}x{height}"
-        notes = video_files.odd_ones("frame size", sizes, video_files.SQUEEZED)
+        scene = with_bit_depth(frame_folder.read_scene(source, fps=fps, cycle=cycle))
+        by_name = first_sizes(scene)
+        sizes = list(by_name.values())
+        shown = {name: f"{width}x{height}" for name, (width, height) in by_name.items()}
+        notes = video_files.odd_ones("frame size", shown, video_files.SQUEEZED)
+        bit_depth = (*scene.train, *scene.test)[0].bit_depth
+        if bit_depth:
+            notes.append(describe_bit_depth(bit_depth))
     metadata = {
         "kinds": list(scene.kinds),
         "mislabelled": list(scene.mislabelled),
         "notes": notes,
+        "source_size": list(collections.Counter(sizes).most_common(1)[0][0]),
+        "bit_depth": bit_depth,
     }
     return list(scene.train), list(scene.test), metadata

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ipad_jax.data_builders.video_files import resample, same_rate
+from ipad_jax.data_builders.timing import resample, same_rate
 from ipad_jax.input.live import FrameFolder, VideoSource, open_camera, open_video, videos_in
 from ipad_jax.run.compile_cache import enable_compile_cache
 from ipad_jax.run.interrupt import Interrupt

@@ -69,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("ipad", help="the IPAD archive, unpacked")
     command.add_argument("--manual-dir", type=Path, required=True, metavar="DIR")
     command.add_argument("--scene", nargs="+", help="only these scenes (default: all sixteen)")
-    command.add_argument("--quick", action="store_true", help="open no image")
+    command.add_argument("--full", action="store_true", help="open every image, not a sample")
     command = commands.add_parser("video_folder", help="your own footage")
     command.add_argument("--source", type=Path, required=True, metavar="DIR")
     command.add_argument(
@@ -77,7 +77,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=parse_rate,
         help="as for prepare: rate of frame folders; video files are resampled TO it",
     )
-    command.add_argument("--quick", action="store_true", help="open no image, decode no video")
+    command.add_argument(
+        "--full", action="store_true", help="decode all, not a sample of what is long"
+    )
     return parser
 
 
@@ -104,10 +106,10 @@ def main(argv: Sequence[str]) -> int:
                     file=sys.stderr,
                 )
                 return 2
-            findings = [check_ipad_scene(root, name, args.quick, bar) for name in names]
+            findings = [check_ipad_scene(root, name, args.full, bar) for name in names]
         else:
             try:
-                findings = [check_footage(root.absolute(), args.fps, args.quick, bar)]
+                findings = [check_footage(root.absolute(), args.fps, args.full, bar)]
             except FileNotFoundError as error:
                 print(error, file=sys.stderr)
                 return 1
@@ -119,5 +121,8 @@ def main(argv: Sequence[str]) -> int:
     if extra or len(good) < len(findings):
         console.print(f"not usable as a whole; without problems: {', '.join(good) or 'none'}")
         return 1
-    console.print("usable")
+    decoded, total = (
+        sum(n) for n in zip(*((f.decoded, f.train_frames + f.test_frames) for f in findings))
+    )
+    console.print(f"usable; {decoded:,} of {total:,} frames were decoded")
     return 0

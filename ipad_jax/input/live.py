@@ -15,9 +15,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem, read_image
-from ipad_jax.data_builders.frame_folder import numbered_frames
-from ipad_jax.data_builders.video_files import VIDEO_SUFFIXES, probe, timed_frames
+from ipad_jax.data_builders.bit_depth import describe_bit_depth, find_bit_depth, read_picture
+from ipad_jax.data_builders.damage import Reading, VideoInfo
+from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES, probe, timed_frames
+from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem
+from ipad_jax.data_builders.numbered_files import numbered_frames
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
 RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again
@@ -49,9 +51,10 @@ class VideoSource(Protocol):
 
 @dataclass
 class VideoFile:
-    """A file that OpenCV decodes: mp4, avi, mov, mkv.
+    """A video file, of any ending in `VIDEO_SUFFIXES`.
 
     Attributes:
+      size: width and height, as a player shows it.
       rate_given: a person vouches for `fps`; the file's own times then do not count.
     """
 
@@ -59,48 +62,76 @@ class VideoFile:
     name: str
     fps: float | None
     num_frames: int | None
+    info: VideoInfo = field(repr=False)
     rate_given: bool = False
     live: bool = False
     problem: str = ""
     note: str = ""
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        fps = self.fps or 1.0
-        timed = timed_frames(self.path, fps, self.num_frames or 0, by_rate=self.rate_given)
+        reading = Reading()
+        rate = self.fps if self.rate_given else None
         try:
-            for count, (time_s, image) in enumerate(timed):
-                if not self.note and abs(time_s - count / fps) >= 0.5 / fps:
-                    self.note = (
-                        f"its frames do not come at an even {fps:g} a second (uneven from "
-                        f"{time_s:.1f} s on); they were picked by their times"
-                    )
+            for time_s, image in timed_frames(self.path, self.info, by_rate=rate, reading=reading):
                 yield time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         except ValueError as error:
-            self.problem = f"{error}; the rest is unseen."
+            self.problem = str(error) if reading.complete else f"{error}; the rest is unseen."
+        finally:
+            self.note = self._oddities(reading)
+
+    def _oddities(self, reading: Reading) -> str:
+        """What was odd about a file that was read."""
+        notes = []
+        if reading.uneven_s is not None and not reading.lost and not self.rate_given:
+            notes.append(
+                f"its frames do not come at an even {self.fps:g} a second (uneven from "
+                f"{reading.uneven_s:.1f} s on); they were picked by their times"
+            )
+        if reading.interlaced:
+            notes.append(f"{reading.interlaced:,} of its frames are interlaced; deinterlaced")
+        if reading.hung and not self.problem:
+            start_s, end_s = reading.hung[0]
+            more = f", and {len(reading.hung) - 1} times more" if len(reading.hung) > 1 else ""
+            notes.append(
+                f"its picture is the same bit for bit from {start_s:.1f} to {end_s:.1f} s{more}: the camera "
+                "or its encoder hung"
+            )
+        return "; ".join(notes)
 
 
 @dataclass
 class FrameFolder:
-    """A folder of images, in numeric order; it has no frame rate of its own."""
+    """A folder of images, in numeric order; it has no frame rate of its own.
+
+    Attributes:
+      bit_depth: of 16-bit pictures, as the run's dataset has it; None: of these pictures themselves.
+    """
 
     path: Path
     files: list[Path] = field(repr=False)
     name: str
     fps: float | None
     num_frames: int | None
+    bit_depth: int | None = None
     live: bool = False
     problem: str = ""
     note: str = ""
 
     def __iter__(self) -> Iterator[TimedFrame]:
+        depth = self.bit_depth or find_bit_depth(self.files)
+        if depth:
+            self.note = describe_bit_depth(depth)
         for index, file in enumerate(self.files):
-            frame = cv2.cvtColor(read_image(file), cv2.COLOR_BGR2RGB)
+            frame = cv2.cvtColor(read_picture(file, depth), cv2.COLOR_BGR2RGB)
             yield index / (self.fps or 1.0), frame
 
 
 @dataclass
 class Camera:
-    """A camera by number, or a network stream by address; opened when it is read."""
+    """A camera by number, or a network stream by address; opened when it is read.
+
+    By OpenCV, which opens the cameras of every system alike; FFmpeg has another name for each.
+    """
 
     address: str | int = field(repr=False)  # may hold a password
     shown: str
@@ -150,7 +181,7 @@ def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
     """Opens a video file or a folder of frames.
 
     Args:
-      path: mp4, avi, mov, mkv, or a folder of jpg, png, bmp.
+      path: a video file, or a folder of images.
       fps: frames a second, where the source states none or a wrong one.
 
     Raises:
@@ -167,10 +198,10 @@ def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
             raise DataError(problems)
         return FrameFolder(path, files, path.name, fps, len(files))
     try:
-        stated_fps, count, _ = probe(path)
+        info = probe(path)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
-    return VideoFile(path, path.stem, fps or stated_fps, count or None, rate_given=bool(fps))
+    return VideoFile(path, path.stem, fps or info.fps, info.frames or None, info, bool(fps))
 
 
 def videos_in(path: str | Path) -> list[Path]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ipad_jax.data_builders.decoding import decode, probe
 from ipad_jax.data_builders.factory import scene as scene_lib
 from ipad_jax.data_builders.factory.write import CYCLE_FRAMES, FPS, make_video
 from ipad_jax.data_builders.files import read_image
-from ipad_jax.data_builders.video_files import decode
 from ipad_jax.prepare.period import Cycles, NoCycleError, find_cycles, small_grey
 from ipad_jax.video.scores.period_error import circular_distance
 
@@ -109,7 +109,7 @@ def real_footage(root: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
         ],
     )
     for path in sorted((root / "clips").glob("*.mp4")):
-        yield path.name, [np.stack([small_grey(frame) for frame in decode(path, 0)])]
+        yield path.name, [np.stack([small_grey(frame) for frame in decode(path, probe(path))])]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,39 +1,59 @@
 """`ipad-jax validate NAME`: says whether a downloaded archive or a folder of footage is usable.
 
 IPAD is checked against what is known of the archive (data_builders/ipad/scenes.py): folders, frames
-where known exactly, and the paper's totals. Every image is opened unless `--quick`.
+where known exactly, and the paper's totals. Of each folder of frames and each long video a sample is
+decoded, with `--full` all.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 from rich.progress import Progress
 
 from ipad_jax.data_builders import frame_folder, video_files
+from ipad_jax.data_builders.bit_depth import describe_bit_depth
+from ipad_jax.data_builders.damage import Reading
+from ipad_jax.data_builders.decoding import sample, timed_frames
 from ipad_jax.data_builders.files import DataError, Problem, read_image
-from ipad_jax.data_builders.frame_folder import FolderVideo, Scene
+from ipad_jax.data_builders.frame_folder import FolderVideo, Scene, with_bit_depth
 from ipad_jax.data_builders.ipad import scenes as ipad
 from ipad_jax.data_builders.ipad.ipad_dataset_builder import READ_OPTIONS, find_scene
+from ipad_jax.data_builders.numbered_files import as_ranges, gaps
+from ipad_jax.data_builders.video_files import FileVideo, odd_ones
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import layout
 from ipad_jax.run.cluster import num_cores
+
+CLIP = 16  # frames of a clip in our configs; shorter videos give none
+SAMPLE_IMAGES = 100  # of a folder
+SAMPLE_VIDEO = (
+    10,
+    150,
+)  # stretches of a video file, frames each; shorter files are decoded to the end
+FROZEN = 0.9  # share of frames that repeat the one before: the source hung, its encoder went on
+DOUBLED = 0.4  # the same where frames were only repeated to reach a rate
 
 
 @dataclasses.dataclass
 class Findings:
-    """What was found of one scene: problems make it unusable, notes do not."""
+    """What was found of one scene: problems make it unusable, notes do not.
+
+    decoded: frames of which every byte was read.
+    """
 
     name: str
     train_videos: int = 0
     train_frames: int = 0
     test_videos: int = 0
     test_frames: int = 0
+    decoded: int = 0
     anomalous: float = float("nan")  # share of the labelled test frames
     fps: tuple[float, ...] = ()  # rates that occur; none where none is known
     seconds: float = float("nan")  # of all videos
@@ -41,7 +61,7 @@ class Findings:
     notes: list[Problem] = dataclasses.field(default_factory=list)
 
 
-def check_ipad_scene(manual_dir: Path, name: str, quick: bool, bar: Progress) -> Findings:
+def check_ipad_scene(manual_dir: Path, name: str, full: bool, bar: Progress) -> Findings:
     """Checks one scene of IPAD against what is known of it."""
     try:
         folder = find_scene(manual_dir, name)
@@ -60,22 +80,18 @@ def check_ipad_scene(manual_dir: Path, name: str, quick: bool, bar: Progress) ->
             )
             note = Problem(folder / "testing" / "frames" / video.name, message)
             (findings.notes if known else findings.problems).append(note)
-    if not quick:
-        findings.problems += _unreadable((*scene.train, *scene.test), name, bar)
+    _open_images((*scene.train, *scene.test), findings, full, bar)
     return findings
 
 
-def check_footage(source: Path, fps: float | None, quick: bool, bar: Progress) -> Findings:
+def check_footage(source: Path, fps: float | None, full: bool, bar: Progress) -> Findings:
     """Checks a person's own footage as `prepare video_folder` reads it.
 
     Raises: FileNotFoundError showing both layouts where the folder has neither.
     """
     name = source.name
     if layout(source) == "files":
-        findings, files = _read_files(source, fps)
-        if not quick:
-            findings.problems += _undecodable(files, bar)
-        return findings
+        return _check_files(source, fps, full, bar)
     scene, problems = frame_folder.scan_scene(source, fps=fps)
     findings = _count(name, scene.train, scene.test)
     if not (fps or scene.description.get("fps")):  # named among the problems
@@ -90,40 +106,120 @@ def check_footage(source: Path, fps: float | None, quick: bool, bar: Progress) -
     if unlabelled:
         message = f"no labels for test folder {', '.join(unlabelled)}: detection only"
         findings.notes.append(Problem(source / "test_label", message))
-    if not quick:
-        findings.problems += _unreadable((*scene.train, *scene.test), name, bar)
+    _open_images((*scene.train, *scene.test), findings, full, bar)
+    if not findings.problems:
+        try:
+            read = with_bit_depth(scene)
+            depth = (*read.train, *read.test)[0].bit_depth
+        except DataError as error:
+            findings.problems += error.problems
+        else:
+            if depth:
+                findings.notes.append(Problem(source, describe_bit_depth(depth)))
+    _name_short(
+        [(v.paths[0].parent, len(v)) for v in scene.train if v.paths],
+        [(v.paths[0].parent, len(v)) for v in scene.test if v.paths],
+        findings,
+    )
     return findings
 
 
-def _read_files(source: Path, fps: float | None) -> tuple[Findings, dict[Path, int]]:
-    """What video files there are; and the frame count that each readable one states."""
-    try:
-        scene = video_files.read_folder(source, fps=fps)
-    except DataError as error:
-        # The others are counted and opened all the same: one bad file must not hide a second.
-        findings, files = Findings(source.name, problems=list(error.problems)), {}
-        for split in ("train", "test"):
-            for path in sorted((source / split).rglob("[!.]*")):
-                if path.suffix.lower() not in video_files.VIDEO_SUFFIXES or not path.is_file():
-                    continue
-                try:
-                    rate, count, _ = video_files.probe(path)
-                except ValueError:  # already among the problems
-                    continue
-                files[path] = count
-                frames = round(count * (fps or rate) / rate)
-                videos, total = f"{split}_videos", f"{split}_frames"
-                setattr(findings, videos, getattr(findings, videos) + 1)
-                setattr(findings, total, getattr(findings, total) + frames)
-        return findings, files
+def _check_files(source: Path, fps: float | None, full: bool, bar: Progress) -> Findings:
+    """Checks video files; one that is bad hides neither the others nor what is wrong with them."""
+    scene, problems = video_files.scan_folder(source, fps=fps)
     findings = _count(source.name, scene.train, scene.test)
+    findings.problems += problems
     findings.notes += [
         Problem(video.path, _off_count(video.counted, video.num_labels))
         for video in scene.test
         if video.mislabelled
     ]
     findings.notes += [Problem(source, note) for note in video_files.uneven(scene)]
-    return findings, {video.path: video.source_frames for video in (*scene.train, *scene.test)}
+    for video in (*scene.train, *scene.test):
+        _decode(video, findings, full, bar)
+    train, test = ([(v.path, len(v)) for v in split] for split in (scene.train, scene.test))
+    _name_short(train, test, findings)
+    return findings
+
+
+def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> None:
+    """Decodes a file: all of it, or where it is long and nothing is wrong a sample."""
+    places, frames = SAMPLE_VIDEO
+    task = bar.add_task(video.path.name, total=video.info.frames or None)
+    if not full and video.info.frames > places * frames:
+        count, good = sample(video.path, video.info, places, frames)
+        if good:
+            findings.decoded += count
+            bar.update(task, completed=video.info.frames)
+            return
+    reading = Reading()
+    try:
+        may_stand = video.kind > 0 or video.labels is not None
+        for _ in timed_frames(video.path, video.info, may_stand=may_stand, reading=reading):
+            bar.advance(task)
+    except ValueError as error:
+        message = str(error).removeprefix(f"{video.path}: ")
+        findings.problems.append(Problem(video.path, message))
+    findings.decoded += reading.frames
+    _judge(video, reading, findings)
+
+
+def _judge(video: FileVideo, reading: Reading, findings: Findings) -> None:
+    """What is odd about a file that was decoded to its end."""
+    count, repeats = reading.frames, reading.repeats
+    if not reading.complete or count < 2:
+        return
+    share = repeats / (count - 1)
+    rate = video.info.fps * (1 - share)
+    stands = f"shows one picture from {_places(reading.hung)}: the camera or its encoder hung"
+    if (
+        share == 1 and video.kind > 0
+    ):  # of a working camera no two frames are the same, of no machine
+        message = f"its {count} frames are all one picture, bit for bit; record it again"
+        findings.problems.append(Problem(video.path, message))
+    elif reading.shows_one_picture and video.kind <= 0 and video.labels is None:
+        pass  # raised while it was decoded
+    elif share >= FROZEN and repeats >= 10:
+        message = (
+            f"{repeats} of its {count} frames repeat the one before: the camera hung, or recorded "
+        )
+        message += f"about {rate:.2g} frames a second and not {video.info.fps:.4g}; record it again"
+        findings.problems.append(Problem(video.path, message))
+    elif reading.hung and video.kind == 0:
+        findings.problems.append(Problem(video.path, f"{stands}; cut this out"))
+    elif reading.hung:  # or this is the fault that it shows
+        findings.notes.append(Problem(video.path, f"{stands}, or the machine stood still"))
+    elif share >= DOUBLED and repeats >= 10:
+        message = f"{repeats} of its {count} frames repeat the one before: its true rate is about "
+        findings.notes.append(Problem(video.path, f"{message}{rate:.3g} fps (--fps)"))
+    if reading.interlaced:
+        message = (
+            f"{reading.interlaced} of its {count} frames are interlaced; they are deinterlaced"
+        )
+        findings.notes.append(Problem(video.path, message))
+    if reading.uneven_s is not None and not reading.lost:
+        message = (
+            f"its frames come unevenly from {reading.uneven_s:.2f} s on; picked by their times"
+        )
+        findings.notes.append(Problem(video.path, message))
+
+
+def _places(spans: Sequence[tuple[float, float]]) -> str:
+    """[(1.0, 3.5)] -> '1.0 to 3.5 s'."""
+    more = f" and {len(spans) - 5} times more" if len(spans) > 5 else ""
+    return ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans[:5]) + more
+
+
+def _name_short(
+    train: Sequence[tuple[Path, int]], test: Sequence[tuple[Path, int]], findings: Findings
+) -> None:
+    """Names videos that are shorter than a clip; without any training video that is not, a problem."""
+    for videos, use in ((train, "trained on"), (test, "scored")):
+        short = [(path, count) for path, count in videos if count < CLIP]
+        all_short = videos is train and train and len(short) == len(train)
+        for path, count in short:
+            message = f"{count} frames: shorter than a clip of {CLIP}, nothing of it is {use}"
+            (findings.problems if all_short else findings.notes).append(Problem(path, message))
 
 
 def _off_count(frames: int, labels: int | None) -> str:
@@ -162,9 +258,9 @@ def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> 
         root = scene.path / split / "frames"
         if len(videos) != folders:
             numbers = {int(video.name) for video in videos if video.name.isdigit()}
-            missing = frame_folder.gaps(sorted({0, folders + 1} | numbers))
+            missing = gaps(sorted({0, folders + 1} | numbers))
             message = f"{len(videos)} folders; the archive has {folders}"
-            message += f", missing {frame_folder.as_ranges(missing)}" if missing else ""
+            message += f", missing {as_ranges(missing)}" if missing else ""
             findings.problems.append(Problem(root, message))
         found = sum(map(len, videos))
         if frames is not None and found != frames:
@@ -179,35 +275,44 @@ def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> 
             findings.notes.append(Problem(folder, message))
 
 
-def _unreadable(videos: Iterable[FolderVideo], name: str, bar: Progress) -> Iterator[Problem]:
-    """Opens every image, at an eighth of its size: the whole file is parsed, few pixels are made."""
-    paths = [p for video in videos for p in (*video.paths, *video.masks.values())]
-    task = bar.add_task(name, total=len(paths))
+def _open_images(
+    videos: Sequence[FolderVideo], findings: Findings, full: bool, bar: Progress
+) -> None:
+    """Opens images, at an eighth of their size: the whole file is parsed, few pixels are made."""
+    frames = [path for video in videos for path in _chosen(video.paths, full)]
+    masks = [path for video in videos for path in _chosen(tuple(video.masks.values()), full)]
+    task = bar.add_task(findings.name, total=len(frames) + len(masks))
+    sizes: dict[str, str] = {}
     with ThreadPoolExecutor(num_cores()) as pool:
-        for path, message in zip(paths, pool.map(_open, paths, chunksize=1)):
+        opened = zip((*frames, *masks), pool.map(_open, (*frames, *masks)))
+        for index, (path, (size, message)) in enumerate(opened):
             bar.advance(task)
             if message:
-                yield Problem(path, message)
+                findings.problems.append(Problem(path, message))
+            elif index < len(frames):
+                sizes["/".join(path.parts[-4:])] = size
+    findings.decoded += len(sizes)
+    if videos:
+        root = videos[0].paths[0].parent.parent if videos[0].paths else Path(findings.name)
+        odd = odd_ones("frame size", sizes, video_files.SQUEEZED, "pictures")
+        findings.notes += [Problem(root, note) for note in odd]
 
 
-def _open(path: Path) -> str | None:
-    """What is wrong with an image, None where nothing is."""
+def _chosen(paths: Sequence[Path], full: bool) -> Sequence[Path]:
+    """All of a folder's files, or a sample from the first to the last."""
+    if full or len(paths) <= SAMPLE_IMAGES:
+        return paths
+    return [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLE_IMAGES).astype(int)]
+
+
+def _open(path: Path) -> tuple[str, str]:
+    """Size of an image, and what is wrong with it ("" nothing)."""
     try:
         read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return None
-
-
-def _undecodable(files: dict[Path, int], bar: Progress) -> Iterator[Problem]:
-    """Decodes every video file to its end; the numbers are the frame counts they state."""
-    for path, count in files.items():
-        task = bar.add_task(path.name, total=count or None)
-        try:
-            for _ in video_files.decode(path, count):
-                bar.advance(task)
-        except ValueError as error:
-            yield Problem(path, str(error).removeprefix(f"{path}: "))
+        with Image.open(path) as image:  # the header alone
+            return "{}x{}".format(*image.size), ""
+    except (ValueError, OSError) as error:
+        return "", str(error).removeprefix(f"{path}: ")
 
 
 def totals_problem(findings: Sequence[Findings], root: Path) -> list[Problem]:

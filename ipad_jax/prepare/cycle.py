@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ipad_jax.data_builders.frame_folder import Timing
+from ipad_jax.data_builders.timing import Timing
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
     MeasuredCycle,
     read_source,

@@ -1,10 +1,10 @@
-"""Single images and label files: whole ones are read, all others are said to be wrong."""
+"""Single images: whole ones are read, all others are said to be wrong."""
 
 import cv2
 import numpy as np
 import pytest
 
-from ipad_jax.data_builders.files import read_image, read_labels
+from ipad_jax.data_builders.files import read_image
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -26,18 +26,3 @@ def test_images_that_are_not_whole(tmp_path, suffix):
         read_image(path)
     with pytest.raises(ValueError, match="cannot be read"):
         read_image(tmp_path / "absent.jpg")
-
-
-@pytest.mark.parametrize(
-    "labels", [[0, 1, 2], [[0, 1], [1, 0]], [0.5, 1], ["a", "b"], [np.nan, 0.0]]
-)
-def test_labels_must_be_zeros_and_ones(tmp_path, labels):
-    np.save(tmp_path / "001.npy", np.asarray(labels))
-    with pytest.raises(ValueError, match="expected"):
-        read_labels(tmp_path / "001.npy")
-
-
-@pytest.mark.parametrize("kind", ["bool", "uint8", "float64"])
-def test_labels_of_any_numeric_type(tmp_path, kind):
-    np.save(tmp_path / "001.npy", np.array([[0, 1, 1]], kind))
-    np.testing.assert_array_equal(read_labels(tmp_path / "001.npy"), [0, 1, 1])

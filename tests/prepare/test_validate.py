@@ -69,11 +69,15 @@ def test_every_file_that_is_wrong_is_named(tmp_path, run, small):
     assert "without problems: none" in text
 
 
-def test_quick_opens_no_image(tmp_path, run, small):
+def test_a_sample_of_the_images_is_opened_and_with_full_all(tmp_path, run, small, monkeypatch):
+    monkeypatch.setattr("ipad_jax.prepare.check.SAMPLE_IMAGES", 2)
     scene = write_scene(tmp_path / "S01")
+    assert "usable; 10 of 26 frames were decoded" in run(LINE)[1]  # first and last of 5 folders
     (scene / "training" / "frames" / "01" / "001.jpg").write_text("no picture")
-    assert run(LINE + " --quick")[0] == 0
-    assert run(LINE)[0] == 1
+    assert run(LINE)[0] == 0
+    status, text = run(LINE + " --full")
+    assert status == 1
+    assert "001.jpg: not an image" in text
 
 
 def test_missing_folders_are_named(tmp_path, run, small):
@@ -154,7 +158,7 @@ def test_footage_of_files(tmp_path, run):
     assert status == 1
     assert "a.avi: stops early" in text
     (source / "train" / "normal" / "c.mp4").write_text("no video")
-    status, text = run("video_folder --source {}/mine --quick")
+    status, text = run("video_folder --source {}/mine")
     assert status == 1
     assert "c.mp4: cannot be decoded" in text
 
