@@ -14,7 +14,7 @@ from pages import ROOT, blocks, commands
 from ipad_jax.main import main
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
-from ipad_jax.video.evaluation.evaluate import evaluate
+from ipad_jax.video.evaluation import evaluate
 
 
 def test_a_method_of_your_own_trains_and_is_judged(tmp_path, monkeypatch):
