@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from ipad_jax.nn.attention import Size3, clip_window
 from ipad_jax.performance.roofline import Product
-from ipad_jax.video.ipad.model_config import VideoModelConfig
+from ipad_jax.video.ipad.model import VideoModelConfig
 from ipad_jax.video.ipad.period_head import POOLED_CHANNELS, POOLED_GRID, POOLED_HIDDEN
 
 PARTS = ("encoder", "period_head", "memory", "decoder")  # in the order in which a clip passes them
