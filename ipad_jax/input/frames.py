@@ -7,7 +7,6 @@ ArrayRecord keeps a hash of every record and checks it on each read, so flipped 
 decoded; nothing else needs a digest.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +23,13 @@ from etils import epath
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
+from ipad_jax.input.fingerprint import dataset_fingerprint
+
 DATASET_VERSION = "1.0.0"
 SPLITS = ("train", "test")
 COLUMNS = {"label": np.int8, "phase": np.float32, "kind": np.int8, "cycle": np.int32}
 _parse: Any = vars(tf_example)["Example"].FromString  # made at run time, unseen by type checkers
 _REPAIR = "Copy it again from where it is whole, or prepare the dataset again with --overwrite."
-_CHANGES_WITHOUT_THE_DATA = ("dataset_info.json",)  # names the builder's module and version
-_BLOCKS, _BLOCK_BYTES = 8, 1 << 12  # of each file, evenly spread, that a fingerprint reads
 _CHUNK = 256  # records a thread reads and parses at once when a whole split is scanned
 
 
@@ -313,25 +312,6 @@ def dataset_dir(
     root = epath.Path(data_dir or Path("~/tensorflow_datasets")).expanduser()
     name = f"{scene}_{width}x{height}_q{quality}" + (f"_{variant}" if variant else "")
     return root / builder / name / DATASET_VERSION
-
-
-def dataset_fingerprint(folders: Sequence[epath.Path]) -> str:
-    """What tells prepared datasets apart: their metadata, and of each file name, size and some bytes.
-
-    Not every byte, so that it takes no time on large datasets; records carry checksums of their own.
-    """
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.iterdir(), key=lambda p: p.name):
-            if path.name in _CHANGES_WITHOUT_THE_DATA:
-                continue
-            size = path.stat().length
-            digest.update(f"{path.name} {size};".encode())
-            with path.open("rb") as file:
-                for block in range(_BLOCKS):
-                    file.seek(max(0, size - _BLOCK_BYTES) * block // (_BLOCKS - 1))
-                    digest.update(file.read(_BLOCK_BYTES))
-    return digest.hexdigest()[:16]
 
 
 def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0) -> FrameSource:

@@ -7,7 +7,8 @@ import pytest
 from etils import epath
 from prepared import fault_mask, picture, write_dataset
 
-from ipad_jax.input.frames import dataset_dir, dataset_fingerprint, open_source
+from ipad_jax.input.fingerprint import dataset_fingerprint
+from ipad_jax.input.frames import dataset_dir, open_source
 
 JPEG_ERROR = 3  # levels of 255 by which JPEG at quality 95 moves a flat colour
 
