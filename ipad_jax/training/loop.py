@@ -4,6 +4,7 @@ It ends after `total_steps`, after `max_seconds` in the loop (compiling not coun
 counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step.
 """
 
+import dataclasses
 import math
 import time
 
@@ -36,7 +37,7 @@ from ipad_jax.training.state import (
     named_leaves,
     with_model_arrays,
 )
-from ipad_jax.training.task import Task, make_task
+from ipad_jax.training.task import Fits, Task, make_task
 
 
 def train(
@@ -71,7 +72,12 @@ def train(
     task = make_task(config)
     examples = task.num_examples  # opens the data: a wrong scene is refused before anything is made
     config = with_fingerprint(config, task)
-    total_steps = config.total_steps or steps_of(config.epochs, examples, config.batch_size)
+    only_fits = isinstance(task, Fits) and not hasattr(task, "loss_fn")
+    total_steps = (
+        1
+        if only_fits
+        else config.total_steps or steps_of(config.epochs, examples, config.batch_size)
+    )
     mesh = make_mesh(config.fsdp, config.num_devices)
     check_batch_size(config.batch_size, mesh)
     check_workdir(workdir, config)  # refused now, or claimed when all can be had
@@ -95,6 +101,16 @@ def train(
             claim(workdir, config)
             line.say(f"{workdir} is at step {first_step - 1} of {total_steps}: nothing to do")
             return RunSummary(first_step - 1, total_steps, "finished", clock.read(), train_seconds)
+
+        # ---- A method that only fits: its start is its model, saved as step 1 ----
+        if only_fits:
+            claim(workdir, config)
+            line.phase("saving", 1)
+            with clock("saving"):
+                checkpoints.save(1, dataclasses.replace(state, step=state.step + 1), 0.0)
+                checkpoints.wait()
+            line.say("this method has no steps: it fits arrays to normal data when first used")
+            return RunSummary(1, 1, "finished", clock.read(), 0.0)
 
         # ---- Input: its place is the step alone ----
         data = task.train_data(first_step, *process)

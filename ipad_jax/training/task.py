@@ -16,6 +16,9 @@ Metrics = dict[str, jax.Array]
 class Task(Protocol):
     """One way of detecting anomalies: a model, its data and its loss. Training knows nothing else.
 
+    A method without steps (a memory bank over a frozen network) has no `loss_fn`, `train_data` and
+    `batch_shapes`, and is also `Fits`.
+
     Attributes:
       unit: what an example is, in the plural: "clips", "images", "rays"; for the log.
       trainable: nnx filter of the variables that are trained; every other parameter stays as it is.

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from toy import ToyTask, toy_config
+from flax import nnx
+from toy import ToyModel, ToyTask, toy_config
 
+from ipad_jax.training.checkpoints import complete_steps, restore_for_inference
 from ipad_jax.training.fitted import FILE, fitted_arrays, load_fitted
+from ipad_jax.training.loop import train
 
 
 class Bank(ToyTask):
@@ -25,6 +28,45 @@ class Bank(ToyTask):
     def fit(self, model, data):
         self.fits += 1
         return {"bank/rows": data * (2 if self.config.data.memorise else 1), "size": np.int64(2)}
+
+
+class OnlyFits:
+    """A method without steps: a frozen model, and arrays fitted with it."""
+
+    unit, num_examples = "rows", 2
+    fit_leaves, fit_uses_model = (), True
+
+    def __init__(self, config):
+        self.config = config
+
+    @staticmethod
+    def trainable(path, value):
+        return False
+
+    def init_model(self, key):
+        return ToyModel(rngs=nnx.Rngs(key))
+
+    def val_data(self, process_index, process_count):
+        return None
+
+    def normal_data(self):
+        return np.arange(16, dtype=np.float32).reshape(2, 8)
+
+    def fit(self, model, data):
+        return {"rows": np.asarray(model(data))}
+
+
+def test_a_method_without_steps_is_an_ordinary_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("toy.ToyTask", OnlyFits)
+    said = []
+    summary = train(toy_config(total_steps=0), tmp_path, progress=said.append)
+    assert (summary.step, summary.reason) == (1, "finished")
+    assert complete_steps(tmp_path / "checkpoints") == [1]
+    config, task, model, step = restore_for_inference(tmp_path)
+    arrays = fitted_arrays(tmp_path, config, task, model, step)
+    np.testing.assert_array_equal(arrays["rows"], model(task.normal_data()))
+    assert load_fitted(tmp_path / FILE)[1]["checkpoint_step"] == 1
+    assert train(toy_config(total_steps=0), tmp_path, progress=said.append).step == 1  # resumes
 
 
 def make(**leaves):
