@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import re
+import tomllib
 from functools import cache
 
 import numpy as np
@@ -126,6 +127,16 @@ def test_a_command_that_is_not_is_found():
     assert checked(["ipad-jax", "trane"])
     assert checked([*right, "--wrokdir", "x"])
     assert checked([*right, "--config.data.scene=S01"])
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = README.read_text().split("## Dependencies")[1].split("## More")[0].lower()
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    names = {re.match(r"[\w-]+", one)[0].lower() for one in wanted} - {"jax"}
+    missing = {name for name in names | extras.keys() if name not in table}
+    assert not missing, f"say in the README's table what these are for: {missing}"
 
 
 def test_figures_of_the_readme_are_results():
