@@ -12,10 +12,12 @@ import numpy as np
 # Containers state their frame count from the duration, so it may be off by a little.
 COUNT_TOLERANCE = (2, 0.01)  # frames, share
 UNEVEN_S = 0.5  # by which the last frame of uneven times may come before the end
-FROZEN = 0.9  # share of a file that shows one picture and nothing else worth reading
+FROZEN = 0.8  # share of a file that shows one picture and nothing else worth reading
 THUMBNAIL = (8, 8)
-MOVES = 4.0  # grey levels that a cell of the thumbnail changes by where something moves
-NOISE = 0.02  # mean grey levels; real cameras change by more from frame to frame
+MOVES = (
+    8.0  # grey levels that a cell of it changes by where something moves; less as a coder settles
+)
+NOISE = 0.03  # mean grey levels; real cameras change by more from frame to frame
 STEP = 10  # grey levels that single pixels change by where something small moves
 HUNG = (2.0, 10)  # seconds, frames: one picture for longer is a camera or an encoder that hung
 
@@ -57,6 +59,11 @@ class Reading:
     hung: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     uneven_s: float | None = None
 
+    def add_corrupt(self, time_s: float) -> None:
+        """Notes the time of a frame that is damaged; of packet and frame may come one each."""
+        if not any(abs(time_s - other_s) < 1e-3 for other_s in self.corrupt_s[-8:]):
+            self.corrupt_s.append(time_s)
+
     @property
     def shows_one_picture(self) -> bool:
         """Whether it has no more to show than a still."""
@@ -74,11 +81,11 @@ class Reading:
             count = sum(count for *_, count in self.lost)
             parts.append(f"is damaged: {count} frames ({seconds:.1f} s) are lost at {places}{more}")
         # A stream that was cut off ends in the middle of a picture.
-        if self.corrupt_s and self.corrupt_s[0] < self.end_s - 1.5 / fps:
+        if self.corrupt_s and min(self.corrupt_s) < self.end_s - 1.5 / fps:
             count = len(self.corrupt_s)
             parts.append(
                 f"{'' if parts else 'is damaged: '}{count} frame{'s' * (count > 1)} from "
-                f"{self.corrupt_s[0]:.2f} to {self.corrupt_s[-1]:.2f} s decoded with errors"
+                f"{min(self.corrupt_s):.2f} to {max(self.corrupt_s):.2f} s decoded with errors"
             )
         return ", ".join(parts)
 
@@ -185,6 +192,8 @@ class Losses:
         """Takes a packet before it is decoded; an edit list's hidden ones bring no frame."""
         if packet.size and packet.pts is not None and not packet.is_discard:
             self._waiting.add(packet.pts)
+            if packet.is_corrupt and self._first is not None:
+                self._reading.add_corrupt((packet.pts - self._first) * self._unit_s)
 
     def failed(self, packet: av.Packet) -> None:
         """Counts a packet that cannot be decoded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -105,39 +105,47 @@ def _watched(
     frames: Iterator[tuple[float | None, av.VideoFrame]],
     by_rate: float | None,
     reading: Reading,
-) -> Iterator[tuple[float, np.ndarray]]:
+) -> Generator[tuple[float, np.ndarray]]:
     """Pictures of decoded frames, with times from 0 that rise; what is odd goes into `reading`."""
     hangs = Hangs(reading, info.fps)
     previous_s, size = 0.0, ()
-    for stated_s, frame in _deinterlaced(frames, reading):
-        if not reading.frames:
-            reading.start_s = stated_s or 0.0
-        # A container without times is taken at its rate.
-        time_s = reading.frames / info.fps if stated_s is None else stated_s - reading.start_s
-        if reading.frames and not time_s > previous_s:  # one that steps back
-            time_s = previous_s + 1 / info.fps
-        hole = not by_rate and time_s - previous_s > max(HOLE[0], HOLE[1] / info.fps)
-        if hole and not any(start_s < time_s <= end_s + 1e-6 for start_s, end_s, _ in reading.lost):
-            raise ValueError(
-                f"{path}: its times jump from {previous_s:.2f} to {time_s:.2f} s, and what lies "
-                "between was not filmed; cut the file there, or re-encode it at an even rate "
-                "(`ipad-jax detect --fps RATE` takes its frames without their times)"
-            )
-        image = _picture(frame)
-        if size and image.shape != size:
-            raise ValueError(
-                f"{path}: its pictures change from {size[1]}x{size[0]} to "
-                f"{image.shape[1]}x{image.shape[0]} at {time_s:.2f} s; cut the file there"
-            )
-        size = image.shape
-        if frame.is_corrupt:
-            reading.corrupt_s.append(time_s)
-        if reading.uneven_s is None and abs(time_s - reading.frames / info.fps) >= 0.5 / info.fps:
-            reading.uneven_s = time_s
-        hangs.see(time_s, image)
-        yield (reading.frames / by_rate if by_rate else time_s), image
-        reading.frames, reading.end_s, previous_s = reading.frames + 1, time_s, time_s
-    hangs.close()
+    try:
+        for stated_s, frame in _deinterlaced(frames, reading):
+            if not reading.frames:
+                reading.start_s = stated_s or 0.0
+            # A container without times is taken at its rate.
+            time_s = reading.frames / info.fps if stated_s is None else stated_s - reading.start_s
+            if reading.frames and not time_s > previous_s:  # one that steps back
+                time_s = previous_s + 1 / info.fps
+            hole = not by_rate and time_s - previous_s > max(HOLE[0], HOLE[1] / info.fps)
+            if hole and not any(
+                start_s < time_s <= end_s + 1e-6 for start_s, end_s, _ in reading.lost
+            ):
+                raise ValueError(
+                    f"{path}: its times jump from {previous_s:.2f} to {time_s:.2f} s, and what lies "
+                    "between was not filmed; cut the file there, or re-encode it at an even rate "
+                    "(`ipad-jax detect --fps RATE` takes its frames without their times)"
+                )
+            image = _picture(frame)
+            if size and image.shape != size:
+                raise ValueError(
+                    f"{path}: its pictures change from {size[1]}x{size[0]} to "
+                    f"{image.shape[1]}x{image.shape[0]} at {time_s:.2f} s; cut the file there"
+                )
+            size = image.shape
+            if frame.is_corrupt:
+                reading.add_corrupt(time_s)
+            if (
+                reading.uneven_s is None
+                and abs(time_s - reading.frames / info.fps) >= 0.5 / info.fps
+            ):
+                reading.uneven_s = time_s
+            hangs.see(time_s, image)
+            given_s = reading.frames / by_rate if by_rate else time_s
+            reading.frames, reading.end_s, previous_s = reading.frames + 1, time_s, time_s
+            yield given_s, image
+    finally:
+        hangs.close()
 
 
 def sample(path: Path, info: VideoInfo, places: int, frames: int) -> tuple[int, bool]:
@@ -146,7 +154,7 @@ def sample(path: Path, info: VideoInfo, places: int, frames: int) -> tuple[int, 
     Returns: how many frames were decoded, and whether they were as they should be; if not, only
         decoding all of it tells what is wrong.
     """
-    count = 0
+    count, origin_s = 0, 0.0
     for place in range(places):
         start_s = (info.frames - frames) / info.fps * place / (places - 1)
         part = Reading()
@@ -157,12 +165,15 @@ def sample(path: Path, info: VideoInfo, places: int, frames: int) -> tuple[int, 
                 pass
         except (ValueError, FFmpegError):
             return count, False
+        decoded.close()
         count += part.frames
+        origin_s = origin_s if place else part.start_s
+        late = part.start_s - origin_s > start_s + 2 / info.fps  # what lies before is lost
         # After a jump the first pictures may refer to what was jumped over.
         corrupt = [time_s for time_s in part.corrupt_s if time_s > 1.0 or not place]
-        if part.lost or corrupt or part.hung or part.repeats >= part.frames - 1:
+        if late or part.lost or corrupt or part.hung or part.repeats >= part.frames - 1:
             return count, False
-    end_s = part.start_s + part.end_s + 1 / info.fps
+    end_s = part.start_s - origin_s + part.end_s + 1 / info.fps
     return count, info.estimated or end_s > info.frames / info.fps * (1 - COUNT_TOLERANCE[1])
 
 

@@ -327,9 +327,10 @@ def _left_out(scene: Scene) -> list[str]:
     """A sentence that names the files that nothing is made of; none where all are used."""
     found = []
     for split in ("train", "test"):
-        read = set(_files(scene.path / split))  # or named among the problems
+        read = set(_files(scene.path / split))
         for path in sorted(_visible(scene.path / split)):
-            if path not in read and not (split == "test" and path.suffix in LABEL_SUFFIXES):
+            # Other files in test/ are problems.
+            if path not in read and (split == "train" or path.suffix.lower() in VIDEO_SUFFIXES):
                 found.append(path)
     if not found:
         return []

@@ -84,6 +84,8 @@ def detect(
     Returns:
       The record, its files closed.
     """
+    if isinstance(source, FrameFolder):
+        source.bit_depth = detector.footage.bit_depth
     frames, fps, note = frames_at_rate(source, detector, fps_given)
     detector = detector.at_rate(fps)
     if note:

@@ -135,15 +135,20 @@ def _check_files(source: Path, fps: float | None, full: bool, bar: Progress) -> 
         if video.mislabelled
     ]
     findings.notes += [Problem(source, note) for note in video_files.uneven(scene)]
-    for video in (*scene.train, *scene.test):
-        _decode(video, findings, full, bar)
+    for video in scene.train:
+        findings.train_frames += _decode(video, findings, full, bar)
+    for video in scene.test:
+        findings.test_frames += _decode(video, findings, full, bar)
     train, test = ([(v.path, len(v)) for v in split] for split in (scene.train, scene.test))
     _name_short(train, test, findings)
     return findings
 
 
-def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> None:
-    """Decodes a file: all of it, or where it is long and nothing is wrong a sample."""
+def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> int:
+    """Decodes a file: all of it, or where it is long and nothing is wrong a sample.
+
+    Returns: by how many frames it is longer than it states, where all were counted.
+    """
     places, frames = SAMPLE_VIDEO
     task = bar.add_task(video.path.name, total=video.info.frames or None)
     if not full and video.info.frames > places * frames:
@@ -151,7 +156,7 @@ def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> 
         if good:
             findings.decoded += count
             bar.update(task, completed=video.info.frames)
-            return
+            return 0
     reading = Reading()
     try:
         may_stand = video.kind > 0 or video.labels is not None
@@ -162,6 +167,7 @@ def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> 
         findings.problems.append(Problem(video.path, message))
     findings.decoded += reading.frames
     _judge(video, reading, findings)
+    return round(reading.frames * video.fps / video.info.fps) - len(video)
 
 
 def _judge(video: FileVideo, reading: Reading, findings: Findings) -> None:

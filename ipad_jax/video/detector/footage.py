@@ -23,11 +23,13 @@ class Footage:
       cycle_frames: frames of a normal cycle, None where there is none.
       stored_as_is: whether its frames of the wanted size went into the dataset as the JPEG files they
         were, not through JPEG once more.
+      bit_depth: bits that its 16-bit pictures use; None where it has 8-bit ones.
     """
 
     fps: float
     cycle_frames: float | None
     stored_as_is: bool = False
+    bit_depth: int | None = None
 
 
 def footage_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Footage:
@@ -53,6 +55,7 @@ def footage_of(workdir: str | os.PathLike[str], config: ConfigDict) -> Footage:
         ) from error
     rates = [video.fps for video in source.videos]
     as_is = bool(source.metadata.get("stored_as_is"))
-    footage = Footage(float(np.median(rates)), scene_cycle(source), as_is)
+    depth = source.metadata.get("bit_depth")
+    footage = Footage(float(np.median(rates)), scene_cycle(source), as_is, depth)
     write_atomic(path, json.dumps(asdict(footage)).encode())
     return footage
