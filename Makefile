@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 WORKDIR ?= demo_run
 DEMO ?=
 
-.PHONY: demo bench test test-fast test-optimised lint format types lock setup clean
+.PHONY: demo bench test test-fast test-long test-optimised lint format types lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -28,15 +28,24 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes after set-up)
 	@$(BIN)/ipad-jax demo --workdir $(WORKDIR) $(DEMO)
 
-test: setup lint types ## Lint, types and every test (under 30 minutes on 2 cores)
-	@echo "[tests] all of them, slow ones included"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
+# loadfile: a file's shared runs are made by one worker.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: setup ## Only the tests under 30 seconds each
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+test: setup lint types ## What CI runs: lint, types and all tests but the long ones (at most 15 minutes on 2 cores)
+	@echo "[tests 3/3] all but long ones, at most 15 minutes on 2 cores"
+	@$(PYTEST) -m "not long" --durations 10
 
-test-optimised: setup ## All of them with the programs as users run them, compiled in full (about twice as long)
-	@IPAD_JAX_TEST_OPTIMISED=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+test-fast: setup ## For every change: the tests under 30 seconds each (at most 4 minutes on 2 cores)
+	@echo "[tests] fast ones, at most 4 minutes on 2 cores"
+	@$(PYTEST) -m "not slow and not long"
+
+test-long: setup ## What takes minutes by nature: kills, soaks, random walks
+	@echo "[tests] long ones, minutes each"
+	@$(BIN)/python -m pytest -m long --durations 0
+
+test-optimised: setup ## All tests with the programs that users run, compiled in full (about twice as long)
+	@echo "[tests] all but long ones, optimised programs: at most 30 minutes on 2 cores"
+	@IPAD_JAX_TEST_OPTIMISED=1 $(PYTEST) -m "not long"
 
 bench: setup ## Speed of this machine: model (against PyTorch, which it installs), profile, input, detection, start-up, growth
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "torch>=2.6"
@@ -47,13 +56,13 @@ docs: setup ## The documentation as a site in build/site/ (installs the extra `d
 	@$(BIN)/python docs/build.py
 
 lint: setup ## ruff
-	@echo "[lint] ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "[lint 1/3] ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: setup ## ruff, in place
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 types: setup ## pyright
-	@echo "[types] pyright" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@echo "[types 2/3] pyright, half a minute" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --extra dev \

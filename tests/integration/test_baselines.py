@@ -1,11 +1,14 @@
 """A method that predicts frames from those before: the same commands, the same scores in all of them."""
 
+import jax
 import numpy as np
 import pytest
 from moving import write_moving
 
 from ipad_jax.input.split import open_split
 from ipad_jax.run.config import load_config
+from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector import load
 from ipad_jax.video.evaluation.judge_run import evaluate
@@ -18,15 +21,28 @@ LENGTH = 24  # frames, two cycles
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("dmad")
     write_moving(root / "data", "factory", "arm_synthetic", length=LENGTH, num_train=6)
-    overrides = {"total_steps": 2, "eval_every": 0, "num_devices": 1}
+    overrides = {"total_steps": 2, "log_every": 1, "eval_every": 2, "num_devices": 1}
     overrides |= {"data.data_dir": str(root / "data"), "eval.batch_size": 4}
-    train(load_config("dmad:factory,tiny", overrides), root / "run")
+    summary = train(load_config("dmad:factory,tiny", overrides), root / "run")
+    assert (summary.reason, summary.step) == ("finished", 2)
     return root / "run"
 
 
 @pytest.fixture(scope="module")
 def evaluation(run):
     return evaluate(run)
+
+
+def test_it_trains_and_is_restored_without_a_phase(run):
+    rows = read_metrics(run)
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+    assert [row["step"] for row in rows if "val/loss" in row] == [2]
+    config, task, model, step = restore_for_inference(run)
+    assert (step, config.task) == (2, "video.dmad")
+    clip = np.full((2, config.data.clip_len, 32, 32, 3), 100, np.uint8)
+    found = jax.jit(lambda clip: task.predict_fn(model, {"clip": clip}))(clip)
+    assert np.isnan(found["phase"]).all()
+    np.testing.assert_array_equal(found["mse"][0], found["mse"][1])  # nothing random is left
 
 
 def test_evaluation_judges_all_but_the_first_frames(run, evaluation):

@@ -1,19 +1,26 @@
-"""One variant of every config, shrunk by `tiny`, trains, resumes bit for bit and is restored."""
+"""Every config, shrunk by `tiny`, has a step and a prediction that fit; one trains, resumes and is restored.
 
-from functools import cache
+That one is factory. In test_baselines.py it is a method that predicts, in test_adapting.py one with adapters;
+that a step of every method learns is in video/test_reference_numbers.py.
+"""
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from moving import write_moving
 
 from ipad_jax.run.config import CONFIGS, load_config
 from ipad_jax.training.checkpoints import load_model_arrays, restore_for_inference
 from ipad_jax.training.logs import read_metrics
-from ipad_jax.training.loop import train
+from ipad_jax.training.loop import train, train_step
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.state import abstract_state, inference_graphdef, named_leaves
+from ipad_jax.training.task import make_task
 
 SPECS = {
     "ipad": "paper,tiny",
+    "ipad_adapter": "factory,tiny",
     "factory": "tiny",
     "video_folder": "tiny",
     "conae": "factory,tiny",
@@ -23,69 +30,81 @@ SPECS = {
     "convlstm": "factory,tiny",
     "vswint": "tiny",
 }
-OURS = ("ipad", "factory")  # configs whose model has a phase
-SCENES = {"ipad": "S01", "factory": "arm_synthetic", "video_folder": "footage"}
 QUICK = {"total_steps": 4, "log_every": 1, "checkpoint_every": 2, "eval_every": 0, "num_devices": 1}
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    for builder, scene in SCENES.items():
-        write_moving(root, builder, scene)
+    write_moving(root, "factory", "arm_synthetic")
     return str(root)
 
 
-def tiny(name, data_dir, **overrides):
-    spec = f"{name}:{SPECS[name]}"
-    scene = SCENES[load_config(spec).data.builder]
-    places = {"data.data_dir": data_dir, "data.name": scene}
-    return load_config(spec, {**places, **QUICK, **overrides})
+def tiny(data_dir, **overrides):
+    return load_config("factory:tiny", {"data.data_dir": data_dir, **QUICK, **overrides})
 
 
 @pytest.fixture(scope="module")
 def trained(data_dir, tmp_path_factory):
-    """Function from a config's name to the folder of its run of 4 steps, which is made once."""
-
-    @cache
-    def run(name):
-        workdir = tmp_path_factory.mktemp(name)
-        summary = train(tiny(name, data_dir, eval_every=2), workdir)
-        assert (summary.reason, summary.step) == ("finished", 4)
-        return workdir
-
-    return run
+    """A run of four steps."""
+    workdir = tmp_path_factory.mktemp("factory")
+    summary = train(tiny(data_dir, eval_every=2), workdir)
+    assert (summary.reason, summary.step) == ("finished", 4)
+    return workdir
 
 
 def test_every_config_is_here():
     found = {path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_")}
-    assert found - {"ipad_adapter"} == SPECS.keys()  # trained in test_adapting.py
+    assert found == SPECS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
-def test_tiny_trains_and_is_restored(name, trained):
-    rows = read_metrics(trained(name))
+def test_every_config_has_a_step_and_a_prediction_that_fit(name):
+    """By shapes: the state comes out of a step as it went in, and merges into the inference view."""
+    config = load_config(f"{name}:{SPECS[name]}")
+    task, tx, key = make_task(config), make_optimizer(config.optim, 4), jax.random.key(0)
+    graphdef, state = abstract_state(task, tx, key)
+    batch = task.batch_shapes(config.batch_size)
+
+    def step(state, batch):
+        return train_step(state, batch, key, task=task, graphdef=graphdef, tx=tx)
+
+    after, metrics = jax.eval_shape(step, state, batch)
+    shapes = [{n: (x.shape, x.dtype) for n, x in named_leaves(s).items()} for s in (state, after)]
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) == len(jax.tree.leaves(state))  # a name each, by which it is saved
+    assert {x.shape for n, x in metrics.items() if n != "first_bad"} == {()}
+
+    def predict(state, batch):
+        parts = (state.trainable, state.frozen, state.variables)
+        return task.predict_fn(nnx.merge(inference_graphdef(task, key), *parts), batch)
+
+    found = jax.eval_shape(predict, state, batch)  # takes no key: nothing random is left
+    for column in ("mse", "pooled"):
+        assert found[column].shape == (config.batch_size, config.data.clip_len)
+    assert found["phase"].shape == (config.batch_size,)
+
+
+def test_tiny_trains_and_is_restored(trained):
+    rows = read_metrics(trained)
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
-    # the paper holds nothing out
-    held_out = [] if name == "ipad" else [2, 4]
-    assert [row["step"] for row in rows if "val/loss" in row] == held_out
-    config, task, model, step = restore_for_inference(trained(name))
-    assert (step, config.data.name) == (4, SCENES[config.data.builder])
+    assert [row["step"] for row in rows if "val/loss" in row] == [2, 4]
+    config, task, model, step = restore_for_inference(trained)
+    assert (step, config.data.name) == (4, "arm_synthetic")
     clip = np.full((2, config.data.clip_len, 32, 32, 3), 100, np.uint8)
     found = jax.jit(lambda clip: task.predict_fn(model, {"clip": clip}))(clip)
-    assert found["mse"].shape == found["pooled"].shape == (2, config.data.clip_len)
-    assert np.isfinite(found["phase"]).all() == (name in OURS)
+    assert np.isfinite(found["phase"]).all()
     np.testing.assert_array_equal(found["mse"][0], found["mse"][1])  # nothing random is left
 
 
 def test_two_and_two_equals_four_with_other_workers(data_dir, trained, tmp_path):
-    train(tiny("factory", data_dir, total_steps=2), tmp_path)
-    train(tiny("factory", data_dir, num_workers=1, **{"data.cache_mb": 0.0}), tmp_path)
-    whole, _ = load_model_arrays(trained("factory"))
+    train(tiny(data_dir, total_steps=2), tmp_path)
+    train(tiny(data_dir, num_workers=1, **{"data.cache_mb": 0.0}), tmp_path)
+    whole, _ = load_model_arrays(trained)
     parts, _ = load_model_arrays(tmp_path)
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
-    assert losses(trained("factory")) == losses(tmp_path)
+    assert losses(trained) == losses(tmp_path)
 
 
 def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
@@ -102,7 +121,7 @@ def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
     length = {"total_steps": 60, "log_every": 20, "checkpoint_every": 0}
     # the published target: a wide one has an entropy that no loss falls below
     published = {"loss.period_weight": 0.02, "loss.period_width": 0.0}
-    train(tiny("factory", data_dir, **length, **published, **{"optim.lr": 3e-3}), tmp_path)
+    train(tiny(data_dir, **length, **published, **{"optim.lr": 3e-3}), tmp_path)
     found = losses(tmp_path)
     assert found[60] < 0.5 * found[20]
 
@@ -110,7 +129,7 @@ def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
 def test_a_frozen_part_stays_bit_equal_with_its_statistics(data_dir, tmp_path):
     for steps in (1, 3):  # a checkpoint at the end of each
         length = {"total_steps": steps, "checkpoint_every": 0}
-        train(tiny("factory", data_dir, **length, freeze=("decoder",)), tmp_path)
+        train(tiny(data_dir, **length, freeze=("decoder",)), tmp_path)
     before, after = (load_model_arrays(tmp_path, step)[0] for step in (1, 3))
     same = {name for name in before if np.array_equal(before[name], after[name])}
     frozen = {name for name in before if name.startswith("decoder.")}
