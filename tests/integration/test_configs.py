@@ -13,9 +13,10 @@ from moving import write_moving
 from ipad_jax.run.config import CONFIGS, load_config
 from ipad_jax.training.checkpoints import load_model_arrays, restore_for_inference
 from ipad_jax.training.logs import read_metrics
-from ipad_jax.training.loop import train, train_step
-from ipad_jax.training.optim import make_optimizer
-from ipad_jax.training.state import abstract_state, inference_graphdef, named_leaves
+from ipad_jax.training.loop import train
+from ipad_jax.training.setup import TrainSetup, train_step
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import inference_graphdef, named_leaves
 from ipad_jax.training.task import make_task
 
 SPECS = {
@@ -62,12 +63,12 @@ def test_every_config_is_here():
 def test_every_config_has_a_step_and_a_prediction_that_fit(name):
     """By shapes: the state comes out of a step as it went in, and merges into the inference view."""
     config = load_config(f"{name}:{SPECS[name]}")
-    task, tx, key = make_task(config), make_optimizer(config.optim, 4), jax.random.key(0)
-    graphdef, state = abstract_state(task, tx, key)
-    batch = task.batch_shapes(config.batch_size)
+    task, key = make_task(config), jax.random.key(0)
+    setup = TrainSetup.make(config, task, make_mesh(1, 1), 4)
+    state, batch = setup.shapes, task.batch_shapes(config.batch_size)
 
     def step(state, batch):
-        return train_step(state, batch, key, task=task, graphdef=graphdef, tx=tx)
+        return train_step(state, batch, key, task=task, graphdef=setup.graphdef, tx=setup.tx)
 
     after, metrics = jax.eval_shape(step, state, batch)
     shapes = [{n: (x.shape, x.dtype) for n, x in named_leaves(s).items()} for s in (state, after)]
@@ -77,7 +78,7 @@ def test_every_config_has_a_step_and_a_prediction_that_fit(name):
 
     def predict(state, batch):
         parts = (state.trainable, state.frozen, state.variables)
-        return task.predict_fn(nnx.merge(inference_graphdef(task, key), *parts), batch)
+        return task.predict_fn(nnx.merge(inference_graphdef(task), *parts), batch)
 
     found = jax.eval_shape(predict, state, batch)  # takes no key: nothing random is left
     for column in ("mse", "pooled"):

@@ -19,6 +19,7 @@ from ipad_jax.training.state import model_arrays, named_leaves
 from ipad_jax.video.ipad.task import VideoTask
 
 MESHES = {"1": (1, 1), "8x1": (8, 1), "4x2": (8, 2), "1x8": (8, 8)}  # name -> devices, fsdp
+RUN = ("1", "4x2")  # of them; the second has both axes
 STEPS = 10
 BATCH = 8
 
@@ -47,6 +48,21 @@ def set_up(config, mesh):
     return TrainSetup.make(config, VideoTask(config), make_mesh(fsdp, devices), STEPS)
 
 
+def sent(setup, step_fn):
+    """What a compiled step sends between devices, and the shapes of all that could be sent."""
+    return {
+        "collectives": [[c.kind, c.shapes, c.source] for c in collectives(step_fn.as_text())],
+        "parameters": [list(x.shape) for x in jax.tree.leaves(setup.shapes)],
+    }
+
+
+def compiled(name):
+    """What a mesh's step sends; it is not run, so the instructions themselves need no care."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    setup = set_up(make_config(), name)
+    return sent(setup, setup.compile_step(setup.task.batch_shapes(BATCH)))
+
+
 def run(name, folder):
     """What a mesh makes of ten steps; leaves a checkpoint of the last in `folder`."""
     setup = set_up(make_config(), name)
@@ -62,18 +78,13 @@ def run(name, folder):
             statistics = {n: np.asarray(x).tolist() for n, x in found.items() if x.ndim == 1}
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(STEPS, state)
-    return {
-        "losses": losses,
-        "statistics": statistics,
-        "collectives": [[c.kind, c.shapes, c.source] for c in collectives(step_fn.as_text())],
-        "parameters": [list(x.shape) for x in jax.tree.leaves(state)],
-    }
+    return {"losses": losses, "statistics": statistics, **sent(setup, step_fn)}
 
 
 def restores_elsewhere(name, folder):
-    """Whether a mesh's checkpoint comes out bit for bit, in another mesh's shards."""
+    """Whether a mesh's checkpoint comes out bit for bit, in every other mesh's shards."""
     found = []
-    for other in (name, "4x2", "1"):
+    for other in (name, *(mesh for mesh in MESHES if mesh != name)):
         setup = set_up(make_config(), other)
         with Checkpoints(folder) as checkpoints:
             state, _ = checkpoints.restore(setup.shapes, setup.shardings)
@@ -104,8 +115,9 @@ def share_of_full_size(mesh):
 def main():
     jax.config.update("jax_num_cpu_devices", 8)
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: run(name, f"{folder}/{name}") for name in MESHES}
-        found["restored"] = {n: restores_elsewhere(n, f"{folder}/{n}") for n in ("8x1", "1x8")}
+        found = {name: run(name, f"{folder}/{name}") for name in RUN}
+        found["restored"] = {name: restores_elsewhere(name, f"{folder}/{name}") for name in RUN}
+    found |= {name: compiled(name) for name in MESHES if name not in RUN}
     found["share"] = {mesh: share_of_full_size(mesh) for mesh in ("4x2", "1x8")}
     print(json.dumps(found))
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-MESHES = ("8x1", "4x2", "1x8")  # data x fsdp
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +26,23 @@ def found():
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-def test_losses_are_those_of_one_device(found, mesh):
+def test_losses_are_those_of_one_device(found):
     assert len(found["1"]["losses"]) == 10
     # sums over devices in another order: float32 rounding, grown by Adam (6e-6 seen in 10 steps)
-    np.testing.assert_allclose(found[mesh]["losses"], found["1"]["losses"], rtol=2e-5)
+    np.testing.assert_allclose(found["4x2"]["losses"], found["1"]["losses"], rtol=2e-5)
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-def test_batchnorm_sees_the_global_batch(found, mesh):
+def test_batchnorm_sees_the_global_batch(found):
     expected = found["1"]["statistics"]
     assert expected
     for name, values in expected.items():
         assert np.std(values) > 0  # moved from its start by the batch, channel by channel
         np.testing.assert_allclose(
-            found[mesh]["statistics"][name], values, rtol=1e-5, atol=1e-7, err_msg=name
+            found["4x2"]["statistics"][name], values, rtol=1e-5, atol=1e-7, err_msg=name
         )
 
 
-@pytest.mark.parametrize("mesh", ["8x1", "1x8"])
+@pytest.mark.parametrize("mesh", ["1", "4x2"])
 def test_a_checkpoint_comes_out_bit_for_bit_on_other_meshes(found, mesh):
     assert found["restored"][mesh]
 

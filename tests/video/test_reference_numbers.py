@@ -16,8 +16,9 @@ import pytest
 from moving import picture
 
 from ipad_jax.run.config import load_config
-from ipad_jax.training.loop import train_step
-from ipad_jax.training.state import abstract_state, create_state, named_leaves
+from ipad_jax.training.setup import TrainSetup, train_step
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import create_state, named_leaves
 from ipad_jax.training.task import make_task
 
 SPECS = {
@@ -153,8 +154,9 @@ def one_step(spec):
     By plain gradient descent: Adam would blow up the gradients that are rounding alone, such as those of a
     bias before a BatchNorm.
     """
-    task, tx, key = make_task(load_config(spec)), optax.sgd(1.0), jax.random.key(0)
-    graphdef, _ = abstract_state(task, tx, key)
+    config, tx, key = load_config(spec), optax.sgd(1.0), jax.random.key(0)
+    task = make_task(config)
+    graphdef = TrainSetup.make(config, task, make_mesh(1, 1), 1).graphdef
 
     @jax.jit
     def run(batch):
