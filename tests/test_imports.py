@@ -82,8 +82,6 @@ def test_only_commands_parse_arguments():
         if "argparse" in imports(path) and room not in ("commands", "performance")
     }
     assert parsing <= {
-        "ipad_jax/prepare/arguments.py",
-        "ipad_jax/prepare/build.py",
         "ipad_jax/run/config.py",  # takes --config out of a command's arguments
         "data_builders/factory/difficulty.py",  # programs of their own, run by `python -m`
         "data_builders/factory/write.py",

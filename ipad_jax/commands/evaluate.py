@@ -1,78 +1,96 @@
-"""`ipad-jax evaluate`: score a run's test split."""
+"""Scores a run's test split and writes scores, metrics and a report.
+
+--config.eval.LEAF=VALUE changes how it is judged, such as --config.eval.stride=1;
+--config.data.name=SCENE judges another scene, or one of several.
+"""
 
 import argparse
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
-
-from ipad_jax.run.config import read_config
-from ipad_jax.run.progress import frame_progress
-from ipad_jax.video.evaluation import evaluate, rescore
-from ipad_jax.video.evaluation.measure import summary_text
-from ipad_jax.video.scores.protocols import PROTOCOLS
+from ipad_jax.commands.parsing import UsageError, new_parser, set_leaves
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Own arguments with `scene`, and the leaves of `eval` that `--config.eval.x=V` and `--protocol` set."""
-    parser = argparse.ArgumentParser(
-        "ipad-jax evaluate",
-        description="Score a run's test split. Any leaf of the config's eval section can be changed "
-        "with --config.eval.LEAF=VALUE, such as --config.eval.stride=1; --config.data.name=SCENE judges "
-        "another scene, or one of several.",
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax evaluate`."""
+    parser = new_parser(
+        "evaluate",
+        __doc__,
+        "--workdir DIR [--config.eval.LEAF=VALUE ...] [options]",
+        "ipad-jax evaluate --workdir runs/press --protocol strict",
+        takes_leaves=True,
     )
-    parser.add_argument("--workdir", required=True, help="run folder made by `ipad-jax train`")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="run folder made by `ipad-jax train`"
+    )
     parser.add_argument(
         "--name",
         help="results go to WORKDIR/eval/NAME (default: the protocol, with --scores PROTOCOL_rescored)",
     )
-    parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: the config's")
-    parser.add_argument("--scores", help="score this scores.npz again, without the model")
-    parser.add_argument("--no-report", action="store_true", help="numbers only, no page, no videos")
-    args, rest = parser.parse_known_args(argv)
+    parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
+    parser.add_argument(
+        "--protocol", choices=("paper", "strict"), help="of scoring (default: the config's)"
+    )
+    parser.add_argument(
+        "--scores", metavar="FILE", help="score this scores.npz again, without the model"
+    )
+    parser.add_argument(
+        "--no-report", action="store_true", help="numbers only, no page and no videos"
+    )
+    return parser
+
+
+def chosen(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The scene to judge, and the leaves of `eval` that the arguments set."""
+    from ml_collections import ConfigDict
+
+    from ipad_jax.run.config import read_config
+
     config = read_config(args.workdir)
-    flag_values = flags.FlagValues()
     section = config.eval.to_dict()
-    try:  # an override of a leaf that there is not fails when the flags are defined
-        config_flags.DEFINE_config_dict(
-            "config",
-            ConfigDict({"eval": section, "data": {"name": config.data.name}}),
-            flag_values=flag_values,
-            sys_argv=rest,
-        )
-        unknown = flag_values(["evaluate", *rest])[1:]
-    except (flags.Error, AttributeError, KeyError) as error:
-        raise ValueError(
-            f"{error}; only leaves of eval can be changed ({', '.join(sorted(section))}), and data.name"
-        ) from error
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    # What is said counts as a wish even where it says what the config holds anyway.
-    said = {name.split(".")[2] for name in flag_values if name.startswith("config.eval.")}
-    overrides = {leaf: flag_values.config.eval.to_dict()[leaf] for leaf in sorted(said)}
+    words, leaves = set_leaves(
+        ConfigDict({"eval": section, "data": {"name": config.data.name}}),
+        args.leaves,
+        f"only leaves of eval can be changed, {', '.join(sorted(section))}, and data.name",
+    )
+    # A leaf that is given counts as a wish even where it says what the config holds anyway.
+    given = sorted({name.split(".")[1] for name in leaves if name.startswith("eval.")})
+    overrides = {leaf: words.eval.to_dict()[leaf] for leaf in given}
     if args.protocol:
         overrides["protocol"] = args.protocol
-    args.scene = flag_values.config.data.name
-    return args, overrides
+    return words.data.name, overrides
 
 
-def main(argv: list[str]) -> int:
-    """The command; see `ipad-jax evaluate --help`."""
-    args, overrides = parse(argv)
+def run(args: argparse.Namespace) -> int:
+    """Evaluates, or rescores where scores are given."""
+    if args.scores and args.step is not None:
+        raise UsageError(
+            f"--scores {args.scores} holds the scores of one checkpoint; --step {args.step} needs the model: "
+            "leave one of them out."
+        )
+    scene, overrides = chosen(args)
+    from ipad_jax.run.progress import frame_progress
+    from ipad_jax.video.detector.scene_folder import scene_folder
+    from ipad_jax.video.evaluation import evaluate, rescore
+    from ipad_jax.video.evaluation.measure import summary_text
+
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     if args.scores:
-        evaluation = rescore(args.workdir, args.scores, **choices)
+        evaluation = rescore(scene_folder(args.workdir, scene), args.scores, **choices)
     else:
         evaluation = evaluate(
             args.workdir,
             **choices,
             step=args.step,
             report=not args.no_report,
-            data_name=args.scene,
+            data_name=scene,
             stages=frame_progress,
         )
     if evaluation is not None:  # not the first process
         print("\n".join([*evaluation.notes, summary_text(evaluation)]))
         print(f"\nwritten to {evaluation.folder}")
     return 0
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax evaluate --help`."""
+    return run(make_parser().parse_args(argv))

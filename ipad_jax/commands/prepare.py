@@ -1,4 +1,4 @@
-"""`ipad-jax prepare NAME`: builds a TFDS dataset with a progress bar, all of it or nothing."""
+"""Builds a dataset that training reads, with a progress bar, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -6,29 +6,219 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import logging as absl_logging
-from rich.console import Console
+from ipad_jax.commands.parsing import DEFAULT_DATA_DIR, UsageError, new_parser, positive, rate
+from ipad_jax.run.cluster import num_cores, own_share
 
-from ipad_jax.prepare.arguments import (
-    DEFAULT_DATA_DIR,
-    DEFAULT_QUALITY,
-    DEFAULT_SIZES,
-    make_parser,
-)
-from ipad_jax.prepare.build import (
-    build,
-    differences,
-    load_builder_class,
-    make_configs,
-    no_archive,
-    rebuild,
-)
-from ipad_jax.prepare.narrate import report
-from ipad_jax.run.cluster import own_share
+# Pixels a side: data.size of configs/<name>.py, so that the defaults of the two commands fit; mad:
+# half the archive's, as the published code.
+DEFAULT_SIZES = {"ipad": 256, "mad": 400, "video_folder": 128, "factory": 64}
+DEFAULT_QUALITY = 95  # JPEG
+# What is prepared: in a line, usage, example.
+NAMES = {
+    "ipad": (
+        "Scenes of the IPAD archive, downloaded by hand.",
+        "--manual-dir DIR --scene SCENE [SCENE ...] [options]",
+        "ipad-jax prepare ipad --manual-dir ~/IPAD_dataset --scene S01 R01",
+    ),
+    "mad": (
+        "Classes of the MAD data, downloaded by hand.",
+        "--manual-dir DIR --class CLASS [CLASS ...] [options]",
+        "ipad-jax prepare mad --manual-dir ~/MAD --class 01Gorilla",
+    ),
+    "video_folder": (
+        "Your own footage.",
+        "--name NAME --source DIR [options]",
+        "ipad-jax prepare video_folder --name press --source ~/press",
+    ),
+    "factory": (
+        "Rendered machines, nothing to download.",
+        "--scene SCENE [SCENE ...] [options]",
+        "ipad-jax prepare factory --scene arm_synthetic",
+    ),
+}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'256' -> (256, 256), '320x180' -> (320, 180): width, height."""
+    parts = text.lower().split("x")
+    if not 1 <= len(parts) <= 2 or not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"size {text!r}: give 256 or WIDTHxHEIGHT")
+    numbers = [int(part) for part in parts]
+    return numbers[0], numbers[-1]
+
+
+def parse_cycle(text: str) -> float | str:
+    """'12.5' -> 12.5 seconds; 'folder', 'auto' and 'auto:12.5' stay."""
+    if text in ("folder", "auto"):
+        return text
+    try:
+        seconds = float(text.removeprefix("auto:"))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"cycle {text!r}: give seconds above 0, 'folder' (each training folder is one cycle), "
+            "'auto' (look for it) or 'auto:SECONDS' (look for one of about that length)"
+        )
+    return text if text.startswith("auto:") else seconds
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax prepare`."""
+    parser = new_parser("prepare", __doc__, "NAME [arguments]", NAMES["factory"][2])
+    commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
+    for name, (text, usage, example) in NAMES.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            usage=f"ipad-jax prepare {name} {usage}",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _add_what(command, name)
+        _add_how(command, name)
+    return parser
+
+
+def _add_what(command: argparse.ArgumentParser, name: str) -> None:
+    """What is prepared."""
+    if name in ("ipad", "mad"):
+        command.add_argument(
+            "--manual-dir", type=Path, required=True, metavar="DIR", help="the unpacked archive"
+        )
+    if name != "video_folder":
+        command.add_argument(
+            "--scene",
+            "--class",
+            nargs="+",
+            required=True,
+            metavar="NAME",
+            help="one or more, or all",
+        )
+        if name == "factory":
+            command.add_argument("--seed", type=int, metavar="N", help="draws other videos")
+        return
+    command.add_argument("--name", required=True, help="name of the dataset, your choice")
+    command.add_argument(
+        "--source", type=Path, required=True, metavar="DIR", help="folder of the footage"
+    )
+    command.add_argument(
+        "--fps",
+        type=rate,
+        help="rate of frame folders; video files, which state their own, are resampled to it",
+    )
+    command.add_argument(
+        "--cycle",
+        type=parse_cycle,
+        metavar="SECONDS",
+        help="cycle length, if every file starts at a cycle's start; 'folder': each training folder is "
+        "exactly one cycle; 'auto:SECONDS': look for a cycle of about that length in training videos of "
+        "several cycles; 'auto' where the length is unknown: check what it prints, which can be a multiple",
+    )
+
+
+def _add_how(command: argparse.ArgumentParser, name: str) -> None:
+    """How it is stored."""
+    command.add_argument(
+        "--size",
+        type=parse_size,
+        default=str(DEFAULT_SIZES[name]),
+        help="side of a square in pixels, or WIDTHxHEIGHT, at which frames are stored and a model is "
+        "trained (default: %(default)s)",
+    )
+    command.add_argument(
+        "--quality",
+        type=int,
+        default=DEFAULT_QUALITY,
+        metavar="Q",
+        help="of JPEG, 1..100 (default: %(default)s)",
+    )
+    if name != "factory":  # its frames are rendered in the size and format that is stored
+        command.add_argument(
+            "--workers",
+            type=positive,
+            default=num_cores(),
+            metavar="N",
+            help="processes at most; the dataset is the same for any number (default: the cores, "
+            "%(default)s here)",
+        )
+    command.add_argument(
+        "--data-dir",
+        default=DEFAULT_DATA_DIR,
+        metavar="DIR",
+        help="of prepared datasets (default: %(default)s)",
+    )
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="build again what is there; it stays until the new one is complete",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds each dataset; 1 where one of them was not built."""
+    from absl import logging
+
+    from ipad_jax.prepare.build import leftovers, prepare
+    from ipad_jax.prepare.narrate import describe
+    from ipad_jax.run.progress import Bars
+
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of any size that is not predefined
+    manual_dir = getattr(args, "manual_dir", None)
+    builder_class, configs = builder_and_configs(args)
+    failed = False
+    for config in own_share(configs, os.environ):  # several processes build a scene each
+        data_dir = os.path.expanduser(args.data_dir)
+        for line in leftovers(builder_class(config=config, data_dir=data_dir).data_path):
+            print(line, file=sys.stderr)
+        try:
+            with Bars(transient=False) as bars:
+                builder, is_new = prepare(
+                    builder_class,
+                    config,
+                    data_dir,
+                    manual_dir=manual_dir,
+                    workers=getattr(args, "workers", 1),
+                    overwrite=args.overwrite,
+                    bars=bars,
+                )
+        except (ValueError, OSError) as error:  # of this one; the others may be well
+            print(f"{args.builder}/{config.name} was not built.\n{error}", file=sys.stderr)
+            failed = True
+            continue
+        again = "" if is_new else " (--overwrite builds it again)"
+        print(f"{'prepared' if is_new else 'already prepared:'} {builder.data_dir}{again}")
+        print("\n".join(f"  {line}" for line in describe(builder)))
+        if command := next_command(builder, args.builder, args.data_dir):
+            print(f"next: {command}", flush=True)
+    return 1 if failed else 0
+
+
+def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
+    """The builder's class, and a config for each dataset that the arguments ask for."""
+    from ipad_jax.prepare import build
+
+    builder_class = build.load_builder_class(args.builder)
+    width, height = args.size
+    stored = {"width": width, "height": height, "quality": args.quality}
+    try:
+        if args.builder == "video_folder":
+            found = build.footage_config(
+                builder_class, args.name, args.source, fps=args.fps, cycle=args.cycle, **stored
+            )
+            return builder_class, [found]
+        seed = {} if getattr(args, "seed", None) is None else {"seed": args.seed}
+        configs = build.scene_configs(builder_class, args.builder, args.scene, **stored, **seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if args.builder != "factory":
+        build.check_archive(args.manual_dir, builder_class)
+    return builder_class, configs
 
 
 def next_command(builder: Any, name: str, data_dir: str) -> str:
@@ -58,90 +248,6 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
     return command
 
 
-def leftovers(place: Any) -> list[str]:
-    """What a killed run left beside a dataset's place, and what to do with it."""
-    lines = []
-    for left in sorted(place.parent.glob("incomplete.*")):
-        line = f"{left} was left by a run that was killed, or is being written"
-        if (left / "replaced").exists() and not place.exists():  # killed between two renames
-            line += (
-                f"; it holds the dataset that was here: move {left / 'replaced'} to {place} first"
-            )
-        lines.append(f"{line}; delete it if no `ipad-jax prepare` runs (nothing reads it)")
-    return lines
-
-
-def main(argv: Sequence[str]) -> int:
-    """Runs the command; 0 built or already there, 1 the data cannot be used, 2 wrong arguments."""
-    try:
-        args = make_parser().parse_args(list(argv))
-    except SystemExit as exit_:  # argparse has printed why
-        return int(exit_.code or 0)
-    console, errors = Console(file=sys.stdout), Console(stderr=True)
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of any size that is not predefined
-    manual_dir = getattr(args, "manual_dir", None)
-    builder_class = load_builder_class(args.builder)
-    try:
-        configs = make_configs(builder_class, args)
-    except ValueError as error:
-        errors.print(str(error), markup=False, soft_wrap=True)
-        return 2
-    if manual_dir is not None and (message := no_archive(manual_dir, builder_class)):
-        errors.print(message, markup=False, soft_wrap=True)
-        return 1
-    status = 0
-    try:
-        for config in own_share(configs, os.environ):  # several processes build a scene each
-            status |= not prepare_one(builder_class, config, args, console, errors)
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing half-built was kept")
-        return 130
-    return status
-
-
-def prepare_one(
-    builder_class: Any, config: Any, args: argparse.Namespace, console: Console, errors: Console
-) -> bool:
-    """Builds one dataset, or says that it is there; whether what was asked for is now there."""
-
-    def complain(text: str) -> None:
-        errors.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    manual_dir, workers = getattr(args, "manual_dir", None), getattr(args, "workers", 1)
-    data_dir = os.path.expanduser(args.data_dir)
-    builder = builder_class(config=config, data_dir=data_dir)
-    there = builder.data_path.exists()
-    for line in leftovers(builder.data_path):
-        complain(line)
-    if there and not args.overwrite:
-        if changed := differences(builder):
-            complain(
-                f"{builder.data_dir} was prepared with {changed}. Use --overwrite to build it "
-                "again, or another --name."
-            )
-            return False
-    else:
-        try:
-            if str(getattr(config, "cycle", None)).startswith("auto"):
-                from ipad_jax.prepare.cycle import measure_cycle  # imports TFDS
-
-                config.measured = measure_cycle(
-                    Path(config.source), config.fps or None, config.cycle, console
-                )
-            if there:
-                rebuild(builder_class, config, data_dir, manual_dir, workers, console)
-                builder = builder_class(config=config, data_dir=data_dir)
-            else:
-                build(builder, manual_dir, workers, console)
-        except (ValueError, OSError) as error:
-            complain(f"{args.builder}/{config.name} was not built.\n{error}")
-            return False
-    if there and not args.overwrite:
-        line = f"already prepared: {builder.data_dir} (--overwrite builds it again)"
-    else:
-        line = f"prepared {builder.data_dir}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-    report(builder, console)
-    if command := next_command(builder, args.builder, args.data_dir):
-        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
-    return True
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax prepare --help`."""
+    return run(make_parser().parse_args(argv))

@@ -1,63 +1,66 @@
-"""ipad-jax train --config FILE[:arg] [--config.x.y=V ...] --workdir DIR [--step N] [--describe]
+"""Trains a config, then sets the threshold on held-out footage. The same command resumes.
 
-Trains a config; the same command resumes. FILE is a path or a name in configs/, arg a variant such
-as `tiny`, and `--config.x.y=V` sets a leaf. `--step N` goes on from that checkpoint and sets newer
-ones aside. `--describe` prints parameter counts and data instead.
-
-It ends after `total_steps`, after `max_seconds` in the loop (compiling not counted, time before a resume
-counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step. Exit status: 0 done;
-143 after SIGTERM and 130 after Ctrl-C, so that a scheduler starts the command again; 1 when something is
-wrong.
+--config.LEAF=VALUE sets any leaf of the config, such as --config.optim.lr=1e-4.
+It ends after total_steps, after max_seconds in the loop (compiling not counted, time before a resume
+counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step. Exit status 143
+after SIGTERM and 130 after Ctrl-C, so that a scheduler starts the command again.
 """
 
-import sys
+import argparse
 
-import jax
-from absl import flags
-
-from ipad_jax.run.compile_cache import enable_compile_cache
-from ipad_jax.run.config import read_config, take_config
-from ipad_jax.run.progress import frame_progress
-from ipad_jax.run.stopwatch import INTERRUPTED
-from ipad_jax.training.loop import train
-from ipad_jax.training.task import make_task
-from ipad_jax.video.detector import calibrate
-from ipad_jax.video.detector.scene_folder import check_one_scene
+from ipad_jax.commands.parsing import UsageError, add_config, load_with_leaves, new_parser
 
 
-def main(argv: list[str]) -> int:
-    """`ipad-jax train`: see the module's text for arguments and exit statuses."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
-    flag_values = flags.FlagValues()
-    rest = take_config(flag_values, argv)
-    flags.DEFINE_string("workdir", None, "run folder", flag_values=flag_values)
-    flags.DEFINE_integer("step", None, "checkpoint to go on from", flag_values=flag_values)
-    flags.DEFINE_boolean("describe", False, "print and leave", flag_values=flag_values)
-    try:
-        if extra := flag_values(["ipad-jax train", *rest])[1:]:
-            raise flags.Error(f"unexpected argument {extra[0]!r}")
-        if not (flag_values.workdir or flag_values.describe):
-            raise flags.Error("--workdir DIR is missing")
-    except (flags.Error, AttributeError, KeyError) as error:
-        print(f"ipad-jax train: {error}", file=sys.stderr)
-        return 2
-    config = flag_values.config
-    if flag_values.describe:
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax train`."""
+    parser = new_parser(
+        "train",
+        __doc__,
+        "--config FILE[:ARG] --workdir DIR [--config.LEAF=VALUE ...] [--step N] [--describe]",
+        "ipad-jax train --config factory:tiny --config.total_steps=9 --workdir runs/a",
+        takes_leaves=True,
+    )
+    add_config(parser)
+    parser.add_argument("--workdir", metavar="DIR", help="run folder, made or resumed")
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="go on from this checkpoint; newer ones are set aside"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="print parameter counts and data, and leave"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains and calibrates; 143 or 130 where a signal ended it."""
+    if not (args.workdir or args.describe):
+        raise UsageError("--workdir DIR is missing: the folder that the run is written to.")
+    config = load_with_leaves(args.config, args.leaves)
+    if args.describe:
+        from ipad_jax.training.task import make_task
+
         print(make_task(config).describe())
         return 0
+    from ipad_jax.run.compile_cache import enable_compile_cache
+    from ipad_jax.run.stopwatch import INTERRUPTED
+    from ipad_jax.training.loop import train
+
     cache = enable_compile_cache()
-    print(f"run folder {flag_values.workdir}; compilation cache {cache or 'off'}")
-    summary = train(config, flag_values.workdir, step=flag_values.step)
+    print(f"run folder {args.workdir}; compilation cache {cache or 'off'}")
+    summary = train(config, args.workdir, step=args.step)
     if summary.reason in ("finished", "max_seconds"):
-        _calibrate(flag_values.workdir)
+        _calibrate(args.workdir)
     return INTERRUPTED.get(summary.reason, 0)
 
 
 def _calibrate(workdir: str) -> None:
     """Sets the threshold on held-out footage, so that `detect` works in the run folder from now on."""
-    # Here: the loop above knows no model.
+    import jax
+
+    from ipad_jax.run.config import read_config
+    from ipad_jax.run.progress import frame_progress
+    from ipad_jax.video.detector import calibrate
+    from ipad_jax.video.detector.scene_folder import check_one_scene
 
     if jax.process_count() > 1:
         return  # `evaluate` and `detect` calibrate when first run
@@ -68,3 +71,8 @@ def _calibrate(workdir: str) -> None:
     with frame_progress("calibrating") as progress:
         calibration = calibrate(workdir, progress=progress)
     print(calibration.statement() if calibration else "uncalibrated: no footage was held out")
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax train --help`."""
+    return run(make_parser().parse_args(argv))

@@ -1,128 +1,206 @@
-"""`ipad-jax validate NAME`: checks downloaded or own data before it is prepared."""
+"""Says whether a downloaded archive or your own footage is usable, before it is prepared.
+
+Exit status 0: usable; 1: not, with every file that is wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import sys
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from ipad_jax.commands.parsing import UsageError, new_parser, rate
 
-from ipad_jax.data_builders.ipad import scenes as ipad
-from ipad_jax.data_builders.ipad.ipad_dataset_builder import Builder as IpadBuilder
-from ipad_jax.prepare import check
-from ipad_jax.prepare.arguments import parse_rate
-from ipad_jax.prepare.build import no_archive
-from ipad_jax.prepare.check import Findings, check_footage, check_ipad_scene, totals_problem
+if TYPE_CHECKING:
+    from ipad_jax.prepare.check import Findings
+    from ipad_jax.prepare.check_mad import ClassFindings
+    from ipad_jax.run.table import Table
 
-
-def print_findings(findings: Sequence[Findings], console: Console) -> None:
-    """A table of scenes, then every problem and note by file."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))  # 80 columns are enough
-    table.add_column("scene")
-    for title in ("train", "frames", "test", "frames", "fps", "time", "anomalous", "state"):
-        table.add_column(title, justify="right")
-    for f in findings:
-        share = "-" if np.isnan(f.anomalous) else f"{f.anomalous:.1%}"
-        state = f"{len(f.problems)} problems" if f.problems else "usable"
-        state = state[:-1] if len(f.problems) == 1 else state
-        table.add_row(
-            f.name,
-            f"{f.train_videos}",
-            f"{f.train_frames:,}",
-            f"{f.test_videos}",
-            f"{f.test_frames:,}",
-            ", ".join(f"{fps:.4g}" for fps in f.fps) or "-",
-            _clock(f.seconds),
-            share,
-            state,
-        )
-    if len(findings) > 1:
-        sums = [
-            sum(getattr(f, name) for f in findings)
-            for name in ("train_videos", "train_frames", "test_videos", "test_frames")
-        ]
-        table.add_section()
-        table.add_row("all", *(f"{n:,}" for n in sums), *[""] * 4)
-    console.print(table)
-    for title, attribute in (("problem", "problems"), ("note", "notes")):
-        for f in findings:
-            for problem in getattr(f, attribute):
-                console.print(f"{title}: {problem}", markup=False, soft_wrap=True, highlight=False)
-
-
-def _clock(seconds: float) -> str:
-    """3725 -> '1:02:05'."""
-    return "-" if np.isnan(seconds) else str(datetime.timedelta(seconds=round(seconds)))
+# What is checked: in a line, usage, example.
+NAMES = {
+    "ipad": (
+        "The IPAD archive, unpacked: folders, frames and labels against what is known of it.",
+        "--manual-dir DIR [--scene SCENE ...] [--full]",
+        "ipad-jax validate ipad --manual-dir ~/IPAD_dataset",
+    ),
+    "mad": (
+        "The MAD data, unpacked: layout, counts, masks paired by name, camera poses.",
+        "--manual-dir DIR [--class CLASS ...] [--full]",
+        "ipad-jax validate mad --manual-dir ~/MAD --class 01Gorilla",
+    ),
+    "video_folder": (
+        "Your own footage, as `ipad-jax prepare video_folder` would read it.",
+        "--source DIR [--fps RATE] [--full]",
+        "ipad-jax validate video_folder --source ~/press",
+    ),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Parser of `ipad-jax validate`."""
-    parser = argparse.ArgumentParser(prog="ipad-jax validate", description=check.__doc__)
+    parser = new_parser("validate", __doc__, "NAME [arguments]", NAMES["video_folder"][2])
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
-    command = commands.add_parser("ipad", help="the IPAD archive, unpacked")
-    command.add_argument("--manual-dir", type=Path, required=True, metavar="DIR")
-    command.add_argument("--scene", nargs="+", help="only these scenes (default: all sixteen)")
-    command.add_argument("--full", action="store_true", help="open every image, not a sample")
-    command = commands.add_parser("video_folder", help="your own footage")
-    command.add_argument("--source", type=Path, required=True, metavar="DIR")
-    command.add_argument(
-        "--fps",
-        type=parse_rate,
-        help="as for prepare: rate of frame folders; video files are resampled TO it",
-    )
-    command.add_argument(
-        "--full", action="store_true", help="decode all, not a sample of what is long"
-    )
+    for name, (text, usage, example) in NAMES.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            usage=f"ipad-jax validate {name} {usage}",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if name == "video_folder":
+            command.add_argument(
+                "--source", type=Path, required=True, metavar="DIR", help="folder of the footage"
+            )
+            command.add_argument(
+                "--fps",
+                type=rate,
+                metavar="RATE",
+                help="as for prepare: rate of frame folders; video files are resampled to it",
+            )
+        else:
+            command.add_argument(
+                "--manual-dir", type=Path, required=True, metavar="DIR", help="the unpacked archive"
+            )
+            command.add_argument(
+                "--scene", "--class", nargs="+", metavar="NAME", help="only these (default: all)"
+            )
+        command.add_argument(
+            "--full", action="store_true", help="open every image and frame, not a sample of them"
+        )
     return parser
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command; 0 usable, 1 not usable, 2 wrong arguments."""
-    try:
-        args = make_parser().parse_args(list(argv))
-    except SystemExit as exit_:  # argparse has printed why
-        return int(exit_.code or 0)
-    console = Console(file=sys.stdout)
-    root = args.manual_dir if args.builder == "ipad" else args.source
-    if args.builder == "ipad" and (message := no_archive(root, IpadBuilder)):
-        print(message, file=sys.stderr)
-        return 1
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+def run(args: argparse.Namespace) -> int:
+    """Checks and prints."""
+    from ipad_jax.prepare.check import check_footage, totals_problem
+    from ipad_jax.run.progress import Bars
+
+    if args.builder == "mad":
+        return _run_mad(args)
+    extra = []
+    with Bars() as bars:
         if args.builder == "ipad":
-            names = args.scene or list(ipad.SCENES)
-            unknown = [name for name in names if name not in ipad.SCENES]
-            if unknown:
-                choices = ", ".join(ipad.SCENES)
-                print(
-                    f"IPAD has no scene {', '.join(unknown)}; choose from {choices}.",
-                    file=sys.stderr,
-                )
-                return 2
-            findings = [check_ipad_scene(root, name, args.full, bar) for name in names]
+            from ipad_jax.data_builders.ipad import scenes
+            from ipad_jax.data_builders.ipad.ipad_dataset_builder import Builder
+            from ipad_jax.prepare.build import check_archive
+            from ipad_jax.prepare.check import check_ipad_scene
+
+            check_archive(args.manual_dir, Builder)
+            names = chosen("IPAD has no scene", args.scene, scenes.SCENES)
+            findings = [check_ipad_scene(args.manual_dir, n, args.full, bars) for n in names]
+            extra = totals_problem(findings, args.manual_dir)
         else:
-            try:
-                findings = [check_footage(root.absolute(), args.fps, args.full, bar)]
-            except FileNotFoundError as error:
-                print(error, file=sys.stderr)
-                return 1
-    print_findings(findings, console)
-    extra = totals_problem(findings, root) if args.builder == "ipad" else []
+            findings = [check_footage(args.source.absolute(), args.fps, args.full, bars)]
+    decoded = sum(f.decoded for f in findings)
+    total = sum(f.train_frames + f.test_frames for f in findings)
+    opened = f"{decoded:,} of {total:,} frames were decoded"
+    return report(findings, footage_table(findings), opened, extra)
+
+
+def _run_mad(args: argparse.Namespace) -> int:
+    """Checks classes of MAD: those that are named, else those that are there."""
+    from ipad_jax.data_builders.mad.archive import REAL_CLASSES, SIM_CLASSES
+    from ipad_jax.data_builders.mad.mad_dataset_builder import Builder
+    from ipad_jax.prepare.build import check_archive
+    from ipad_jax.prepare.check_mad import check_class, classes_in
+    from ipad_jax.run.progress import Bars
+
+    check_archive(args.manual_dir, Builder)
+    names = chosen("MAD has no class", args.scene, (*SIM_CLASSES, *REAL_CLASSES))
+    if not args.scene:
+        names = classes_in(args.manual_dir)
+    with Bars() as bars:
+        findings = [check_class(args.manual_dir, name, args.full, bars) for name in names]
+    total = sum(f.train + f.good + f.defective for f in findings)
+    opened = f"{sum(f.opened for f in findings):,} of {total:,} images were opened"
+    return report(findings, class_table(findings), opened)
+
+
+def chosen(complaint: str, names: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+    """The names that were given, else all; raises UsageError where one is unknown."""
+    known = list(known)
+    if unknown := [name for name in names or () if name not in known]:
+        raise UsageError(f"{complaint} {', '.join(unknown)}; choose from {', '.join(known)}.")
+    return list(names or known)
+
+
+def report(
+    findings: Sequence[Findings] | Sequence[ClassFindings],
+    table: Table,
+    opened: str,
+    extra: Sequence[Any] = (),
+) -> int:
+    """Prints a table, every problem and note by file, and what follows; the exit status."""
+    from ipad_jax.run.table import screen_width
+
+    print(table.text(screen_width()))
+    print()
+    for title, attribute in (("problem", "problems"), ("note", "notes")):
+        for f in findings:
+            for problem in getattr(f, attribute):
+                print(f"{title}: {problem}")
     for problem in extra:
-        console.print(f"problem: {problem}", markup=False, soft_wrap=True, highlight=False)
+        print(f"problem: {problem}")
     good = [f.name for f in findings if not f.problems]
     if extra or len(good) < len(findings):
-        console.print(f"not usable as a whole; without problems: {', '.join(good) or 'none'}")
+        print(f"not usable as a whole; without problems: {', '.join(good) or 'none'}")
         return 1
-    decoded, total = (
-        sum(n) for n in zip(*((f.decoded, f.train_frames + f.test_frames) for f in findings))
-    )
-    console.print(f"usable; {decoded:,} of {total:,} frames were decoded")
+    print(f"usable; {opened}")
     return 0
+
+
+def footage_table(findings: Sequence[Findings]) -> Table:
+    """Videos, frames, rates and labels by scene."""
+    from ipad_jax.run.table import Table
+
+    heads = ("scene", "train", "frames", "test", "frames", "fps", "time", "anomalous", "state")
+    rows = []
+    for f in findings:
+        counts = (f.train_videos, f.train_frames, f.test_videos, f.test_frames)
+        share = "-" if math.isnan(f.anomalous) else f"{f.anomalous:.1%}"
+        rates = ", ".join(f"{fps:.4g}" for fps in f.fps) or "-"
+        shown = (*(f"{n:,}" for n in counts), rates, _clock(f.seconds), share, _state(f.problems))
+        rows.append((f.name, *shown))
+    names = ("train_videos", "train_frames", "test_videos", "test_frames")
+    return Table("", heads, (*rows, *_sums(findings, names)))
+
+
+def class_table(findings: Sequence[ClassFindings]) -> Table:
+    """Images, masks and poses by class of MAD."""
+    from ipad_jax.run.table import Table
+
+    names = ("train", "poses", "good", "defective", "masks", "opened")
+    heads = ("class", "train", "poses", "test good", "defective", "masks", "opened", "state")
+    rows = [
+        (f.name, *(f"{getattr(f, name):,}" for name in names), _state(f.problems)) for f in findings
+    ]
+    return Table("", heads, (*rows, *_sums(findings, names)))
+
+
+def _sums(findings: Sequence[Any], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """A last row with the sums, where there are several."""
+    if len(findings) < 2:
+        return []
+    return [("all", *(f"{sum(getattr(f, name) for f in findings):,}" for name in names))]
+
+
+def _state(problems: Sequence[Any]) -> str:
+    """'usable', '1 problem', '2 problems'."""
+    count = len(problems)
+    return f"{count} problem{'s' * (count > 1)}" if count else "usable"
+
+
+def _clock(seconds: float) -> str:
+    """3725 -> '1:02:05'."""
+    return "-" if math.isnan(seconds) else str(datetime.timedelta(seconds=round(seconds)))
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax validate --help`."""
+    return run(make_parser().parse_args(argv))

@@ -1,12 +1,10 @@
 """Footage drawn for a benchmark: frames of a camera's size as JPEG files, and the dataset made of them."""
 
-import io
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
 
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from ipad_jax.prepare.build import build, load_builder_class
@@ -41,4 +39,4 @@ def prepare_drawn(frames: Path, data_dir: Path, size: int) -> None:
     """Prepares such a folder as `ipad-jax prepare video_folder` does."""
     config = VideoFolderConfig(scene=SCENE, source=str(frames), fps=25.0, width=size, height=size)
     builder = load_builder_class("video_folder")(config=config, data_dir=os.fspath(data_dir))
-    build(builder, None, 1, Console(file=io.StringIO()))
+    build(builder, None, 1)

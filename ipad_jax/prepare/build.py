@@ -1,8 +1,7 @@
-"""`ipad-jax prepare NAME`: builds a TFDS dataset with a progress bar, all of it or nothing."""
+"""TFDS datasets built all or not at all, and what is there already."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import importlib
@@ -12,14 +11,13 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from ipad_jax.prepare.narrate import BarProgress, new_bar
+from ipad_jax.prepare.narrate import BuildProgress
 from ipad_jax.run.files import check_name
+from ipad_jax.run.progress import Bars
 
 
 def load_builder_class(name: str) -> Any:
@@ -27,42 +25,91 @@ def load_builder_class(name: str) -> Any:
     return importlib.import_module(f"ipad_jax.data_builders.{name}.{name}_dataset_builder").Builder
 
 
-def make_configs(builder_class: Any, args: argparse.Namespace) -> list[Any]:
-    """Builder configs the arguments ask for.
+def scene_configs(
+    builder_class: Any, name: str, scenes: Sequence[str], **changes: Any
+) -> list[Any]:
+    """Builder configs of scenes (classes of mad), with fields such as width changed; ["all"] means all.
 
     Raises: ValueError naming the choices where a scene is unknown.
     """
-    changes: dict[str, Any] = {
-        "name": "",  # made anew from scene, size and quality
-        "width": args.size[0],
-        "height": args.size[1],
-        "quality": args.quality,
-    }
     known = {config.scene: config for config in builder_class.BUILDER_CONFIGS}
-    if args.builder == "video_folder":
-        check_name(args.name, "--name")
-        changes |= {"scene": args.name, "source": str(args.source.expanduser().absolute())}
-        changes |= {"fps": args.fps or 0.0, "cycle": args.cycle}
-        known = {args.name: next(iter(known.values()))}
-        scenes = [args.name]
-    else:
-        scenes = list(known) if args.scene == ["all"] else args.scene
-    if getattr(args, "seed", None) is not None:
-        changes["seed"] = args.seed
-    unknown = [scene for scene in scenes if scene not in known]
-    if unknown:
+    if "all" in scenes:
+        if len(scenes) > 1:
+            others = ", ".join(scene for scene in scenes if scene != "all")
+            raise ValueError(
+                f"--scene all means every scene: leave out {others}, or leave out all."
+            )
+        scenes = list(known)
+    if unknown := [scene for scene in scenes if scene not in known]:
         raise ValueError(
-            f"{args.builder} has no scene {', '.join(unknown)}; choose from {', '.join(known)}."
+            f"{name} has no scene {', '.join(unknown)}; choose from {', '.join(known)}."
         )
-    configs = [dataclasses.replace(known[scene], **changes) for scene in scenes]
+    # The name is made anew from scene, size and quality.
+    configs = [dataclasses.replace(known[scene], **changes, name="") for scene in scenes]
     # TFDS wants its own object for a predefined name.
     predefined = {config.name: config for config in builder_class.BUILDER_CONFIGS}
-    if args.builder == "video_folder" and configs[0].name in predefined:
-        raise ValueError(f"--name {args.name} is taken by the builder itself; choose another.")
     return [predefined.get(config.name, config) for config in configs]
 
 
-def build(builder: Any, manual_dir: Path | None, workers: int, console: Console) -> None:
+def footage_config(
+    builder_class: Any,
+    name: str,
+    source: Path,
+    *,
+    fps: float | None = None,
+    cycle: float | str | None = None,
+    **changes: Any,
+) -> Any:
+    """Builder config of a person's own footage in the folder `source`; raises ValueError on its name."""
+    check_name(name, "--name")
+    template = builder_class.BUILDER_CONFIGS[0]
+    place = str(source.expanduser().absolute())
+    config = dataclasses.replace(
+        template, **changes, name="", scene=name, source=place, fps=fps or 0.0, cycle=cycle
+    )
+    if config.name in {config.name for config in builder_class.BUILDER_CONFIGS}:
+        raise ValueError(f"--name {name} is taken by the builder itself; choose another.")
+    return config
+
+
+def prepare(
+    builder_class: Any,
+    config: Any,
+    data_dir: str,
+    *,
+    manual_dir: Path | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+    bars: Bars | None = None,
+) -> tuple[Any, bool]:
+    """Builds a dataset that is not there, or again with `overwrite`.
+
+    Args: manual_dir, of datasets downloaded by hand; workers, processes at most.
+    Returns: its builder, and whether it was built.
+    Raises: ValueError or OSError saying what is wrong; what was there is then as it was.
+    """
+    builder = builder_class(config=config, data_dir=data_dir)
+    is_there = builder.data_path.exists()
+    if is_there and not overwrite:
+        if changed := differences(builder):
+            raise ValueError(
+                f"{builder.data_dir} was prepared with {changed}. Use --overwrite to build it "
+                "again, or another --name."
+            )
+        return builder, False
+    if str(getattr(config, "cycle", None)).startswith("auto"):
+        from ipad_jax.prepare.cycle import measure_cycle  # imports TFDS
+
+        bars = bars or Bars(io.StringIO())
+        config.measured = measure_cycle(Path(config.source), config.fps or None, config.cycle, bars)
+    if is_there:
+        rebuild(builder_class, config, data_dir, manual_dir, workers, bars)
+        return builder_class(config=config, data_dir=data_dir), True
+    build(builder, manual_dir, workers, bars)
+    return builder, True
+
+
+def build(builder: Any, manual_dir: Path | None, workers: int, bars: Bars | None = None) -> None:
     """Builds one dataset into a temporary folder beside its place, and renames it when complete.
 
     Args: manual_dir, of datasets downloaded by hand; workers, processes at most.
@@ -70,15 +117,15 @@ def build(builder: Any, manual_dir: Path | None, workers: int, console: Console)
     """
     import tensorflow_datasets as tfds
 
+    bars = bars or Bars(io.StringIO())
     tfds.disable_progress_bar()  # and its prints: ours say the same and more
     try:
         with (
-            new_bar(console) as bar,
             contextlib.redirect_stdout(io.StringIO()),
             _terminate_as_interrupt(),
             tempfile.TemporaryDirectory() as downloads,
         ):
-            builder.progress = BarProgress(bar, builder.builder_config.name)
+            builder.progress = BuildProgress(bars, builder.builder_config.name)
             builder.workers = workers
             if hasattr(builder.builder_config, "on_render"):  # factory
                 builder.builder_config.on_render = builder.progress.render
@@ -99,7 +146,7 @@ def rebuild(
     data_dir: str,
     manual_dir: Path | None,
     workers: int,
-    console: Console,
+    bars: Bars | None,
 ) -> None:
     """Builds a dataset that is there once more, beside it, and puts it in its place when complete.
 
@@ -109,7 +156,7 @@ def rebuild(
     beside = place.parent / f"incomplete.{os.getpid()}"
     new = builder_class(config=config, data_dir=beside)
     try:
-        build(new, manual_dir, workers, console)
+        build(new, manual_dir, workers, bars)
     except BaseException:
         beside.rmtree(missing_ok=True)
         raise
@@ -168,9 +215,24 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def no_archive(manual_dir: Path, builder_class: Any) -> str:
-    """What is wrong with --manual-dir as a whole, and where its content comes from; "" if nothing."""
+def leftovers(place: Any) -> list[str]:
+    """What a killed run left beside a dataset's place, and what to do with it."""
+    lines = []
+    for left in sorted(place.parent.glob("incomplete.*")):
+        line = f"{left} was left by a run that was killed, or is being written"
+        if (left / "replaced").exists() and not place.exists():  # killed between two renames
+            line += (
+                f"; it holds the dataset that was here: move {left / 'replaced'} to {place} first"
+            )
+        lines.append(f"{line}; delete it if no `ipad-jax prepare` runs (nothing reads it)")
+    return lines
+
+
+def check_archive(manual_dir: Path, builder_class: Any) -> None:
+    """Raises FileNotFoundError where a folder holds no archive, saying where its content comes from."""
     if manual_dir.is_dir() and any(manual_dir.iterdir()):
-        return ""
+        return
     state = "is empty" if manual_dir.is_dir() else "no such folder"
-    return f"--manual-dir {manual_dir}: {state}.\n{builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    raise FileNotFoundError(
+        f"--manual-dir {manual_dir}: {state}.\n{builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )

@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from rich.progress import Progress
 
 from ipad_jax.data_builders import frame_folder, video_files
 from ipad_jax.data_builders.bit_depth import describe_bit_depth
@@ -30,6 +29,7 @@ from ipad_jax.data_builders.numbered_files import as_ranges, gaps
 from ipad_jax.data_builders.video_files import FileVideo, odd_ones
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import layout
 from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.progress import Bars
 
 CLIP = 16  # frames of a clip in our configs; shorter videos give none
 SAMPLE_IMAGES = 100  # of a folder
@@ -61,7 +61,7 @@ class Findings:
     notes: list[Problem] = dataclasses.field(default_factory=list)
 
 
-def check_ipad_scene(manual_dir: Path, name: str, full: bool, bar: Progress) -> Findings:
+def check_ipad_scene(manual_dir: Path, name: str, full: bool, bars: Bars) -> Findings:
     """Checks one scene of IPAD against what is known of it."""
     try:
         folder = find_scene(manual_dir, name)
@@ -80,18 +80,18 @@ def check_ipad_scene(manual_dir: Path, name: str, full: bool, bar: Progress) -> 
             )
             note = Problem(folder / "testing" / "frames" / video.name, message)
             (findings.notes if known else findings.problems).append(note)
-    _open_images((*scene.train, *scene.test), findings, full, bar)
+    _open_images((*scene.train, *scene.test), findings, full, bars)
     return findings
 
 
-def check_footage(source: Path, fps: float | None, full: bool, bar: Progress) -> Findings:
+def check_footage(source: Path, fps: float | None, full: bool, bars: Bars) -> Findings:
     """Checks a person's own footage as `prepare video_folder` reads it.
 
     Raises: FileNotFoundError showing both layouts where the folder has neither.
     """
     name = source.name
     if layout(source) == "files":
-        return _check_files(source, fps, full, bar)
+        return _check_files(source, fps, full, bars)
     scene, problems = frame_folder.scan_scene(source, fps=fps)
     findings = _count(name, scene.train, scene.test)
     if not (fps or scene.description.get("fps")):  # named among the problems
@@ -106,7 +106,7 @@ def check_footage(source: Path, fps: float | None, full: bool, bar: Progress) ->
     if unlabelled:
         message = f"no labels for test folder {', '.join(unlabelled)}: detection only"
         findings.notes.append(Problem(source / "test_label", message))
-    _open_images((*scene.train, *scene.test), findings, full, bar)
+    _open_images((*scene.train, *scene.test), findings, full, bars)
     if not findings.problems:
         try:
             read = with_bit_depth(scene)
@@ -124,7 +124,7 @@ def check_footage(source: Path, fps: float | None, full: bool, bar: Progress) ->
     return findings
 
 
-def _check_files(source: Path, fps: float | None, full: bool, bar: Progress) -> Findings:
+def _check_files(source: Path, fps: float | None, full: bool, bars: Bars) -> Findings:
     """Checks video files; one that is bad hides neither the others nor what is wrong with them."""
     scene, problems = video_files.scan_folder(source, fps=fps)
     findings = _count(source.name, scene.train, scene.test)
@@ -136,32 +136,32 @@ def _check_files(source: Path, fps: float | None, full: bool, bar: Progress) -> 
     ]
     findings.notes += [Problem(source, note) for note in video_files.uneven(scene)]
     for video in scene.train:
-        findings.train_frames += _decode(video, findings, full, bar)
+        findings.train_frames += _decode(video, findings, full, bars)
     for video in scene.test:
-        findings.test_frames += _decode(video, findings, full, bar)
+        findings.test_frames += _decode(video, findings, full, bars)
     train, test = ([(v.path, len(v)) for v in split] for split in (scene.train, scene.test))
     _name_short(train, test, findings)
     return findings
 
 
-def _decode(video: FileVideo, findings: Findings, full: bool, bar: Progress) -> int:
+def _decode(video: FileVideo, findings: Findings, full: bool, bars: Bars) -> int:
     """Decodes a file: all of it, or where it is long and nothing is wrong a sample.
 
     Returns: by how many frames it is longer than it states, where all were counted.
     """
     places, frames = SAMPLE_VIDEO
-    task = bar.add_task(video.path.name, total=video.info.frames or None)
+    bar = bars.add(video.path.name, video.info.frames or None)
     if not full and video.info.frames > places * frames:
         count, good = sample(video.path, video.info, places, frames)
         if good:
             findings.decoded += count
-            bar.update(task, completed=video.info.frames)
+            bar.update(video.info.frames)
             return 0
     reading = Reading()
     try:
         may_stand = video.kind > 0 or video.labels is not None
         for _ in timed_frames(video.path, video.info, may_stand=may_stand, reading=reading):
-            bar.advance(task)
+            bar.advance()
     except ValueError as error:
         message = str(error).removeprefix(f"{video.path}: ")
         findings.problems.append(Problem(video.path, message))
@@ -281,18 +281,16 @@ def _compare(scene: Scene, expected: ipad.ExpectedScene, findings: Findings) -> 
             findings.notes.append(Problem(folder, message))
 
 
-def _open_images(
-    videos: Sequence[FolderVideo], findings: Findings, full: bool, bar: Progress
-) -> None:
+def _open_images(videos: Sequence[FolderVideo], findings: Findings, full: bool, bars: Bars) -> None:
     """Opens images, at an eighth of their size: the whole file is parsed, few pixels are made."""
     frames = [path for video in videos for path in _chosen(video.paths, full)]
     masks = [path for video in videos for path in _chosen(tuple(video.masks.values()), full)]
-    task = bar.add_task(findings.name, total=len(frames) + len(masks))
+    bar = bars.add(findings.name, len(frames) + len(masks))
     sizes: dict[str, str] = {}
     with ThreadPoolExecutor(num_cores()) as pool:
         opened = zip((*frames, *masks), pool.map(_open, (*frames, *masks)))
         for index, (path, (size, message)) in enumerate(opened):
-            bar.advance(task)
+            bar.advance()
             if message:
                 findings.problems.append(Problem(path, message))
             elif index < len(frames):

@@ -12,29 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from ipad_jax.data_builders.timing import Timing
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
     MeasuredCycle,
     read_source,
 )
-from ipad_jax.prepare.narrate import new_bar
 from ipad_jax.prepare.period import Cycles, NoCycleError, find_cycles, small_grey
+from ipad_jax.run.progress import Bars
 
 # A cycle that the phase explains less well may be a multiple of the true one: on rendered machines with
 # small moving parts multiples came out at 0.41 to 0.55 (`ipad-jax bench cycle`). Our choice, above them.
 LOW_CONFIDENCE = 0.6
 
 
-def measure_cycle(source: Path, fps: float | None, cycle: str, console: Console) -> MeasuredCycle:
+def measure_cycle(source: Path, fps: float | None, cycle: str, bars: Bars) -> MeasuredCycle:
     """Finds the cycle of the training videos of a folder of footage.
 
     Args:
       source: folder in either layout of `video_folder`.
       fps: as for the dataset: rate of frame folders, or to resample video files to; None as recorded.
       cycle: "auto", or "auto:SECONDS" where its length is about known.
-      console: shows a progress bar.
+      bars: shows progress.
 
     Raises:
       FileNotFoundError or data_builders.files.DataError: the footage cannot be read.
@@ -44,14 +43,13 @@ def measure_cycle(source: Path, fps: float | None, cycle: str, console: Console)
     if not train:
         raise ValueError(f"{source}: no training footage, so there is no cycle to look for.")
     pictures = []
-    with new_bar(console) as bar:
-        task = bar.add_task("look for the cycle", total=sum(map(len, train)))
-        for video in train:
-            small = []
-            for picture in _small_pictures(video):
-                small.append(picture)
-                bar.advance(task)
-            pictures.append(np.stack(small))
+    bar = bars.add("look for the cycle", sum(map(len, train)))
+    for video in train:
+        small = []
+        for picture in _small_pictures(video):
+            small.append(picture)
+            bar.advance()
+        pictures.append(np.stack(small))
     rate = train[0].fps
     seconds = cycle.removeprefix("auto").removeprefix(":")
     try:

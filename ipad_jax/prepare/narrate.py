@@ -1,81 +1,55 @@
-"""What `ipad-jax prepare` shows while it builds a dataset, and says of one that it built or found."""
+"""What a build shows of its progress, and the description of a dataset that is there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from ipad_jax.run.progress import Bar, Bars
 
 
-def new_bar(console: Console) -> Progress:
-    """A progress bar of what is done and what is left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        redirect_stdout=False,
-    )
+class BuildProgress:
+    """What a builder reports to: bars of frames stored and, for `factory`, rendered."""
 
-
-class BarProgress:
-    """What a builder reports to: progress bars of frames stored and, for `factory`, rendered."""
-
-    def __init__(self, bar: Progress, name: str):
-        self._bar = bar
-        self._name = name
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, bars: Bars, name: str):
+        self._bars, self._name = bars, name
+        self._shown: dict[str, Bar] = {}
 
     def start(self, total: int | None) -> None:
-        self._task("store", total)
+        self._bar("store").update(0, total)
 
     def advance(self, count: int) -> None:
-        self._bar.advance(self._task("store", None), count)
+        self._bar("store").advance(count)
 
     def render(self, done: int, total: int) -> None:
-        self._bar.update(self._task("render", total), completed=done)
+        self._bar("render").update(done, total)
 
-    def _task(self, work: str, total: int | None) -> TaskID:
-        if work not in self._tasks:
-            self._tasks[work] = self._bar.add_task(f"{work} {self._name}", total=total)
-        return self._tasks[work]
+    def _bar(self, work: str) -> Bar:
+        if work not in self._shown:
+            self._shown[work] = self._bars.add(f"{work} {self._name}")
+        return self._shown[work]
 
 
-def report(builder: Any, console: Console) -> None:
-    """Prints what a prepared dataset holds, and names what an evaluation has to know."""
-    metadata = builder.info.metadata
-
-    def say(line: str) -> None:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
+def describe(builder: Any) -> list[str]:
+    """What a prepared dataset holds, and what an evaluation has to know of it, in lines."""
+    metadata, lines = builder.info.metadata, []
     for split, info in builder.info.splits.items():
         videos = metadata.get("videos", {}).get(split)
         if videos is None:  # mad: images, not videos
-            say(f"{split}: {info.num_examples:,} images")
+            lines.append(f"{split}: {info.num_examples:,} images")
             continue
         line = f"{split}: {_count(videos, 'videos')}, {info.num_examples:,} frames"
-        say(line + (f": {by_label(videos, metadata['kinds'])}" if split == "test" else ""))
+        lines.append(line + (f": {by_label(videos, metadata['kinds'])}" if split == "test" else ""))
     if metadata.get("mislabelled"):
-        say(
+        lines.append(
             "label count disagrees with the frames in test "
             f"{', '.join(metadata['mislabelled'])}: kept; surplus labels dropped, missing ones "
             "unknown (-1); the strict protocol leaves these out"
         )
     if metadata.get("no_phase"):
         names = ", ".join(metadata["no_phase"])
-        say(f"far shorter than the median, so without phase: train {names}")
-    for note in metadata.get("notes", ()):
-        say(f"note: {note}")
+        lines.append(f"far shorter than the median, so without phase: train {names}")
+    return lines + [f"note: {note}" for note in metadata.get("notes", ())]
 
 
 def by_label(videos: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:

@@ -28,6 +28,8 @@ class Bars:
                 _NoteOrTime(),
                 console=Console(file=self.stream),
                 transient=transient,
+                # What is printed meanwhile goes above the bars, but never from a file to the terminal.
+                redirect_stdout=sys.stdout.isatty(),
             )
 
     def add(self, what: str, total: int | None = None, unit: str = "frames") -> "Bar":

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ipad_jax.commands import demo, prepare
 from ipad_jax.main import COMMANDS
-from ipad_jax.prepare import arguments as prepare_arguments
+from ipad_jax.prepare.build import load_builder_class
 from ipad_jax.run.config import load_config
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_demos_scene_is_one_the_factory_can_build():
-    known = {config.scene for config in prepare.load_builder_class("factory").BUILDER_CONFIGS}
+    known = {config.scene for config in load_builder_class("factory").BUILDER_CONFIGS}
     assert demo.SCENE in known
     assert load_config("factory").data.name in known
 
@@ -34,4 +34,4 @@ def test_prepare_commands_in_the_texts_parse():
     for path in [ROOT / "README.md", *(ROOT / "configs").glob("[!_]*.py")]:
         for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
             arguments = re.sub(r"\[[^]]*\]", "", line).split()
-            prepare_arguments.make_parser().parse_args(arguments)
+            prepare.make_parser().parse_args(arguments)

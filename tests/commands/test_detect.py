@@ -21,12 +21,16 @@ from fake_detector import (
     write_frames,
 )
 
-from ipad_jax.commands import detect, prepare
+from ipad_jax.commands import detect as command_line
+from ipad_jax.commands import prepare
+from ipad_jax.input import live
 from ipad_jax.input.frames import open_source
 from ipad_jax.input.live import open_video
 from ipad_jax.input.split import whole_videos
+from ipad_jax.main import main
+from ipad_jax.run import compile_cache
 from ipad_jax.run.config import load_config, save_config
-from ipad_jax.video.detector import detector
+from ipad_jax.video.detector import detect, detector
 from ipad_jax.video.detector import record as detect_record
 from ipad_jax.video.detector.calibration_files import calibration_made_with
 from ipad_jax.video.detector.detector import Footage
@@ -285,10 +289,10 @@ def command(prepared, calibration, monkeypatch, tmp_path):
     monkeypatch.setattr(detector, "restore_for_inference", lambda *_: (config, None, None, 7))
     monkeypatch.setattr(detector, "load_predictor", lambda *_: FakePredictor())
     monkeypatch.setattr(detector, "_calibration", lambda *_: calibration)
-    monkeypatch.setattr(detect, "enable_compile_cache", lambda: None)
+    monkeypatch.setattr(compile_cache, "enable_compile_cache", lambda: None)
     workdir = tmp_path / "run"
     workdir.mkdir()
-    return lambda *argv: detect.main(["--workdir", str(workdir), *map(str, argv)])
+    return lambda *argv: command_line.main(["--workdir", str(workdir), *map(str, argv)])
 
 
 def test_command(prepared, command, tmp_path, capsys):
@@ -328,7 +332,7 @@ def test_a_damaged_frame_loses_neither_its_alarm_nor_the_next_source(
     broken = write_frames(tmp_path / "frames", faulty(40, start=15, stop=40))
     (broken / "35.png").write_bytes((broken / "35.png").read_bytes()[:-20])
     opened = {"a.avi": open_video(broken, fps=10.0), "b.avi": open_video(tmp_path / "in" / "b.avi")}
-    monkeypatch.setattr(detect, "open_video", lambda path, _: opened[path.name])
+    monkeypatch.setattr(live, "open_video", lambda path, _: opened[path.name])
     arguments = ("--video", tmp_path / "in", "--no-side-by-side", "--threshold", FAR_ABOVE)
     assert command(*arguments) == 1
     said = capsys.readouterr()
@@ -346,7 +350,7 @@ def test_a_signal_ends_the_command_in_good_order(
     for name in ("a", "b"):
         write_avi(tmp_path / "in" / f"{name}.avi", frames(60))
     opened = interrupted(open_video(tmp_path / "in" / "a.avi"), number, after=30)
-    monkeypatch.setattr(detect, "open_video", lambda path, _: replace(opened, name=path.stem))
+    monkeypatch.setattr(live, "open_video", lambda path, _: replace(opened, name=path.stem))
     before = signal.getsignal(number)
     assert command("--video", tmp_path / "in", "--no-side-by-side") == status
     assert signal.getsignal(number) == before
@@ -374,14 +378,30 @@ def test_command_on_a_folder_of_videos_and_a_truncated_one(command, tmp_path, ca
 
 
 def test_command_refuses_before_it_loads_a_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(detect, "load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(detector, "load", lambda *_, **__: pytest.fail("loaded"))
     base = ["--workdir", str(tmp_path)]
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        detect.main([*base, "--video", str(tmp_path / "none.mp4")])
-    with pytest.raises(ValueError, match="--fps 0"):
-        detect.main([*base, "--video", "x", "--fps", "0"])
-    with pytest.raises(SystemExit):
-        detect.main(base)
+        command_line.main([*base, "--video", str(tmp_path / "none.mp4")])
+    path = write_avi(tmp_path / "a.avi", frames(3))
+    (tmp_path / "notes.txt").touch()
+    for place in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "deep"):
+        with pytest.raises(ValueError, match=r"--out: .*notes.txt is a file; give another folder"):
+            command_line.main([*base, "--video", str(path), "--out", str(place)])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--video", "x", "--fps", "0"],
+        ["--video", "x", "--batch-size", "0"],
+        ["--video", "x", "--batch-size", "-3"],
+        ["--video", "x", "--camera", "0"],
+    ],
+)
+def test_wrong_arguments_are_refused_by_the_parser(words, capsys):
+    assert main(["detect", "--workdir", "run", *words]) == 2
+    assert "usage: ipad-jax detect --workdir DIR" in capsys.readouterr().err
 
 
 def test_import_stays_light():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from footage import metadata, read_split, write_video
 
-from ipad_jax.commands import prepare
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import (
     Builder,
     VideoFolderConfig,
 )
+from ipad_jax.main import main
 from ipad_jax.prepare.cycle import describe
 
 LINE = "video_folder --name mine --source {}/source --data-dir {}/data --size 32x24 --cycle auto"
@@ -46,7 +46,7 @@ def write_folder(folder, pictures):
 @pytest.fixture
 def run(tmp_path, capsys):
     def call(line):
-        status = prepare.main([part.format(tmp_path) for part in line.split()])
+        status = main(["prepare", *(part.format(tmp_path) for part in line.split())])
         captured = capsys.readouterr()
         return status, (captured.out + captured.err).replace("\n", " ")
 

@@ -211,7 +211,9 @@ def command(argv):
         distributed.ask("never told")
     return int(argv[index])
 
-sys.modules["ipad_jax.commands.train"] = types.SimpleNamespace(main=command)  # imported in no time
+parser = types.SimpleNamespace(parse_args=list)
+train = types.SimpleNamespace(make_parser=lambda: parser, run=command)  # imported in no time
+sys.modules["ipad_jax.commands.train"] = train
 sys.exit(main.main(["train", *sys.argv[1:]]))
 """
 
@@ -239,12 +241,15 @@ def test_processes_talk_and_leave_together(ends, status, told, tmp_path):
         assert "ipad-jax train: no such scene" in log(tmp_path, 1 - waiting)
 
 
+TRAIN = ["train", "--config", "factory:tiny", "--workdir", "never_made"]
+
+
 def test_a_coordinator_that_is_not_there_is_named(tmp_path):
     address = "127.0.0.1:9"  # discard: nobody listens
     variables = {"IPAD_JAX_COORDINATOR": address, "IPAD_JAX_NUM_PROCESSES": "2"}
     variables |= {"IPAD_JAX_PROCESS_ID": "1", "IPAD_JAX_TIMEOUT": "1"}
     run = subprocess.run(
-        [sys.executable, "-m", "ipad_jax.main", "train"],
+        [sys.executable, "-m", "ipad_jax.main", *TRAIN],
         env=os.environ | variables,
         capture_output=True,
         text=True,
@@ -259,5 +264,5 @@ def test_half_set_variables_are_refused_by_the_command(monkeypatch, capsys):
     from ipad_jax.main import main
 
     monkeypatch.setenv("IPAD_JAX_COORDINATOR", "10.0.0.2:8476")
-    assert main(["train", "--config", "factory:tiny"]) == 1
+    assert main(TRAIN) == 1
     assert "IPAD_JAX_NUM_PROCESSES, IPAD_JAX_PROCESS_ID is not set" in capsys.readouterr().err

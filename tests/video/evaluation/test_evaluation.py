@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from ipad_jax.commands import evaluate as command
-from ipad_jax.commands.evaluate import parse
+from ipad_jax.commands.evaluate import chosen, make_parser
 from ipad_jax.evaluation import ranking
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.input.frames import Video
@@ -205,9 +205,9 @@ def test_a_stride_that_is_said_beats_the_protocols_own(tmp_path, model_free, cap
 
 def test_overrides_are_what_was_said_and_nothing_else(tmp_path):
     workdir = str(run_of(tmp_path))
-    assert parse(["--workdir", workdir])[1] == {}
+    assert chosen(make_parser().parse_args(["--workdir", workdir]))[1] == {}
     said = ["--config.eval.components.nearest=2.0", "--config.eval.alpha", "0.05"]
-    overrides = parse(["--workdir", workdir, *said])[1]
+    overrides = chosen(make_parser().parse_args(["--workdir", workdir, *said]))[1]
     assert overrides == {
         "alpha": 0.05,
         "components": {"nearest": 2.0, "motion": 1.0},
