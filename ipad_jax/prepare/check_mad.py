@@ -63,7 +63,11 @@ def check_class(manual_dir: Path, name: str, full: bool, bars: Bars) -> ClassFin
     try:
         folder = find_class(manual_dir, name)
     except FileNotFoundError as error:
-        return dataclasses.replace(findings, problems=[Problem(manual_dir, str(error))])
+        missing = Problem(manual_dir / "MAD-Sim" / name, "is missing")
+        if name in REAL_CLASSES:  # taken by their order, so it cannot be said which one is missing
+            missing = Problem(manual_dir / "MAD-Real", str(error).partition("; ")[0])
+        findings.problems.append(missing)
+        return findings
     real = name in REAL_CLASSES  # without masks and poses, as published
     try:
         views, _, _ = read_class(folder, require_poses=not real)
