@@ -6,7 +6,8 @@
     srun .venv/bin/python launch/smoke.py                 # several hosts, found as by `ipad-jax train`
 
 It compiles the step that `ipad-jax train` runs, repeats it for --seconds on one batch, and prints clips/s and
-the share of the chips' published peak (model FLOPs / time / peak). No data is read, so what it prints is
+the share of the chips' published peak (FLOPs of the model's products, padding of windows counted, / time /
+peak). No data is read, so what it prints is
 the step alone. Exit status 1 if the loss is not finite or does not fall.
 Run by us on one H100 (README, "One GPU"), never on a TPU.
 """
@@ -18,7 +19,7 @@ import time
 import jax
 import numpy as np
 
-from ipad_jax.performance.products import products_of
+from ipad_jax.performance.products import train_products
 from ipad_jax.performance.roofline import CHIPS
 from ipad_jax.run import processes as distributed
 from ipad_jax.run.config import load_config
@@ -89,7 +90,7 @@ def smoke(args: argparse.Namespace) -> int:
     elapsed, last = time.perf_counter() - start, float(metrics["loss"])
 
     rate = steps * batch_size / elapsed
-    flops = rate * sum(product.flops for product in products_of(task, train=True))
+    flops = rate * sum(product.flops for product in train_products(task))
     peak = peak_flops(devices[0].device_kind)
     share = "unknown" if peak is None else f"{flops / peak / len(devices):.1%}"
     print(f"{len(devices)} x {devices[0].device_kind}, {jax.process_count()} process(es)")

@@ -34,8 +34,8 @@ from ml_collections import ConfigDict
 
 from ipad_jax.performance.compile_report import SliceReport, StepReport
 from ipad_jax.performance.hlo import collectives, hbm_bytes
-from ipad_jax.performance.products import products_of
-from ipad_jax.performance.roofline import CHIPS, GIB, Chip, largest_batch
+from ipad_jax.performance.products import predict_products, train_products
+from ipad_jax.performance.roofline import CHIPS, GIB, Chip, Product, largest_batch
 from ipad_jax.run.config import leaves
 from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import make_mesh
@@ -180,34 +180,29 @@ def _bytes(number: str, unit: str) -> float:
 
 def report_step(
     name: str,
-    task: ClipTask,
+    products: Sequence[Product],
     compile_fn: Callable[[], Any],
     *,
     batch_size: int,
     devices: int,
-    train: bool,
 ) -> StepReport:
     """Compiles one step and reads off what it needs.
 
     Args:
       name: of the step.
-      task: for the model's own count.
+      products: of one example.
       compile_fn: gives the jax.stages.Compiled.
       batch_size: clips of a step, over all its devices.
       devices: of it.
-      train: whether gradients are taken.
     """
     clips = batch_size / devices
-    needed = sum(product.flops for product in products_of(task, train=train)) * clips
-    padded = products_of(task, train=train, padded=True)
     report = StepReport(
         name=name,
         devices=devices,
         clips=clips,
-        flops_needed=needed,
-        flops_padded=sum(product.flops for product in padded) * clips,
+        flops_needed=sum(product.flops for product in products) * clips,
         flops_tiled={
-            tile: sum(product.tiled_flops(tile) for product in padded) * clips
+            tile: sum(product.tiled_flops(tile) for product in products) * clips
             for tile in (128, 256)
         },
     )
@@ -271,21 +266,22 @@ def report_slice(
         def compile_fn() -> Any:
             return compile_train(config, task, mesh, batch_size)
 
-        return report_step(
-            "train", task, compile_fn, batch_size=batch_size, devices=count, train=True
-        )
+        with jax.set_mesh(mesh):  # convolutions are computed as on its devices
+            products = train_products(task)
+        return report_step("train", products, compile_fn, batch_size=batch_size, devices=count)
 
     def predict() -> StepReport:
         host = [d for d in devices if d.process_index == devices[0].process_index]
         host = host[: 1 if host[0].platform == "cpu" else None]  # as Predictor does
         clips = config.eval.batch_size
+        with jax.set_mesh(mesh):
+            products = predict_products(task)
         return report_step(
             "predict",
-            task,
+            products,
             lambda: compile_predict(task, host, clips),
             batch_size=clips,
             devices=math.gcd(clips, len(host)),
-            train=False,
         )
 
     steps = []

@@ -15,8 +15,7 @@ class StepReport:
       name: train or predict.
       devices: that take part in it.
       clips: of one device.
-      flops_needed: in matrix products, by the model's own count.
-      flops_padded: the same with the tokens that fill up windows.
+      flops_needed: in matrix products, by our count of the traced step (`products.traced_products`).
       flops_tiled: the same in whole tiles of a matrix unit, by the tile's side: our estimate.
       compile_s: seconds that compiling took.
       memory: bytes by kind, "aliased" negative; empty if the compiler refused.
@@ -33,7 +32,6 @@ class StepReport:
     devices: int
     clips: float
     flops_needed: float
-    flops_padded: float
     flops_tiled: dict[int, float]
     compile_s: float = 0.0
     memory: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -134,7 +132,6 @@ def _column(step: StepReport, chip: Chip | None) -> dict[str, str]:
     if chip:
         rows["  of the chip's"] = _bytes(step.limit_bytes or chip.hbm_gib * GIB)
     rows["FLOPs needed (own count)"] = _flops(step.flops_needed)
-    rows["  windows filled up (own count)"] = _share(step.flops_padded, step.flops_needed)
     if chip:
         tiled = step.flops_tiled[chip.tile]
         rows[f"  whole tiles of {chip.tile} (estimate)"] = _share(tiled, step.flops_needed)

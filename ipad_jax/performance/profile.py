@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ipad_jax.performance.hlo import operations
-from ipad_jax.performance.products import products_of
+from ipad_jax.performance.products import flops_by_part, train_products
 from ipad_jax.performance.step import compiled_step, describe_machine, random_clips
 from ipad_jax.performance.timing import Table, number
 from ipad_jax.run.config import load_config
@@ -89,9 +89,9 @@ def run(args: argparse.Namespace) -> Table:
             f"the profiler named no operation of the program on {jax.devices()[0].platform}; "
             "look at the step with jax.profiler.trace and its viewer."
         )
-    flops = collections.Counter()
-    for product in products_of(task, train=True):
-        flops[product.part] += product.flops * args.batch
+    flops = collections.Counter(
+        {name: n * args.batch for name, n in flops_by_part(train_products(task)).items()}
+    )
     kinds = (*KINDS, ARITHMETIC)
     total, all_flops = sum(shares.values()), sum(flops.values())
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> Table:
             f"{number(total)} s{beside}",
             f"one {PEAK_SIDE}x{PEAK_SIDE} product: {number(peak / 1e9)} GFLOP/s; at that speed all "
             f"products would take {all_flops / peak / wall:.0%} of the step",
-            "GFLOP: the products that the model needs, forward and backward, without padding",
+            "GFLOP: the products of the traced step, forward and backward, padding of windows counted",
         ),
     )
 

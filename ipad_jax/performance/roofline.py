@@ -42,7 +42,7 @@ CHIPS = {
 
 
 class Product(NamedTuple):
-    """`count` matrix products [m, k] x [k, n] of a forward pass; `part` is where they belong.
+    """`count` matrix products [m, k] x [k, n]; `part` of the model is where they belong.
 
     A convolution counts as one whose m is the number of pairs of input and output that a tap joins.
     """
@@ -52,7 +52,6 @@ class Product(NamedTuple):
     m: int
     k: int
     n: int
-    weights: bool = True  # False where both factors are computed, as in attention
 
     @property
     def flops(self) -> int:
@@ -72,12 +71,6 @@ class Product(NamedTuple):
         held_n = up(self.n, tile) * up(self.m, 8)
         held_m = up(self.m, tile) * up(self.n, 8)
         return 2 * self.count * up(self.k, tile) * min(held_n, held_m)
-
-    def gradient(self, to: str) -> "Product":
-        """The product that gives the gradient of the left factor (`to` "m") or of the right one ("n")."""
-        if to == "m":
-            return self._replace(k=self.n, n=self.k)
-        return self._replace(m=self.k, k=self.m)
 
 
 class Roofline(NamedTuple):

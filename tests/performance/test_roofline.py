@@ -15,13 +15,8 @@ from ipad_jax.performance.roofline import (
 CHIP = Chip(hbm_gib=16, peak_flops=100.0, hbm_bytes_per_s=10.0, link_bytes_per_s=2.0, tile=128)
 
 
-def test_a_product_counts_both_operations_and_its_gradients_cost_the_same():
-    product = Product("part", count=3, m=5, k=7, n=11)
-    assert product.flops == 2 * 3 * 5 * 7 * 11
-    left, right = product.gradient("m"), product.gradient("n")
-    assert (left.m, left.k, left.n) == (5, 11, 7)  # dX [m, k] = dY [m, n] W^T [n, k]
-    assert (right.m, right.k, right.n) == (7, 5, 11)  # dW [k, n] = X^T [k, m] dY [m, n]
-    assert left.flops == right.flops == product.flops
+def test_a_product_counts_both_operations():
+    assert Product("part", count=3, m=5, k=7, n=11).flops == 2 * 3 * 5 * 7 * 11
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ class VideoModel(nnx.Module):
                 f"{', '.join(map(str, expected))}] from the config's clip_len and image_size."
             )
         phase_logits = attention = None
-        with jax.named_scope("encoder"):  # the scopes are those of flops.PARTS; profiles show them
+        with jax.named_scope("encoder"):  # the scopes are the attributes' names; profiles show them
             features = self.encoder(clip, rngs=rngs)
         if self.period_head is not None:
             with jax.named_scope("period_head"):
