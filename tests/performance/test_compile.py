@@ -8,6 +8,7 @@ import re
 import jax
 import pytest
 
+from ipad_jax.commands import compile as compile_command
 from ipad_jax.main import main
 from ipad_jax.performance import compile_ahead as command
 from ipad_jax.performance.compile_ahead import (
@@ -172,7 +173,7 @@ def fake_steps(monkeypatch, bytes_of):
         )
 
     monkeypatch.setattr(command, "report_step", fake)
-    monkeypatch.setattr(command, "tpu_devices", lambda name: cpu_devices(4))
+    monkeypatch.setattr(compile_command, "tpu_devices", lambda name: cpu_devices(4))
     return asked
 
 
