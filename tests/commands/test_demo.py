@@ -22,6 +22,17 @@ def test_the_demo_sets_leaves_that_exist():
     assert load_config("factory", overrides).data.name == demo.SCENE
 
 
+def test_the_demo_says_where_it_is(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(demo.time, "monotonic", lambda: now)
+    stages = demo.Stages()
+    for stage in ("rendering", "training"):
+        stages.begin(stage)
+        now += 61.6
+    assert capsys.readouterr().out == "[1/4,   0 s] rendering\n[2/4,  62 s] training\n"
+    assert round(stages.seconds) == 123
+
+
 def test_commands_named_in_the_makefile_and_the_readme_exist():
     for name in ("Makefile", "README.md"):
         text = (ROOT / name).read_text()

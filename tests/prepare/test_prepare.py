@@ -32,6 +32,7 @@ from ipad_jax.data_builders.factory.factory_dataset_builder import FactoryConfig
 from ipad_jax.data_builders.mad import mad_dataset_builder
 from ipad_jax.input.frames import dataset_dir
 from ipad_jax.main import main
+from ipad_jax.prepare import build
 from ipad_jax.prepare.build import leftovers
 from ipad_jax.prepare.narrate import describe
 from ipad_jax.run.config import load_config
@@ -82,6 +83,21 @@ def test_nothing_is_left_outside_the_data_folder_and_no_bucket_is_asked(tmp_path
     write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
     assert run(MAD)[0] == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_python_builds_the_same_without_a_word(tmp_path, run, capsys):
+    write_scene(tmp_path / "manual" / "S01", labels=(5, 7))
+    run(IPAD)
+    builder_class = build.load_builder_class("ipad")
+    (config,) = build.scene_configs(builder_class, "ipad", ["S01"], width=16, height=16)
+    capsys.readouterr()
+    arguments = (builder_class, config, str(tmp_path / "other"))
+    builder, is_new = build.prepare(*arguments, manual_dir=tmp_path / "manual")
+    assert is_new
+    assert not build.prepare(*arguments, manual_dir=tmp_path / "manual")[1]
+    assert capsys.readouterr() == ("", "")
+    assert contents(tmp_path / "data") == contents(tmp_path / "other")
+    assert "train: 3 videos, 17 frames" in describe(builder)
 
 
 def test_again_says_that_it_is_there(tmp_path, run):

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.attention import WindowAttention
-from ipad_jax.run.table import Table
+from ipad_jax.run.table import Table, screen_width
 
 PAPER_TRAINABLE = 10.3e6  # Table 3: rank 16 gives 10.25M
 
@@ -66,7 +66,7 @@ def describe_trainable(model: nnx.Module, trainable: Any) -> str:
         beside = note if name == "encoder + decoder" else ""
         cells.append((name, f"{trained:,}", f"{trained / 1e6:.2f}M", f"{frozen:,}", beside))
     heads = ("what trains", "trained", "", "frozen", "")
-    return str(Table("", heads, tuple(cells), left=(0, 4)))
+    return Table("", heads, tuple(cells), left=(0, 4)).text(screen_width())
 
 
 def _group(path: tuple[Any, ...]) -> str:

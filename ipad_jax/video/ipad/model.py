@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from ipad_jax.nn.conv3d import Method
-from ipad_jax.run.table import Table
+from ipad_jax.run.table import Table, screen_width
 from ipad_jax.video.ipad.decoder import Decoder, DecoderConfig
 from ipad_jax.video.ipad.memory import MemoryConfig, PeriodicMemory
 from ipad_jax.video.ipad.period_head import PooledHead, PublishedHead
@@ -298,7 +298,8 @@ def describe(model: VideoModel) -> str:
         ("total", encoder + decoder + memory + head, f"features {t}x{h}x{w}, {cfg.dtype}"),
     ]
     cells = tuple((name, f"{n:,}", f"{n / 1e6:.2f}M", note) for name, n, note in rows)
-    return str(Table("", ("module", "parameters", "", ""), cells, left=(0, 3)))
+    table = Table("", ("module", "parameters", "", ""), cells, left=(0, 3))
+    return table.text(screen_width())
 
 
 def _encoder_note(cfg: VideoModelConfig) -> str:
