@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from absl import flags
 
+from ipad_jax.commands.parsing import load_with_leaves
+from ipad_jax.commands.train import make_parser
 from ipad_jax.run import processes as distributed
-from ipad_jax.run.config import take_config
 from ipad_jax.run.stopwatch import INTERRUPTED
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "slurm.sh"
@@ -58,12 +58,10 @@ def test_srun_is_given_the_command_on_every_node(submit, machine):
 def test_train_takes_what_the_script_adds(submit, machine):
     submit()
     _, *words = machine.argv("srun")[0][3:]
-    values = flags.FlagValues()
-    rest = take_config(values, words[1:])
-    flags.DEFINE_string("workdir", None, "run folder", flag_values=values)
-    assert values(["train", *rest])[1:] == []
-    assert values.workdir == "/shared/runs/S03"
-    assert (values.config.data.data_dir, values.config.data.name) == ("/shared/data", "S03")
+    args = make_parser().parse_args(words[1:])
+    assert args.workdir == "/shared/runs/S03"
+    data = load_with_leaves(args.config, args.leaves).data
+    assert (data.data_dir, data.name) == ("/shared/data", "S03")
 
 
 @pytest.mark.parametrize("status", sorted(INTERRUPTED.values()))

@@ -10,7 +10,6 @@ from importlib import import_module
 import jax
 import jax.numpy as jnp
 import pytest
-from absl import flags
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -28,7 +27,6 @@ from ipad_jax.run.config import (
     load_config,
     read_config,
     save_config,
-    take_config,
 )
 from ipad_jax.training.state import training_view
 from ipad_jax.video.ipad.model import VideoModelConfig
@@ -195,21 +193,6 @@ def test_overrides_check_name_and_type():
         config.optm = 1  # locked
 
 
-def test_the_command_line_overrides_in_any_order():
-    flag_values = flags.FlagValues()
-    rest = take_config(
-        flag_values,
-        ["--config.optim.lr=0.5", "--config", "factory:tiny", "--config.freeze=('encoder',)"],
-    )
-    assert flag_values(["train", *rest]) == ["train"]
-    config = flag_values.config
-    assert config.optim.lr == 0.5
-    assert config.freeze == ("encoder",)
-    assert config.total_steps == 20  # of tiny
-    with pytest.raises(ValueError, match="--config FILE"):
-        take_config(flags.FlagValues(), ["--workdir", "x"])
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_config_comes_back_the_same(name, tmp_path):
     config = load_config(name)
@@ -321,5 +304,3 @@ def test_a_run_folder_of_the_old_names_is_read_with_the_new_ones(tmp_path):
 def test_the_old_name_of_a_leaf_is_refused_with_the_new_one():
     with pytest.raises(ValueError, match=r"data.scene is called data.name now"):
         load_config("factory", {"data.scene": "arm_real"})
-    with pytest.raises(ValueError, match=r"--config.data.name="):
-        take_config(flags.FlagValues(), ["--config", "factory", "--config.data.scene=arm_real"])
