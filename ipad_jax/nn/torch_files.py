@@ -62,7 +62,8 @@ class _Tensor(NamedTuple):
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Tensors of a file of `torch.save` by name; bfloat16 becomes float32, all else keeps its dtype.
 
-    A state dict under `state_dict` or `model` is taken from there; what is no tensor is passed over.
+    A state dict under `state_dict` or `model` is taken from there; of several under other keys, and no
+    tensors beside them, each name begins with its key and a dot. What is no tensor is passed over.
 
     Raises:
         ValueError: another format, a damaged file, or a pickle that names anything but `NAMES`.
@@ -127,6 +128,16 @@ def _tensors(loaded: Any) -> dict[str, _Tensor]:
     if not isinstance(loaded, Mapping):
         raise ValueError(f"holds a {type(loaded).__name__}, expected a state dict.")
     found = {str(name): value for name, value in loaded.items() if isinstance(value, _Tensor)}
+    if (
+        not found
+    ):  # several networks side by side, as nerf-pytorch saves its coarse and its fine one
+        found = {
+            f"{network}.{name}": value
+            for network, inner in loaded.items()
+            if isinstance(inner, Mapping)
+            for name, value in inner.items()
+            if isinstance(value, _Tensor)
+        }
     if not found:
         raise ValueError(f"holds no tensors, only {sorted(map(str, loaded))[:8]}.")
     return found

@@ -115,6 +115,21 @@ def test_reads_tensors_with_offsets_strides_and_shared_storages(write, wrapper, 
     assert all(array.dtype == np.float32 for array in found.values())
 
 
+@FORMATS
+def test_several_state_dicts_have_their_keys_in_front(write, tmp_path):
+    """As a checkpoint of nerf-pytorch, whose optimiser has tensors one level further down."""
+    networks = {
+        "global_step": 200000,
+        "coarse": collections.OrderedDict(a=Tensor("0", 6, 0, (2,), (1,))),
+        "fine": collections.OrderedDict(a=Tensor("0", 6, 4, (2,), (1,))),
+        "optimiser": {"state": {0: {"mean": Tensor("0", 6, 0, (6,), (1,))}}},
+    }
+    found = read_state_dict(write(tmp_path / "w.tar", networks, SIX))
+    assert found.keys() == {"coarse.a", "fine.a"}
+    np.testing.assert_array_equal(found["coarse.a"], [0, 1])
+    np.testing.assert_array_equal(found["fine.a"], [4, 5])
+
+
 class Evil:
     """Runs a command when an ordinary pickle reader loads it."""
 

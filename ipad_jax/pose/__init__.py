@@ -1,0 +1,1 @@
+"""Objects from any side: cameras, fields of density and colour, and their pictures."""
