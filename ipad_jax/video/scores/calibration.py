@@ -149,6 +149,13 @@ class Calibration:
                 f"No calibration frame has a value of {sorted(used)}: the calibration footage is "
                 "empty or its videos are shorter than a clip."
             )
+        varying = [name for name in used - set(dropped) if _varies(normal.components[name])]
+        if not varying:
+            raise ValueError(
+                f"Every frame of the calibration footage has the same {', '.join(sorted(used))}: the footage "
+                "was not read rightly, or the camera hangs. Look at it with `ipad-jax validate video_folder "
+                "--source DIR --full`."
+            )
         draft = cls(
             components=statistics,
             weights=dict(weights),
@@ -251,6 +258,12 @@ class Calibration:
             raise ValueError(
                 f"{path} is not a calibration of this version: {error}. Evaluate the run again."
             ) from error
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether known values differ; those of a single frame may not."""
+    known = values[np.isfinite(values)]
+    return len(known) < 2 or float(np.ptp(known)) > 0
 
 
 def check_weights(weights: Mapping[str, float], components: Mapping[str, np.ndarray]) -> None:

@@ -220,3 +220,11 @@ def test_bad_input_is_refused():
     normal.label[3] = 1
     with pytest.raises(ValueError, match="1 of 600 calibration frames are labelled anomalous"):
         Calibration.fit(normal, WEIGHTS)
+
+
+def test_footage_whose_score_never_changes_was_not_read():
+    still = table(pooled_mean=np.full(600, 0.25), diff_mean=np.zeros(600))
+    with pytest.raises(ValueError, match=r"the same diff_mean, pooled_mean: .* not read rightly"):
+        Calibration.fit(still, {"pooled_mean": 1.0, "diff_mean": 1.0})
+    noise = np.random.default_rng(0).random(600)
+    Calibration.fit(table(pooled_mean=noise, diff_mean=np.zeros(600)), {"pooled_mean": 1.0})
