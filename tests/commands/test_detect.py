@@ -220,9 +220,9 @@ def test_frames_are_prepared_as_their_dataset_stored_them(tmp_path):
 def test_footage_is_remembered_in_the_run_folder(prepared, tmp_path):
     data_dir = prepared[1].parents[2]
     config = make_config(data_dir=str(data_dir), name="line")
-    assert detector.footage_of(tmp_path, config) == Footage(10.0, None)
+    assert detector.footage_of(tmp_path, config) == Footage(10.0, None, source_size=(48, 32))
     nowhere = make_config(data_dir=str(tmp_path), name="line")
-    assert detector.footage_of(tmp_path, nowhere) == Footage(10.0, None)
+    assert detector.footage_of(tmp_path, nowhere) == Footage(10.0, None, source_size=(48, 32))
     (tmp_path / "footage.json").write_text("{")
     with pytest.raises(ValueError, match=r"footage.json is damaged"):
         detector.footage_of(tmp_path, config)

@@ -24,7 +24,7 @@ def made():
 
 
 def weights_file(path, task, **changes):
-    cfg = task.encoder_config
+    cfg = task.model_config.encoder
     sizes = ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "patch_norm")
     weights = make_weights(**{name: getattr(cfg, name) for name in sizes})
     np.savez(path, **(weights | changes))
@@ -37,7 +37,7 @@ def test_a_weights_file_gives_the_encoder_and_nothing_else(tmp_path, made):
     model = model_arrays(state)
     arrays, note, *_ = load_pretrained(file, task, model)
     assert arrays.keys() == {name for name in model if name.startswith("encoder.")}
-    expected = named_leaves(nnx.state(load_swin(file, task.encoder_config)))
+    expected = named_leaves(nnx.state(load_swin(file, task.model_config.encoder)))
     assert {f"encoder.{name}" for name in expected} == arrays.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[f"encoder.{name}"], array)

@@ -189,8 +189,15 @@ class Detector:
         self.predictor.normal.warm_up()
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """A frame as the training's dataset would have stored it."""
-        return as_stored(frame, self.image_size, self.config.data.quality)
+        """A frame as the training's dataset would have stored it.
+
+        Raises:
+          ValueError: it has other proportions than the training footage, or is no frame.
+        """
+        stored = as_stored(frame, self.image_size, self.config.data.quality)
+        if frame.shape[:2] != self.image_size:
+            self.footage.check_shape(frame)
+        return stored
 
     def prepare_file(self, frame: np.ndarray) -> np.ndarray:
         """The same for a frame from a file of its own, which may have been stored as it is."""

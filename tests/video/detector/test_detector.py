@@ -3,10 +3,11 @@
 import itertools
 import math
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_detector import CYCLE, frames, make_detector
+from fake_detector import CYCLE, SIZE, frames, make_detector
 
 from ipad_jax.video.detector import record as detect_record
 
@@ -119,3 +120,14 @@ def test_what_is_no_frame_is_refused():
         list(make_detector().stream([np.zeros((4, 4))]))
     with pytest.raises(ValueError, match="batch_size=0"):
         list(make_detector().stream([], batch_size=0))
+
+
+def test_frames_of_other_proportions_are_never_squeezed():
+    marked = make_detector()
+    marked.footage = replace(marked.footage, source_size=(48, 32))
+    for size in (SIZE, (32, 48), (64, 96), (65, 96)):  # 1.5 % off is a codec's whole blocks
+        assert len(list(marked.stream(frames(9, size=size)))) == 9
+    for size in ((48, 32), (32, 32), (32, 60)):
+        said = rf"frames of {size[1]}x{size[0]} pixels.*trained on has 48x32.*squeezed"
+        with pytest.raises(ValueError, match=said):
+            list(marked.stream(frames(9, size=size)))
