@@ -25,13 +25,10 @@ def load_detector(workdir: str | os.PathLike[str], **choices: Any) -> Any:
       FileNotFoundError: no run there.
     """
     # Here: `import ipad_jax` alone stays fast.
-    from importlib import import_module
-
     from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
+    from ipad_jax.training.task import family_module
 
-    family = family_of(read_config(workdir))
-    return import_module(f"ipad_jax.{family}.detector").load(workdir, **choices)
+    return family_module(read_config(workdir), "detector").load(workdir, **choices)
 
 
 def __getattr__(name: str) -> Any:

@@ -82,7 +82,6 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.run.stopwatch import INTERRUPTED
     from ipad_jax.training.loop import train
     from ipad_jax.video.evaluation import evaluate
-    from ipad_jax.video.evaluation.measure import summary_text
 
     stages.begin(f"training on normal cycles for {args.seconds:.0f} s")
     enable_compile_cache()
@@ -94,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     evaluation = evaluate(workdir, stages=frame_progress)
     assert evaluation is not None  # one process
     stages.begin("done")
-    print(f"\n{summary_text(evaluation)}")
+    print(f"\n{evaluation.summary()}")
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {stages.seconds:.0f} s")
     return 0

@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def chosen(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """The scene to judge, and the leaves of `eval` that the arguments set."""
+    """The dataset to judge, and the leaves of `eval` that the arguments set."""
     from ml_collections import ConfigDict
 
     from ipad_jax.run.config import read_config
@@ -67,26 +67,26 @@ def run(args: argparse.Namespace) -> int:
             f"--scores {args.scores} holds the scores of one checkpoint; --step {args.step} needs the model: "
             "leave one of them out."
         )
-    scene, overrides = chosen(args)
+    data_name, overrides = chosen(args)
+    from ipad_jax.run.config import read_config
     from ipad_jax.run.progress import frame_progress
-    from ipad_jax.video.detector.scene_folder import scene_folder
-    from ipad_jax.video.evaluation import evaluate, rescore
-    from ipad_jax.video.evaluation.measure import summary_text
+    from ipad_jax.training.task import family_module
 
+    doors = family_module(read_config(args.workdir), "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
+    choices["data_name"] = data_name
     if args.scores:
-        evaluation = rescore(scene_folder(args.workdir, scene), args.scores, **choices)
+        evaluation = doors.rescore(args.workdir, args.scores, **choices)
     else:
-        evaluation = evaluate(
+        evaluation = doors.evaluate(
             args.workdir,
             **choices,
             step=args.step,
             report=not args.no_report,
-            data_name=scene,
             stages=frame_progress,
         )
     if evaluation is not None:  # not the first process
-        print("\n".join([*evaluation.notes, summary_text(evaluation)]))
+        print("\n".join([*evaluation.notes, evaluation.summary()]))
         print(f"\nwritten to {evaluation.folder}")
     return 0
 

@@ -59,17 +59,16 @@ def _calibrate(workdir: str) -> None:
 
     from ipad_jax.run.config import read_config
     from ipad_jax.run.progress import frame_progress
-    from ipad_jax.video.detector import calibrate
-    from ipad_jax.video.detector.scene_folder import check_one_scene
+    from ipad_jax.training.task import family_module
 
     if jax.process_count() > 1:
         return  # `evaluate` and `detect` calibrate when first run
+    calibrate = family_module(read_config(workdir), "detector").calibrate
     try:
-        check_one_scene(read_config(workdir), workdir)
-    except ValueError as several:
-        return print(f"uncalibrated: {several}")
-    with frame_progress("calibrating") as progress:
-        calibration = calibrate(workdir, progress=progress)
+        with frame_progress("calibrating") as progress:
+            calibration = calibrate(workdir, progress=progress)
+    except ValueError as error:  # several scenes; footage that never changes
+        return print(f"uncalibrated: {error}")
     print(calibration.statement() if calibration else "uncalibrated: no footage was held out")
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -98,6 +99,11 @@ class Fits(Protocol):
 def family_of(config: ConfigDict) -> str:
     """The family of a config's method, such as "video": `ipad_jax.<family>` has its detector."""
     return _find(config.task)[0]
+
+
+def family_module(config: ConfigDict, room: str) -> ModuleType:
+    """The `detector` (doors load, calibrate) or `evaluation` (evaluate, rescore) of a config's family."""
+    return importlib.import_module(f"ipad_jax.{family_of(config)}.{room}")
 
 
 def make_task(config: ConfigDict) -> Task:

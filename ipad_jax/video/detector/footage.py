@@ -48,7 +48,7 @@ class Footage:
         if not 1 - SQUEEZE < width * usual_height / (height * usual_width) < 1 + SQUEEZE:
             raise ValueError(
                 f"frames of {width}x{height} pixels; the footage that the run was trained on has "
-                f"{usual_width}x{usual_height}. Other proportions would be squeezed, and all would look faulty: "
+                f"{usual_width}x{usual_height}. Other proportions would be squeezed and look faulty: "
                 "crop the source to the same proportions, or train on footage like it."
             )
 

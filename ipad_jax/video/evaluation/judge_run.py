@@ -145,6 +145,7 @@ def rescore(
     *,
     name: str = "",
     overrides: Mapping[str, Any] | None = None,
+    data_name: str = "",
 ) -> Evaluation:
     """Scores and measures a saved table again, without the model.
 
@@ -155,6 +156,7 @@ def rescore(
         lies in the protocol's folder would no longer fit the numbers.
       overrides: leaves of the `eval` section to change: components, alpha, protocol. Those that change
         predictions are the table's own.
+      data_name: as of `evaluate`.
 
     Raises:
       FileNotFoundError: no run or scores there.
@@ -162,6 +164,8 @@ def rescore(
     """
     if name:
         check_name(name, "name")
+    if data_name:
+        workdir = scene_folder(workdir, data_name, write=jax.process_index() == 0)
     if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
         raise ValueError(f"{fixed[0]} changes the predictions: evaluate without --scores.")
     scores = FrameScores.load(scores_path)

@@ -58,6 +58,10 @@ class Evaluation:
     metrics: dict[str, Any]
     notes: tuple[str, ...] = ()  # what a person should know, such as videos that were left out
 
+    def summary(self) -> str:
+        """The numbers, for a terminal."""
+        return summary_text(self)
+
     @property
     def threshold(self) -> float | None:
         """Alarm above it; None without a calibration."""

@@ -149,10 +149,9 @@ class Calibration:
                 f"No calibration frame has a value of {sorted(used)}: the calibration footage is "
                 "empty or its videos are shorter than a clip."
             )
-        varying = [name for name in used - set(dropped) if _varies(normal.components[name])]
-        if not varying:
+        if not any(_varies(normal.components[name]) for name in statistics):
             raise ValueError(
-                f"Every frame of the calibration footage has the same {', '.join(sorted(used))}: the footage "
+                f"Every frame of the calibration footage has the same {', '.join(sorted(statistics))}: it "
                 "was not read rightly, or the camera hangs. Look at it with `ipad-jax validate video_folder "
                 "--source DIR --full`."
             )

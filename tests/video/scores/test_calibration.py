@@ -223,8 +223,12 @@ def test_bad_input_is_refused():
 
 
 def test_footage_whose_score_never_changes_was_not_read():
-    still = table(pooled_mean=np.full(600, 0.25), diff_mean=np.zeros(600))
-    with pytest.raises(ValueError, match=r"the same diff_mean, pooled_mean: .* not read rightly"):
-        Calibration.fit(still, {"pooled_mean": 1.0, "diff_mean": 1.0})
-    noise = np.random.default_rng(0).random(600)
-    Calibration.fit(table(pooled_mean=noise, diff_mean=np.zeros(600)), {"pooled_mean": 1.0})
+    def drawn(**columns):
+        return dataclasses.replace(table(), components=columns)
+
+    n = len(table())
+    still = {"pooled_mean": np.full(n, 0.25), "diff_mean": np.zeros(n)}
+    with pytest.raises(ValueError, match=r"the same diff_mean, pooled_mean: it was not read"):
+        Calibration.fit(drawn(**still), {"pooled_mean": 1.0})
+    moving = np.random.default_rng(0).random(n)
+    Calibration.fit(drawn(**still, psnr_mean=moving), {"pooled_mean": 1.0})
