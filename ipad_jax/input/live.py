@@ -273,7 +273,11 @@ def as_stored(frame: np.ndarray, size: tuple[int, int], quality: int) -> np.ndar
     Raises:
       ValueError: not such a frame.
     """
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+    if not isinstance(frame, np.ndarray):
+        raise ValueError(
+            f"Got a frame of type {type(frame).__name__}, expected uint8 [h, w, 3] RGB."
+        )
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
         raise ValueError(f"Got a frame {frame.dtype} {frame.shape}, expected uint8 [h, w, 3] RGB.")
     small = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)

@@ -162,8 +162,8 @@ class Detector:
         Raises:
           ValueError: something that is no such frame.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be a whole number, at least 1.")
         calibration = self.calibration
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(

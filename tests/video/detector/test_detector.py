@@ -118,8 +118,17 @@ def test_short_streams_give_a_row_a_frame(count):
 def test_what_is_no_frame_is_refused():
     with pytest.raises(ValueError, match=r"Got a frame float64 \(4, 4\), expected uint8"):
         list(make_detector().stream([np.zeros((4, 4))]))
-    with pytest.raises(ValueError, match="batch_size=0"):
-        list(make_detector().stream([], batch_size=0))
+    for empty in ((0, 0, 3), (0, 4, 3), (4, 0, 3)):
+        with pytest.raises(ValueError, match=r"Got a frame uint8 \(., ., 3\), expected uint8"):
+            list(make_detector().stream([np.zeros(empty, np.uint8)]))
+    with pytest.raises(ValueError, match=r"Got a frame of type list, expected uint8"):
+        list(make_detector().stream([[[[0, 0, 0]]]]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5])
+def test_a_batch_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=f"batch_size={size} must be a whole number"):
+        list(make_detector().stream([], batch_size=size))
 
 
 def test_frames_of_other_proportions_are_never_squeezed():
