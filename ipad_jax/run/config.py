@@ -50,6 +50,8 @@ def config_path(spec: str) -> str:
     """
     name, colon, arg = spec.partition(":")
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.py", CONFIGS.parent / name):
+        if path.is_file() and path.suffix != ".py":
+            raise ValueError(f"{path} is no config: take a .py file with get_config(arg=None).")
         if path.is_file():
             return f"{path.resolve()}{colon}{arg}"
     known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
