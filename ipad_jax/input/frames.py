@@ -24,6 +24,7 @@ from google.protobuf.json_format import ParseError
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from ipad_jax.input.fingerprint import dataset_fingerprint
+from ipad_jax.run.files import check_name
 
 DATASET_VERSION = "1.0.0"
 SPLITS = ("train", "test")
@@ -307,7 +308,13 @@ def dataset_dir(
       size: side of square frames, or (height, width), in pixels.
       quality: JPEG quality the frames are stored at.
       variant: what a builder adds to the name where a build is not the usual one, such as "seed3".
+
+    Raises:
+      ValueError: a part of the name that would lead to another folder.
     """
+    parts = {"data.builder": builder, "data.name": scene}
+    for leaf, part in (parts | ({"data.variant": variant} if variant else {})).items():
+        check_name(part, leaf)
     height, width = height_width(size)
     root = epath.Path(data_dir or Path("~/tensorflow_datasets")).expanduser()
     name = f"{scene}_{width}x{height}_q{quality}" + (f"_{variant}" if variant else "")

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from ipad_jax.run.config import check_workdir, claim_workdir
 from ipad_jax.run.interrupt import Interrupt, stop_reason
 from ipad_jax.run.processes import locked_by_first, on_first_process
-from ipad_jax.run.ranges import check_ranges
 from ipad_jax.run.stopwatch import RunSummary, Stopwatch
 from ipad_jax.training.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.training.frozen_base import Base, has_base
@@ -68,7 +67,6 @@ def train(
     process = (jax.process_index(), jax.process_count())
 
     # ---- Set-up: task, mesh, shapes and shardings; no array is made ----
-    check_ranges(config)
     task = make_task(config)
     examples = task.num_examples  # opens the data: a wrong scene is refused before anything is made
     config = with_fingerprint(config, task)

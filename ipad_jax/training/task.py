@@ -10,6 +10,8 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from ipad_jax.run.ranges import check_ranges
+
 Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
@@ -110,8 +112,9 @@ def make_task(config: ConfigDict) -> Task:
     """The task that `config.task` names: `FAMILY.METHOD` of ours, or `MODULE:CLASS` of one's own.
 
     Raises:
-      ValueError: there is none of that name.
+      ValueError: there is none of that name, or a leaf is out of its range.
     """
+    check_ranges(config)
     return _find(config.task)[1](config)
 
 

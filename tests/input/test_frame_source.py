@@ -105,6 +105,15 @@ def test_folder_name_holds_size_and_quality(dataset):
     assert dataset_dir(root, "factory", "tiny", (16, 24)) == dataset
     name = dataset_dir("/d", "ipad", "S01", 256, 90)
     assert str(name) == "/d/ipad/S01_256x256_q90/1.0.0"
+    for builder, scene, variant in (
+        ("../x", "S01", ""),
+        ("ipad", "a/b", ""),
+        ("ipad", "S01", "../x"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^data\.(builder|name|variant)=.* cannot name a folder"
+        ):
+            dataset_dir("/d", builder, scene, 64, variant=variant)
     assert str(dataset_dir("gs://bucket/d", "ipad", "S01", 64)).startswith("gs://bucket/d/ipad/")
 
 

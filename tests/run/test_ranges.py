@@ -3,6 +3,7 @@
 import pytest
 from toy import toy_config
 
+from ipad_jax.main import main
 from ipad_jax.run.config import CONFIGS, leaves, load_config
 from ipad_jax.run.ranges import RULES, check_ranges
 from ipad_jax.training.loop import train
@@ -40,6 +41,13 @@ def test_a_leaf_out_of_range_is_named(leaf, value):
         config.update_from_flattened_dict({leaf: kind(value)})
     with pytest.raises(ValueError, match=rf"^config\.{leaf}={kind(value)} must be [^;]*\.$"):
         check_ranges(config)
+
+
+def test_describing_refuses_them_too(capsys):
+    assert (
+        main(["train", "--config", "factory:tiny", "--describe", "--config.data.clip_len=0"]) == 1
+    )
+    assert "config.data.clip_len=0 must be 1 or more" in capsys.readouterr().err
 
 
 def test_all_of_them_are_named_at_once_and_nothing_is_made(tmp_path):
