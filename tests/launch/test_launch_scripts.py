@@ -86,9 +86,9 @@ def test_the_image_holds_what_the_package_is_made_of():
     ]
     assert [name for name in kept if not (root / name).exists()] == []
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    folders = project["tool"]["setuptools"]["package-dir"].values()
     files = [project["project"]["readme"], *project["project"]["license-files"]]
-    needed = {pattern.rstrip("*") for pattern in packages} | set(files)
+    needed = {*folders, *files}
     assert needed | {"pyproject.toml", "requirements.lock", "Makefile"} == set(kept)
     dockerfile = (LAUNCH / "Dockerfile").read_text()
     extras = project["project"]["optional-dependencies"]
