@@ -1,0 +1,144 @@
+"""Visual hull: the part of space that all silhouettes allow, as a grid; and where rays meet a box.
+
+The hull is carved once, on the host. A voxel goes only where no part of it can be in a silhouette, so that
+nothing of the object is lost at the grid's rounding.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ipad_jax.pose.transforms import View
+
+HALF_PIXEL = 0.5**0.5  # from a pixel's centre to its corner, in pixels
+
+
+def visual_hull(
+    views: Sequence[View],
+    silhouettes: Sequence[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    side: int,
+) -> np.ndarray:
+    """Voxels of a box that may hold the object (Laurentini, PAMI 1994).
+
+    Args:
+        views: pinhole cameras. silhouettes: bool [h, w] of each, true on the object.
+        low, high: [3], corners of the box in the world. side: voxels along each edge.
+
+    Returns: bool [side, side, side] by x, y, z. A silhouette that meets its picture's border says nothing
+        about what lies outside the picture; what no view judges is not in the hull.
+    Raises:
+        ValueError: a silhouette of another size or empty, a distorted view, or an empty hull with the views
+            that speak against the voxel on which most agree.
+    """
+    for view, silhouette in zip(views, silhouettes, strict=True):
+        if silhouette.shape != (view.height, view.width):
+            raise ValueError(
+                f"{view.path}: the silhouette has shape {silhouette.shape}, expected "
+                f"{(view.height, view.width)}."
+            )
+        if view.distortion:
+            raise ValueError(f"{view.path}: undistort the photo and its silhouette first.")
+    empty = [str(view.path) for view, silhouette in zip(views, silhouettes) if not silhouette.any()]
+    if empty:
+        raise ValueError(f"The silhouette is empty, the object was not found, in {_some(empty)}.")
+    size = (np.asarray(high, np.float32) - np.asarray(low, np.float32)) / side
+    axes = [low[axis] + size[axis] * (np.arange(side) + 0.5) for axis in range(3)]
+    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    centres, radius = centres.astype(np.float32), float(np.linalg.norm(size)) / 2
+    left = np.arange(len(centres))  # only these go on to the next view: most are gone after a few
+    known = np.zeros(len(centres), bool)
+    for view, silhouette in zip(views, silhouettes):
+        judged, missed = _judge(view, silhouette, centres[left], radius)
+        known[left] |= judged
+        left = left[~missed]
+    left = left[known[left]]
+    if not len(left):
+        against = _views_against(views, silhouettes, centres, radius)
+        box = f"{np.round(low, 4).tolist()} to {np.round(high, 4).tolist()}"
+        raise ValueError(
+            f"The hull is empty: no voxel of the box {box} is in all {len(views)} silhouettes. Where most "
+            f"agree, {len(against)} do not: {_some(against) or 'no picture holds the box'}. Are their poses "
+            "and silhouettes right, and is the box where the object is?"
+        )
+    hull = np.zeros(len(centres), bool)
+    hull[left] = True
+    return hull.reshape(side, side, side)
+
+
+def _views_against(
+    views: Sequence[View], silhouettes: Sequence[np.ndarray], centres: np.ndarray, radius: float
+) -> list[str]:
+    """Names of the views that refuse the ball which the fewest refuse."""
+    pairs = list(zip(views, silhouettes))
+    known, refused = np.zeros(len(centres), bool), np.zeros(len(centres), np.int32)
+    for view, silhouette in pairs:
+        judged, missed = _judge(view, silhouette, centres, radius)
+        known |= judged
+        refused += missed
+    best = int(np.argmin(np.where(known, refused, len(pairs) + 1)))
+    one = centres[best : best + 1]
+    return [str(view.path) for view, s in pairs if _judge(view, s, one, radius)[1][0]]
+
+
+def _judge(
+    view: View, silhouette: np.ndarray, centres: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of balls around centres [n, 3]: which the view judges, and which of those miss its silhouette.
+
+    A silhouette that meets no border shows all of its object, so that what is outside the picture misses it;
+    one that is cut off says nothing about what is outside.
+    """
+    pose = view.world_from_camera.astype(np.float32)
+    seen = (centres - pose[:3, 3]) @ pose[:3, :3]
+    depth = np.maximum(-seen[:, 2], 1e-9)
+    x, y = view.cx + view.fx * seen[:, 0] / depth, view.cy - view.fy * seen[:, 1] / depth
+    near_x, near_y = np.clip(x, 0, view.width - 1e-3), np.clip(y, 0, view.height - 1e-3)
+    beside_px = np.hypot(x - near_x, y - near_y)
+    away_px = cv2.distanceTransform((~silhouette).astype("u1"), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Not less than this: the picture is convex, so the two legs meet at an obtuse angle.
+    away_px = np.hypot(away_px[near_y.astype(int), near_x.astype(int)], beside_px)
+    # A ball's picture is at most this wide; nearer than its radius it is all around the camera.
+    slant = np.hypot(1, np.hypot(seen[:, 0], seen[:, 1]) / depth)
+    reach_px = max(view.fx, view.fy) * radius * slant / np.maximum(depth - radius, 1e-9)
+    missed = (away_px > reach_px + 2 * HALF_PIXEL) | (seen[:, 2] > radius)
+    border = np.concatenate([silhouette[[0, -1]].ravel(), silhouette[:, [0, -1]].ravel()])
+    if not border.any():
+        return np.ones(len(centres), bool), missed
+    judged = (seen[:, 2] < 0) & (beside_px < 1)
+    return judged, judged & missed
+
+
+def _some(names: list[str]) -> str:
+    """The first five, and how many more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def occupied_box(
+    hull: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest box of whole voxels around a hull that fills part of the box low to high: two corners [3].
+
+    Args: hull: bool [side, side, side], not empty.
+    """
+    low, size = np.asarray(low), (np.asarray(high) - np.asarray(low)) / hull.shape
+    places = np.argwhere(hull)
+    return low + size * places.min(axis=0), low + size * (places.max(axis=0) + 1)
+
+
+def box_distances(
+    origins: jax.Array, directions: jax.Array, low: jax.Array, high: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Where rays enter and leave a box, in units of their directions: near [n] and far [n], not negative.
+
+    Args: origins, directions: [n, 3]. low, high: [3]. A ray that misses the box has far = near.
+    """
+    safe = jnp.where(jnp.abs(directions) < 1e-12, 1e-12, directions)
+    first, second = (low[None] - origins) / safe, (high[None] - origins) / safe
+    near = jnp.maximum(jnp.minimum(first, second).max(axis=1), 0.0)
+    far = jnp.maximum(first, second).min(axis=1)
+    return near, jnp.maximum(far, near)

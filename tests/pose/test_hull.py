@@ -1,0 +1,160 @@
+"""The visual hull loses nothing of the object, is what a slow loop finds, and says why it is empty."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipad_jax.pose.cameras import Camera, look_at, pixel_centres, pixel_rays
+from ipad_jax.pose.hull import box_distances, occupied_box, visual_hull
+from ipad_jax.pose.transforms import View
+
+LOW, HIGH = np.full(3, -1.0), np.full(3, 1.0)
+CENTRE, RADIUS = np.array([0.1, -0.2, 0.15]), 0.4
+EYES = np.array(
+    [[3, 0, 0.5], [0, 3, 1], [-2, -2, 1], [1, -1, 2.5], [0.1, 0.2, -3], [2, 2, -1], [-3, 1, -0.5]],
+    np.float32,
+)
+
+
+def ball_views(width=40, height=32):
+    """Cameras around, and the exact silhouettes of a ball: pixels whose centre's ray meets it."""
+    views, silhouettes = [], []
+    for number, eye in enumerate(EYES):
+        pose = np.asarray(look_at(jnp.asarray(eye), jnp.zeros(3), jnp.asarray([0.0, 0.0, 1.0])))
+        view = View(Path(f"{number}.png"), width, height, 50.0, 52.0, 20.5, 15.0, pose.astype("f8"))
+        camera = Camera(view.fx, view.fy, view.cx, view.cy, jnp.asarray(pose))
+        rays = pixel_rays(camera, pixel_centres(width, height))
+        to = CENTRE - np.asarray(rays.origins)
+        miss = np.linalg.norm(np.cross(to, np.asarray(rays.directions)), axis=1)
+        views.append(view)
+        silhouettes.append((miss < RADIUS).reshape(height, width))
+    return views, silhouettes
+
+
+VIEWS, SILHOUETTES = ball_views()
+
+
+def test_the_whole_ball_is_in_the_hull_and_little_else():
+    side = 32
+    hull = visual_hull(VIEWS, SILHOUETTES, LOW, HIGH, side)
+    voxel = 2 / side
+    at = LOW[0] + voxel * (np.arange(side) + 0.5)
+    centres = np.stack(np.meshgrid(at, at, at, indexing="ij"), axis=-1)
+    distance = np.linalg.norm(centres - CENTRE, axis=-1)
+    half_diagonal = voxel * 3**0.5 / 2
+    touching = distance < RADIUS + half_diagonal - 0.05  # 0.05: a pixel at this distance
+    assert hull[touching].all()
+    low, high = occupied_box(hull, LOW, HIGH)
+    assert (low <= CENTRE - RADIUS).all()
+    assert (high >= CENTRE + RADIUS).all()
+    # What seven cameras cannot tell from a ball, a voxel and a pixel around it
+    assert hull.sum() * voxel**3 < 3 * 4 / 3 * np.pi * RADIUS**3
+
+
+def test_thin_things_are_not_lost():
+    """A silhouette of one pixel keeps a voxel, however coarse the grid."""
+    for side in (3, 8, 30):
+        points = []
+        for view in VIEWS:
+            seen = view.world_from_camera[:3, :3].T @ (CENTRE - view.world_from_camera[:3, 3])
+            x = view.cx - view.fx * seen[0] / seen[2]
+            y = view.cy + view.fy * seen[1] / seen[2]
+            silhouette = np.zeros((view.height, view.width), bool)
+            silhouette[int(y), int(x)] = True
+            points.append(silhouette)
+        hull = visual_hull(VIEWS, points, LOW, HIGH, side)
+        assert hull[tuple(((CENTRE + 1) / 2 * side).astype(int))]
+
+
+def test_more_views_only_carve():
+    part = visual_hull(VIEWS[:3], SILHOUETTES[:3], LOW, HIGH, 16)
+    every = visual_hull(VIEWS, SILHOUETTES, LOW, HIGH, 16)
+    assert (part | ~every).all()
+    assert part.sum() > every.sum()
+
+
+def test_a_cut_off_silhouette_says_nothing_about_what_its_picture_does_not_hold():
+    """A camera that looks past the box, with something at its picture's border, changes nothing."""
+    pose = VIEWS[0].world_from_camera.copy()
+    pose[:3, 3] += [0.0, 50.0, 0.0]
+    beside = dataclasses.replace(VIEWS[0], path=Path("beside.png"), world_from_camera=pose)
+    cut = SILHOUETTES[0].copy()
+    cut[5, 0] = True
+    together = visual_hull([*VIEWS, beside], [*SILHOUETTES, cut], LOW, HIGH, 16)
+    np.testing.assert_array_equal(together, visual_hull(VIEWS, SILHOUETTES, LOW, HIGH, 16))
+    with pytest.raises(ValueError, match="no picture holds the box"):
+        visual_hull([beside], [cut], LOW, HIGH, 8)
+
+
+def test_a_silhouette_inside_its_picture_carves_what_is_outside():
+    """A close-up that shows the ball alone, from a camera whose picture holds a part of the box only."""
+    close = dataclasses.replace(VIEWS[0], path=Path("close.png"), fx=200.0, fy=200.0)
+    ball = np.zeros_like(SILHOUETTES[0])
+    ball[10:20, 15:25] = True
+    whole = visual_hull([close], [ball], LOW, HIGH, 16)
+    cut = ball.copy()
+    cut[:, :20] = True
+    part = visual_hull([close], [cut], LOW, HIGH, 16)
+    assert 0 < whole.sum() < part.sum()
+    behind = close.world_from_camera.copy()
+    behind[:3, :3] = behind[:3, :3] @ np.diag([-1, 1, -1])  # turned round: the box is behind it
+    away = dataclasses.replace(close, world_from_camera=behind)
+    with pytest.raises(ValueError, match=r"1 do not: close\.png"):
+        visual_hull([away], [ball], LOW, HIGH, 16)
+
+
+def test_an_empty_hull_names_the_view_that_disagrees():
+    mirrored = list(SILHOUETTES)
+    mirrored[3] = np.zeros_like(SILHOUETTES[3])
+    mirrored[3][2:4, 2:4] = True
+    with pytest.raises(
+        ValueError, match=r"hull is empty.*all 7 silhouettes.*1 do not: 3\.png\. Are"
+    ):
+        visual_hull(VIEWS, mirrored, LOW, HIGH, 16)
+
+
+def test_silhouettes_that_cannot_be_used_are_named():
+    nothing = [*SILHOUETTES[:-1], np.zeros_like(SILHOUETTES[-1])]
+    with pytest.raises(ValueError, match=r"silhouette is empty.*6\.png"):
+        visual_hull(VIEWS, nothing, LOW, HIGH, 8)
+    with pytest.raises(ValueError, match=r"0\.png.*shape \(40, 32\), expected \(32, 40\)"):
+        visual_hull(VIEWS[:1], [SILHOUETTES[0].T], LOW, HIGH, 8)
+    bent = dataclasses.replace(VIEWS[0], model="OPENCV", distortion=(0.1, 0, 0, 0, 0))
+    with pytest.raises(ValueError, match=r"0\.png: undistort"):
+        visual_hull([bent], SILHOUETTES[:1], LOW, HIGH, 8)
+
+
+def test_rays_enter_and_leave_the_box_where_a_fine_walk_does():
+    rng = np.random.default_rng(0)
+    origins = rng.uniform(-3, 3, (200, 3)).astype(np.float32)
+    directions = rng.standard_normal((200, 3)).astype(np.float32)
+    directions[::7, rng.integers(3)] = 0  # along a face
+    directions[::2] = (rng.uniform(-1, 1, (100, 3)) - origins[::2]) / 2  # most meet the box
+    origins[:5] = 0.2  # inside
+    low, high = np.array([-1, -0.5, -0.8], np.float32), np.array([0.7, 0.9, 1], np.float32)
+    near, far = jax.jit(box_distances)(origins, directions, low, high)
+    walk = np.arange(0, 12, 0.002)
+    places = origins[:, None] + walk[None, :, None] * directions[:, None]
+    inside = ((places > low) & (places < high)).all(axis=2)
+    assert 50 < inside.any(axis=1).sum() < 190
+    for ray in range(200):
+        if not inside[ray].any():
+            assert far[ray] - near[ray] < 0.005  # missed, or cut a corner between two steps
+            continue
+        first, last = walk[inside[ray]][[0, -1]]
+        assert abs(near[ray] - first) < 0.005
+        assert abs(min(far[ray], 12) - last) < 0.005
+    assert (near[:5] == 0).all()
+
+
+def test_a_ray_along_a_face_has_no_nan():
+    origins = jnp.asarray([[0.0, 1.0, -5.0], [0.0, 2.0, -5.0]])
+    near, far = box_distances(
+        origins, jnp.asarray([[0.0, 0.0, 1.0]] * 2), -jnp.ones(3), jnp.ones(3)
+    )
+    assert np.isfinite(near).all()
+    assert far[1] == near[1]
