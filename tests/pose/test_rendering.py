@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipad_jax.pose.rendering import (
-    composite,
-    compositing_weights,
-    importance_distances,
-    interval_lengths,
-    inverse_cdf,
-    stratified_distances,
-)
+from ipad_jax.pose import rendering
 
+# Compiled whole: op by op, each shape would compile a dozen small programs.
+composite = jax.jit(rendering.composite)
+compositing_weights = jax.jit(rendering.compositing_weights)
+interval_lengths = jax.jit(rendering.interval_lengths)
+inverse_cdf = jax.jit(rendering.inverse_cdf)
+stratified_distances = jax.jit(rendering.stratified_distances, static_argnums=2)
+importance_distances = jax.jit(rendering.importance_distances, static_argnums=2)
 WHITE = jnp.ones(3)
 
 
@@ -73,14 +73,11 @@ def test_each_ray_may_have_its_own_background():
         np.testing.assert_allclose(together[one], alone.rgb, rtol=0, atol=1e-6)
 
 
-weights_of = jax.jit(compositing_weights)
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 1e-6, 1.0, 1e3, 1e8]))
 def test_weights_are_shares(seed, thickness):
     density, _, distances, directions = drawn_rays(seed=seed, thickness=thickness)
-    weights = weights_of(density, interval_lengths(distances, directions))
+    weights = compositing_weights(density, interval_lengths(distances, directions))
     assert (weights >= 0).all()
     assert (weights.sum(axis=1) <= 1 + 1e-6).all()  # 8 float32 roundings of numbers below 1
     assert np.isfinite(weights).all()
@@ -139,7 +136,7 @@ def test_gradients_are_finite_at_empty_and_at_opaque_rays():
         lengths = interval_lengths(distances, directions)
         return composite(density, rgb, distances, lengths, jnp.zeros(3)).rgb.sum()
 
-    gradients = jax.grad(loss, argnums=(0, 1, 2))(
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(
         density, jnp.asarray(rgb), jnp.asarray(directions)
     )
     assert all(np.isfinite(g).all() for g in gradients)
@@ -162,9 +159,6 @@ def test_stratified_samples_stay_in_their_strata(count):
     assert (spread > 0.7).all()  # 30 uniform draws span less than that once in 3,000 strata
 
 
-invert = jax.jit(inverse_cdf)
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6))
 def test_the_cdf_inverts(seed):
@@ -175,7 +169,7 @@ def test_the_cdf_inverts(seed):
     weights[0, rng.integers(6)] = 1
     u = np.sort(rng.random((1, 9)), axis=1).astype(np.float32)
     u[0, 0], u[0, -1] = 0, 1
-    found = invert(edges, weights.astype(np.float32), u)
+    found = inverse_cdf(edges, weights.astype(np.float32), u)
     cdf = np.concatenate([[0], np.cumsum(weights[0].astype(np.float64))])
     np.testing.assert_allclose(
         np.interp(found[0], edges[0], cdf / cdf[-1]), u[0], rtol=0, atol=2e-6
