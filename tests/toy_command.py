@@ -11,4 +11,5 @@ from ipad_jax.main import main
 if __name__ == "__main__":
     overrides = json.loads(sys.argv[1])
     ipad_jax.run.config.load_config = lambda spec: toy_config(**overrides)
+    ipad_jax.run.config.config_path = lambda spec: spec
     sys.exit(main(sys.argv[2:]))

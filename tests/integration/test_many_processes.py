@@ -55,7 +55,7 @@ def uneven(run, tmp_path_factory):
     workdir = root / "run"
     shutil.copytree(run[0], workdir, ignore=shutil.ignore_patterns("calibration*", "eval"))
     config = json.loads((workdir / "config.json").read_text())
-    config["data"] |= {"name": "uneven", "data_dir": str(root / "data")}
+    config["data"] |= {"name": "uneven", "data_dir": str(root / "data"), "fingerprint": ""}
     (workdir / "config.json").write_text(json.dumps(config))
     return workdir
 

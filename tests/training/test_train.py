@@ -292,6 +292,7 @@ import ipad_jax.run.config
 ipad_jax.run.config.load_config = lambda spec: toy_config(
     total_steps=10**7, log_every=100, checkpoint_every=0
 )
+ipad_jax.run.config.config_path = lambda spec: spec
 sys.exit(main(["--config", "toy", "--workdir", {workdir!r}]))
 """
 
