@@ -1,42 +1,154 @@
-"""ipad-jax bench WHAT [OPTIONS]: how fast this machine is, in ratios measured in one run; and `cycle`.
+"""How fast this machine is: each WHAT prints one table of ratios measured in one run.
 
-Each WHAT prints one table. What is compared is timed in turn and given as medians, so that a busy
-machine moves both sides alike; still, run it on a quiet one.
+What is compared is timed in turn and given as medians, so that a busy machine moves both sides alike;
+still, run it on a quiet one. `ipad-jax bench WHAT --help` shows the options of each.
 """
 
 import argparse
 import importlib
-from types import ModuleType
+import os
+from typing import Any
 
-BENCHES = {
-    "model": "forward and training step against the same model in PyTorch (extra `bench`)",
-    "profile": "where a training step's time goes: by part of the model and kind of work",
-    "input": "clips a second from a prepared dataset against full-size JPEGs read for each clip",
-    "detection": "frames a second of a long video by stride and batch, and what that costs in AUC",
-    "startup": "seconds from the command to the first step, cold and with the compilation cache",
-    "cycle": "error of the cycle that `prepare video_folder --cycle auto` finds, in frames",
-    "growth": "how time and memory grow with clip length, resolution and batch",
-}
+from ipad_jax.commands.parsing import new_parser, positive
+
+DTYPES = ("float32", "bfloat16")
 
 
-def module_of(name: str) -> ModuleType:
-    """The file of a benchmark."""
-    return importlib.import_module(f"ipad_jax.performance.{'step' if name == 'model' else name}")
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax bench`; the options of a benchmark are the arguments of its function."""
+    parser = new_parser(
+        "bench", __doc__, "WHAT [OPTIONS]", "ipad-jax bench model --batch 1 --repeats 3"
+    )
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+
+    def add(name: str, function: str, text: str, example: str) -> argparse.ArgumentParser:
+        kind = kinds.add_parser(
+            name,
+            help=text,
+            description=f"Measures {text}.",
+            usage=f"ipad-jax bench {name} [OPTIONS]",
+            epilog=f"example:\n  ipad-jax bench {name} {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        kind.set_defaults(function=function)
+        return kind
+
+    one = add(
+        "model", "step:compare_model", "forward and training step against PyTorch's", "--batch 1"
+    )
+    _option(one, "--config", str, "video_folder:full", "whose model")
+    _option(one, "--size", positive, 256, "pixels")
+    _option(one, "--batch", positive, [1, 2], "clips", dest="batches", nargs="+")
+    _option(one, "--dtype", str, list(DTYPES), "compute", dest="dtypes", nargs="+", choices=DTYPES)
+    _option(one, "--repeats", positive, 5, "counted rounds")
+
+    one = add(
+        "profile",
+        "profile:profile_step",
+        "a training step by part and kind of work",
+        "--config factory --batch 8",
+    )
+    _option(one, "--config", str, "ipad", "whose step")
+    _option(one, "--size", positive, None, "pixels (default: the config's)")
+    _option(one, "--batch", positive, 1, "clips")
+    _option(one, "--dtype", str, "float32", "compute", choices=DTYPES)
+    _option(one, "--steps", positive, 5, "profiled")
+
+    one = add(
+        "input",
+        "input:compare_input",
+        "clips a second, prepared and from full-size JPEGs",
+        "--clips 8",
+    )
+    _option(one, "--width", positive, 2492, "of the drawn frames, pixels")
+    _option(one, "--height", positive, 988, "of the drawn frames, pixels")
+    _option(one, "--frames", positive, 64, "drawn")
+    _option(one, "--size", positive, 256, "of the dataset, pixels")
+    _option(one, "--clip-len", positive, 16, "frames")
+    _option(one, "--clips", positive, 4, "read a round")
+    _option(one, "--repeats", positive, 5, "counted rounds")
+
+    one = add(
+        "detection",
+        "detection:compare_strides",
+        "frames a second by stride, and their AUC",
+        "--workdir RUN --stride 4 8",
+    )
+    _option(one, "--workdir", str, None, "a trained run, with its test split (default: noise)")
+    _option(one, "--config", str, "video_folder", "without a run")
+    _option(one, "--stride", positive, [4, 8, 16], "frames", dest="strides", nargs="+")
+    _option(one, "--batch", positive, 8, "clips at once")
+    _option(one, "--frames", positive, 256, "timed at most")
+    _option(one, "--repeats", positive, 3, "counted rounds")
+    _option(one, "--short", float, 1.0, "length of a short fault at most, s", dest="short_s")
+
+    one = add(
+        "startup",
+        "startup:time_starts",
+        "seconds to the first step, cold and with the cache",
+        "--warm 1",
+    )
+    _option(one, "--config", str, "video_folder", "to train")
+    _option(one, "--size", positive, 128, "pixels")
+    _option(one, "--warm", positive, 2, "starts with the cache")
+
+    one = add(
+        "cycle",
+        "cycle:measure_cycles",
+        "error of the cycle that `prepare` finds, in frames",
+        "--about",
+    )
+    _option(one, "--device", str, None, "machines (default: five)", dest="devices", nargs="+")
+    _option(one, "--look", str, ["synthetic"], "synthetic or real", dest="looks", nargs="+")
+    _option(one, "--seed", int, 201, "of the scenes")
+    _option(one, "--cycles", positive, 10, "of each video")
+    one.add_argument(
+        "--about", action="store_true", help="with the usual length as `--cycle auto:SECONDS` has"
+    )
+    real = os.environ.get("IPAD_JAX_REAL_DATA")
+    _option(one, "--real-data", str, real, "folder with ped2/ and clips/ (default: none)")
+
+    one = add(
+        "growth",
+        "growth:measure_growth",
+        "how time and memory grow with clip, pixels, batch",
+        "--only batch pixels",
+    )
+    _option(one, "--config", str, "video_folder", "whose model")
+    _option(one, "--clip-len", positive, 16, "smallest, frames")
+    _option(one, "--size", positive, 128, "smallest, pixels")
+    _option(one, "--doublings", positive, 2, "of each axis")
+    _option(one, "--repeats", positive, 5, "counted rounds")
+    axes = ["clip_len", "pixels", "batch"]
+    _option(one, "--only", str, axes, "axes", dest="axes", nargs="+", choices=axes)
+    return parser
 
 
-def main(argv: list[str]) -> int:
-    """`ipad-jax bench`."""
-    parser = argparse.ArgumentParser("ipad-jax bench", description=__doc__)
-    choices = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, text in BENCHES.items():
-        module = module_of(name)
-        module.add_arguments(choices.add_parser(name, help=text, description=module.__doc__))
-    try:
-        args = parser.parse_args(argv)
-    except SystemExit as stop:  # argparse has said what is wrong, or printed the help
-        return stop.code if isinstance(stop.code, int) else 2
+def _option(
+    parser: argparse.ArgumentParser, name: str, kind: Any, default: Any, text: str, **more: Any
+) -> None:
+    """An option with its default in its help."""
+    if "choices" in more:
+        text = f"{text}: {', '.join(more['choices'])}"
+    if default is not None and "default" not in text:
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        text = f"{text} (default: {shown})"
+    metavar = {int: "N", positive: "N", float: "S"}.get(kind, "NAME")
+    parser.add_argument(name, type=kind, default=default, help=text, metavar=metavar, **more)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and prints the table."""
     from ipad_jax.run.compile_cache import enable_compile_cache
 
     enable_compile_cache()
-    print(module_of(args.what).run(args))
+    module, function = args.function.split(":")
+    options = {k: v for k, v in vars(args).items() if k not in ("what", "function")}
+    print(getattr(importlib.import_module(f"ipad_jax.performance.{module}"), function)(**options))
     return 0
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax bench --help`."""
+    return run(make_parser().parse_args(argv))

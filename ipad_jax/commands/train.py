@@ -37,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--workdir DIR is missing: the folder that the run is written to.")
     config = load_with_leaves(args.config, args.leaves)
     if args.describe:
+        from ipad_jax.performance.products import describe_work
         from ipad_jax.training.task import make_task
 
-        print(make_task(config).describe())
+        task = make_task(config)
+        print(f"{task.describe()}\n\n{describe_work(task)}")
         return 0
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.stopwatch import INTERRUPTED

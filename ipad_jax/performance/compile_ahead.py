@@ -1,24 +1,8 @@
-"""What a TPU slice would need for a config.
-
-    ipad-jax compile --config FILE[:arg] [--config.x.y=V ...] (--topology v5e:4x4 | --devices N)
-
-Compiles the real train and predict steps for a TPU slice, on a machine that has none, and says whether
-they fit its chips: memory by kind, FLOPs against the model's own count, bytes of each collective, and
-the least time that the chip's published peaks allow. With `--devices N` the same for N virtual CPU
-devices, which have no peaks. No data is read and nothing is run.
-
-  --topology NAME  a slice: v5e:4x4, v5e:16x16, v5p:2x2x4, v6e:4x4, ... (needs the extra `compile`)
-  --devices N      so many devices of this CPU instead
-  --only STEP      train or predict alone
-  --largest-batch  compiles a second size too; a line through both gives the largest batch that fits
-  --json FILE      the same figures as JSON
-
-Compiling the paper's model takes minutes. Exit status: 0 it fits (or has no limit: CPU), 3 it does
-not fit, 1 when something is wrong, 2 usage.
-"""
+"""The real train and predict steps, compiled for devices that need not exist, and what they need there."""
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import math
 import os
@@ -42,8 +26,6 @@ from ipad_jax.training.sharding import make_mesh
 from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.detector.predictor import Predictor
-
-DOES_NOT_FIT = 3  # exit status
 
 # Names that libtpu knows and Google rents out; others of the same form work too.
 TOPOLOGIES = (
@@ -108,7 +90,7 @@ def tpu_devices(topology: str) -> list[Any]:
 def _unknown(topology: str) -> str:
     """What is said of a slice that cannot be had."""
     return (
-        f"--topology={topology}: no such slice is known. Known are {', '.join(TOPOLOGIES)}; other "
+        f"topology={topology!r}: no such slice is known. Known are {', '.join(TOPOLOGIES)}; other "
         f"shapes of {', '.join(CHIPS)} work if whole hosts fill them."
     )
 
@@ -120,12 +102,12 @@ def cpu_devices(count: int) -> list[Any]:
       ValueError: there are fewer, and it is too late to ask for more.
     """
     if count < 1:
-        raise ValueError(f"--devices={count} must be at least 1.")
+        raise ValueError(f"devices={count} must be at least 1.")
     with contextlib.suppress(RuntimeError):  # this process uses JAX already, as a test does
         jax.config.update("jax_num_cpu_devices", count)
     devices = jax.devices("cpu")
     if len(devices) < count:
-        raise ValueError(f"--devices={count}: this process has {len(devices)} CPU devices already.")
+        raise ValueError(f"devices={count}: this process has {len(devices)} CPU devices already.")
     return devices[:count]
 
 
@@ -262,23 +244,26 @@ def report_slice(
             f"take a multiple, such as --config.batch_size={8 * count} (8 clips each)."
         )
 
+    @functools.cache  # the same for every batch size
+    def products_of(step: str) -> list[Product]:
+        with jax.set_mesh(mesh):  # convolutions are computed as on its devices
+            return train_products(task) if step == "train" else predict_products(task)
+
     def train(batch_size: int) -> StepReport:
         def compile_fn() -> Any:
             return compile_train(config, task, mesh, batch_size)
 
-        with jax.set_mesh(mesh):  # convolutions are computed as on its devices
-            products = train_products(task)
-        return report_step("train", products, compile_fn, batch_size=batch_size, devices=count)
+        return report_step(
+            "train", products_of("train"), compile_fn, batch_size=batch_size, devices=count
+        )
 
     def predict() -> StepReport:
         host = [d for d in devices if d.process_index == devices[0].process_index]
         host = host[: 1 if host[0].platform == "cpu" else None]  # as Predictor does
         clips = config.eval.batch_size
-        with jax.set_mesh(mesh):
-            products = predict_products(task)
         return report_step(
             "predict",
-            products,
+            products_of("predict"),
             lambda: compile_predict(task, host, clips),
             batch_size=clips,
             devices=math.gcd(clips, len(host)),

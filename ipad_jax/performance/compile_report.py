@@ -1,10 +1,11 @@
-"""The figures of a compiled step and the table that `ipad-jax compile` prints; see compile.py."""
+"""The figures of a compiled step and the table that `ipad-jax compile` prints."""
 
 import dataclasses
 from typing import Any
 
 from ipad_jax.performance.hlo import KINDS, Collective
 from ipad_jax.performance.roofline import GIB, Chip, Roofline, roofline, sent_bytes
+from ipad_jax.run.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +110,11 @@ def format_report(report: SliceReport) -> str:
     title = [
         f"{report.name}: {report.devices} devices ({mesh}), global batch {report.batch_size}; {settings}",
         "compiled, never run: all figures are of ONE device and the compiler's unless they say otherwise",
-        "",
     ]
     columns = [_column(step, report.chip) for step in report.steps]
-    rows = [(name, [column.get(name, "-") for column in columns]) for name in _names(columns)]
-    width = max(len(name) for name, _ in rows) + 2
-    lines = [f"{name:<{width}}" + "".join(f"{v:>18}" for v in values) for name, values in rows]
-    return "\n".join([*title, *(line.rstrip() for line in lines), "", *_verdict(report)])
+    rows = [(name, *(column.get(name, "-") for column in columns)) for name in _names(columns)]
+    heads = ("one device", *(step.name for step in report.steps))
+    return str(Table("\n".join(title), heads, tuple(rows), tuple(_verdict(report))))
 
 
 def _names(columns: list[dict[str, str]]) -> list[str]:
@@ -126,7 +125,7 @@ def _names(columns: list[dict[str, str]]) -> list[str]:
 
 def _column(step: StepReport, chip: Chip | None) -> dict[str, str]:
     """A step's figures by row."""
-    rows = {"step": step.name, "clips": f"{step.clips:g}", "devices it runs on": str(step.devices)}
+    rows = {"clips": f"{step.clips:g}", "devices it runs on": str(step.devices)}
     rows["memory: in all"] = _bytes(step.used_bytes)
     rows |= {f"  {kind}": _bytes(count) for kind, count in step.memory.items()}
     if chip:

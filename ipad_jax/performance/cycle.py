@@ -7,11 +7,10 @@ to 1.2 s in about a third of them. Phase and boundaries are compared after the t
 together: where a cycle begins is nobody's truth.
 """
 
-import argparse
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +19,14 @@ from ipad_jax.data_builders.factory import scene as scene_lib
 from ipad_jax.data_builders.factory.write import CYCLE_FRAMES, FPS, make_video
 from ipad_jax.data_builders.files import read_image
 from ipad_jax.prepare.period import Cycles, NoCycleError, find_cycles, small_grey
+from ipad_jax.run.table import Table
 from ipad_jax.video.scores.period_error import circular_distance
 
 # The lift, seed 101, is what the method's constants were chosen on.
 DEVICES = ("lift", "conveyor", "drill", "crane", "turntable")
 CONDITIONS = {"shipped": (0.10, False), "varying": (0.20, False), "pauses": (0.20, True)}
 PAUSE_FRAMES = (8, 30)
+COLUMNS = ("length", "boundary", "at worst", "phase", "too many")  # of the errors
 SIZE_PX = 32  # rendered; the method makes its pictures as small anyway
 
 
@@ -99,7 +100,7 @@ def rendered(device: str, look: str, seed: int, condition: str, cycles: int):
 
 
 def real_footage(root: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Name and small pictures of the footage in IPAD_JAX_REAL_DATA."""
+    """Name and small pictures of the footage in a folder with ped2/ and clips/."""
     folders = sorted((root / "ped2" / "training" / "frames").iterdir())
     yield (
         "Ped2, 16 training videos",
@@ -112,71 +113,70 @@ def real_footage(root: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
         yield path.name, [np.stack([small_grey(frame) for frame in decode(path, probe(path))])]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `ipad-jax bench cycle`."""
-    parser.add_argument("--device", nargs="+", choices=DEVICES, default=list(DEVICES))
-    parser.add_argument("--look", nargs="+", choices=scene_lib.LOOKS, default=["synthetic"])
-    parser.add_argument("--seed", type=int, default=201)
-    parser.add_argument("--cycles", type=int, default=10, help="of each video (default: 10)")
-    parser.add_argument(
-        "--about",
-        action="store_true",
-        help="tell it the usual length of the rendered machines' cycles, as `--cycle auto:SECONDS` does",
-    )
-    parser.add_argument(
-        "--real-data",
-        default=os.environ.get("IPAD_JAX_REAL_DATA"),
-        metavar="DIR",
-        help="folder with ped2/ and clips/ (default: IPAD_JAX_REAL_DATA; without it, none)",
-    )
+def measure_cycles(
+    *,
+    devices: Sequence[str] | None,
+    looks: Sequence[str],
+    seed: int,
+    cycles: int,
+    about: bool,
+    real_data: str | None,
+) -> Table:
+    """Errors of the estimate on a rendered video a device, look and condition, and on real footage.
 
-
-def run(args: argparse.Namespace) -> str:
-    """The table.
+    Args:
+      devices: machines of the factory; None takes DEVICES.
+      looks: "synthetic", "real".
+      seed: of the scenes.
+      cycles: of each rendered video.
+      about: with the usual length of a cycle given, as `prepare --cycle auto:SECONDS` has it.
+      real_data: folder with ped2/ and clips/; None: none.
 
     Raises:
       FileNotFoundError: there is no such footage.
     """
-    root = Path(args.real_data) if args.real_data else None
+    root = Path(real_data) if real_data else None
     if root and not (root / "ped2" / "training" / "frames").is_dir():
-        raise FileNotFoundError(f"--real-data {root} holds no ped2/training/frames.")
-    lines = [
-        f"Cycle estimation, {args.cycles} cycles of about {CYCLE_FRAMES} frames at {FPS:g} a second, "
-        f"seed {args.seed}.",
-        "",
-        "| footage | length error | boundary error, median / worst (frames) | phase error (cycles) "
-        "| cycles missed (-) or too many | confidence |",
-        "|---|---|---|---|---|---|",
-    ]
-    for look in args.look:
-        for device in args.device:
+        raise FileNotFoundError(f"real_data={real_data} holds no ped2/training/frames.")
+    rows, notes = [], []
+
+    def add(name: str, *measured: Any) -> None:
+        cells, note = row(*measured)
+        rows.append((name, *cells))
+        notes.extend([f"{name}: {note}"] if note else [])
+
+    for look in looks:
+        for device in devices or DEVICES:
             for condition in CONDITIONS:
-                pictures, turns = rendered(device, look, args.seed, condition, args.cycles)
+                pictures, turns = rendered(device, look, seed, condition, cycles)
                 name = f"{device}_{look}, {condition}"
-                lines.append(row(name, [pictures], turns, CYCLE_FRAMES if args.about else None))
-    if root:
-        lines += [row(name, pictures) for name, pictures in real_footage(root)]
-    return "\n".join(lines)
+                add(name, [pictures], turns, CYCLE_FRAMES if about else None)
+    for name, pictures in real_footage(root) if root else ():
+        add(name, pictures)
+    return Table(
+        f"Cycle estimation: {cycles} cycles of about {CYCLE_FRAMES} frames at {FPS:g} a second, seed {seed}",
+        ("footage", "cycles", "frames", *COLUMNS, "confidence"),
+        tuple(rows),
+        (*notes, "errors in shares of a cycle (length, phase) and in frames (boundary)"),
+    )
 
 
 def row(
-    name: str,
-    pictures: list[np.ndarray],
-    true_turns: np.ndarray | None = None,
-    about: float | None = None,
-) -> str:
-    """One line of the table; refused footage says why."""
+    pictures: list[np.ndarray], true_turns: np.ndarray | None = None, about: float | None = None
+) -> tuple[tuple[str, ...], str]:
+    """What was found in some footage and, where the truth is known, its errors; why it was refused."""
     try:
         found = find_cycles(pictures, about)
     except NoCycleError as error:
-        return f"| {name} | refused: {error} | | | | |"
-    if true_turns is None:
-        return (
-            f"| {name} | {len(found.lengths)} cycles of {found.cycle_frames:.1f} frames found; true ones "
-            f"unknown | | | | {found.explained:.2f} |"
+        return ("refused",), f"refused: {error}"
+    cells = [str(len(found.lengths)), f"{found.cycle_frames:.1f}", *["" for _ in COLUMNS]]
+    if true_turns is not None:
+        errors = errors_of(found, true_turns)
+        cells[2:] = (
+            f"{errors.length:.1%}",
+            f"{errors.boundary_median:.1f}",
+            f"{errors.boundary_worst:.1f}",
+            f"{errors.phase:.3f}",
+            f"{errors.cycles:+d}",
         )
-    errors = errors_of(found, true_turns)
-    return (
-        f"| {name} | {errors.length:.1%} | {errors.boundary_median:.1f} / {errors.boundary_worst:.1f} | "
-        f"{errors.phase:.3f} | {errors.cycles:+d} | {found.explained:.2f} |"
-    )
+    return (*cells, f"{found.explained:.2f}"), ""

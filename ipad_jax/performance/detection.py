@@ -7,8 +7,7 @@ split, and each way has the AUC of that score on the whole split and the short f
 threshold that its calibration sets. Without, random weights on noise: the passes alone.
 """
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,9 @@ from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment, open_split
 from ipad_jax.performance.step import describe_machine
-from ipad_jax.performance.timing import Table, alternate, number
+from ipad_jax.performance.timing import alternate, number
 from ipad_jax.run.config import load_config, read_config
+from ipad_jax.run.table import Table
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import make_clip_task
@@ -48,45 +48,53 @@ class Way:
 SLOW = Way(1, 1)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ipad-jax bench detection`."""
-    parser.add_argument("--workdir", help="a trained run, with its test split")
-    parser.add_argument("--config", default="video_folder", help="without a run (%(default)s)")
-    parser.add_argument("--stride", type=int, nargs="+", default=[4, 8, 16], help="frames (4 8 16)")
-    parser.add_argument("--batch", type=int, default=8, help="clips at once (%(default)s)")
-    parser.add_argument("--frames", type=int, default=256, help="timed at most (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="counted rounds (%(default)s)")
-    parser.add_argument("--short", type=float, default=1.0, help="a short fault, s (%(default)s)")
+def compare_strides(
+    *,
+    workdir: str | None,
+    config: str,
+    strides: Sequence[int],
+    batch: int,
+    frames: int,
+    repeats: int,
+    short_s: float,
+) -> Table:
+    """Times every way on the same frames; with a run also scores its whole test split each way.
 
-
-def run(args: argparse.Namespace) -> Table:
-    """Times every way on the same frames; with a run also scores its whole test split each way."""
-    config = read_config(args.workdir) if args.workdir else load_config(args.config)
-    clip_len = config.data.clip_len
-    if bad := [stride for stride in args.stride if not 1 <= stride <= clip_len]:
-        raise ValueError(f"--stride {bad} must be in 1..{clip_len}, the frames of a clip.")
-    if args.frames < clip_len:
-        raise ValueError(f"--frames {args.frames} must be at least {clip_len}, a clip.")
-    ways = [SLOW, *(Way(stride, args.batch) for stride in args.stride)]
+    Args:
+      workdir: a trained run, whose test split is prepared; None times passes on noise.
+      config: name of a config, where there is no run.
+      strides: frames between the clips of a way, each in 1..clip_len.
+      batch: clips at once.
+      frames: timed at most, at least those of a clip.
+      repeats: counted rounds.
+      short_s: faults under so many seconds count as short.
+    """
+    settings = read_config(workdir) if workdir else load_config(config)
+    clip_len = settings.data.clip_len
+    if bad := [stride for stride in strides if not 1 <= stride <= clip_len]:
+        raise ValueError(f"strides={bad} must be in 1..{clip_len}, the frames of a clip.")
+    if frames < clip_len:
+        raise ValueError(f"frames={frames} must be at least {clip_len}, a clip.")
+    ways = [SLOW, *(Way(stride, batch) for stride in strides)]
     calls: dict[Way, Callable[[], Any]]
     found: list[Evaluation] = []
-    if args.workdir:
-        config, task, model, step = restore_for_inference(args.workdir)
-        source = open_split(config, "test")
-        predictor = load_predictor(args.workdir, config, model, step)
-        segments = some_segments(source, args.frames)
+    if workdir:
+        settings, task, model, step = restore_for_inference(workdir)
+        source = open_split(settings, "test")
+        predictor = load_predictor(workdir, settings, model, step)
+        segments = some_segments(source, frames)
         timed = sum(segment.length for segment in segments)
-        calls = {way: scoring(predictor, step, config, source, segments, way) for way in ways}
+        calls = {way: scoring(predictor, step, settings, source, segments, way) for way in ways}
     else:
-        task = make_clip_task(config)
+        task = make_clip_task(settings)
         predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
-        shape = (args.frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
+        shape = (frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
         video = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        timed = args.frames
+        timed = frames
         calls = {way: passes(predictor, video, clip_len, way) for way in ways}
-    timings = alternate(calls, args.repeats)
-    if args.workdir:
-        found = [judged(args.workdir, way) for way in ways]
+    timings = alternate(calls, repeats)
+    if workdir:
+        found = [judged(workdir, way) for way in ways]
     rows = []
     for index, way in enumerate(ways):
         rate = timed / timings[way].seconds
@@ -94,14 +102,14 @@ def run(args: argparse.Namespace) -> Table:
         row = [way.text, str(way.stride), str(way.batch), number(rate), f"{ratio:.1f}"]
         if found:
             auc, slow = (each.metrics["auc_micro"] for each in (found[index], found[0]))
-            hit, short = short_faults(found[index], args.short)
+            hit, short = short_faults(found[index], short_s)
             row += [f"{auc:.3f}", f"{auc - slow:+.3f}", f"{hit} of {short}"]
         rows.append(tuple(row))
-    quality_columns = ("AUC", "change", f"faults under {args.short:g} s found")
+    quality_columns = ("AUC", "change", f"faults under {short_s:g} s found")
     cfg = task.model_config  # type: ignore[attr-defined]
     return Table(
         f"Detection at {cfg.image_size[0]}x{cfg.image_size[1]}, {cfg.dtype} "
-        f"({args.workdir or args.config}, {describe_machine()})",
+        f"({workdir or config}, {describe_machine()})",
         ("way", "stride", "batch", "frames/s", "ratio", *(quality_columns if found else ())),
         tuple(rows),
         (

@@ -5,7 +5,7 @@ cost = c * size^k is printed, 1 where cost grows in proportion. Memory is what t
 for what lies between input and output.
 """
 
-import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,43 +13,45 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ipad_jax.performance.step import describe_machine
-from ipad_jax.performance.timing import Table, alternate, exponent, number
+from ipad_jax.performance.timing import alternate, exponent, number
 from ipad_jax.run.config import load_config
+from ipad_jax.run.table import Table
 from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import make_clip_task
 
-AXES = ("clip length", "pixels", "batch")
+AXES = ("clip_len", "pixels", "batch")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ipad-jax bench growth`."""
-    parser.add_argument("--config", default="video_folder", help="whose model (%(default)s)")
-    parser.add_argument("--clip-len", type=int, default=16, help="smallest, frames (%(default)s)")
-    parser.add_argument("--size", type=int, default=128, help="smallest, pixels (%(default)s)")
-    parser.add_argument("--doublings", type=int, default=2, help="of each axis (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=AXES, default=list(AXES), help="axes")
+def measure_growth(
+    *, config: str, clip_len: int, size: int, doublings: int, repeats: int, axes: Sequence[str]
+) -> Table:
+    """Compiles and times a config's forward pass at every size.
 
-
-def run(args: argparse.Namespace) -> Table:
-    """Compiles and times every size."""
-    if args.doublings < 1:
-        raise ValueError(f"--doublings {args.doublings} must be at least 1: a slope needs two.")
+    Args:
+      config: name of a config of a video method.
+      clip_len: smallest, frames.
+      size: smallest, pixels.
+      doublings: of each axis, at least 1.
+      repeats: counted rounds.
+      axes: some of AXES.
+    """
+    if doublings < 1:
+        raise ValueError(f"doublings={doublings} must be at least 1: a slope needs two sizes.")
+    if unknown := sorted(set(axes) - set(AXES)):
+        raise ValueError(f"axes={unknown}: choose from {', '.join(AXES)}.")
     rows: list[tuple[str, ...]] = []
-    for axis in args.only:
-        factors = [2**i for i in range(args.doublings + 1)]
+    for axis in axes:
+        factors = [2**i for i in range(doublings + 1)]
         programs: dict[str, Any] = {}
         memory: list[float] = []
         for factor in factors:
-            # twice the pixels is root 2 of the side: sides grow by 2, pixels by 4
-            clip_len = args.clip_len * (factor if axis == "clip length" else 1)
-            size = args.size * (factor if axis == "pixels" else 1)
+            frames = clip_len * (factor if axis == "clip_len" else 1)
+            side = size * (factor if axis == "pixels" else 1)  # doubled: four times the pixels
             batch = factor if axis == "batch" else 1
-            programs[f"{batch} x {clip_len} x {size} x {size}"], used = forward(
-                args.config, clip_len, size, batch
-            )
+            call, used = forward(config, frames, side, batch)
+            programs[f"{batch} x {frames} x {side} x {side}"] = call
             memory.append(used)
-        timings = alternate(programs, args.repeats)
+        timings = alternate(programs, repeats)
         amounts = [factor**2 if axis == "pixels" else factor for factor in factors]
         seconds = [timing.seconds for timing in timings.values()]
         powers = exponent(amounts, seconds), exponent(amounts, memory)
@@ -66,9 +68,10 @@ def run(args: argparse.Namespace) -> Table:
                 )
             )
     return Table(
-        f"Growth of a forward pass ({args.config}, {describe_machine()})",
+        f"Growth of a forward pass ({config}, {describe_machine()})",
         ("axis", "b x t x h x w", "s", "MB", "exponent of s", "of MB"),
         tuple(rows),
+        left=(0, 1),
     )
 
 

@@ -5,7 +5,6 @@ how long it took. A fusion counts as what its last operation is. Beside them: th
 its matrix products, and how fast one large product is on this machine, which is what bounds them.
 """
 
-import argparse
 import collections
 import gzip
 import json
@@ -22,8 +21,9 @@ import jax.numpy as jnp
 from ipad_jax.performance.hlo import operations
 from ipad_jax.performance.products import flops_by_part, train_products
 from ipad_jax.performance.step import compiled_step, describe_machine, random_clips
-from ipad_jax.performance.timing import Table, number
+from ipad_jax.performance.timing import number
 from ipad_jax.run.config import load_config
+from ipad_jax.run.table import Table
 from ipad_jax.video.clip_task import make_clip_task
 from ipad_jax.video.ipad.task import PARTS, VideoTask
 
@@ -40,30 +40,29 @@ CALLERS = ("while", "call", "conditional")  # what they call is counted itself
 PEAK_SIDE = 2048  # of the square matrices whose product shows the machine's speed
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ipad-jax bench profile`."""
-    parser.add_argument("--config", default="ipad", help="whose step (%(default)s)")
-    parser.add_argument("--size", type=int, default=0, help="pixels (default: the config's)")
-    parser.add_argument("--batch", type=int, default=1, help="clips (%(default)s)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--steps", type=int, default=5, help="profiled (%(default)s)")
+def profile_step(*, config: str, size: int | None, batch: int, dtype: str, steps: int) -> Table:
+    """Compiles a config's training step, profiles so many of them and adds up.
 
-
-def run(args: argparse.Namespace) -> Table:
-    """Compiles the step, profiles a few and adds up."""
-    if args.steps < 1:
-        raise ValueError(f"--steps {args.steps} must be at least 1.")
-    leaves = {"batch_size": args.batch, "model.dtype": args.dtype}
-    task = make_clip_task(
-        load_config(args.config, leaves | ({"data.size": args.size} if args.size else {}))
-    )
+    Args:
+      config: name of a config of IPAD's model.
+      size: of the frames, pixels; None: the config's.
+      batch: clips.
+      dtype: "float32" or "bfloat16".
+      steps: profiled, at least 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
+    leaves = {"batch_size": batch, "model.dtype": dtype}
+    task = make_clip_task(load_config(config, leaves | ({"data.size": size} if size else {})))
     if not isinstance(task, VideoTask):
         raise ValueError(
-            f"--config {args.config} is no video model of ours, whose parts are known."
+            f"config={config!r} is no video model of ours, whose parts are known; take one such as ipad."
         )
     # a program from the cache names its operations as they were called when it was compiled
+    before = jax.config.jax_compilation_cache_include_metadata_in_key  # type: ignore[attr-defined]
     jax.config.update("jax_compilation_cache_include_metadata_in_key", True)
-    step, state, *rest = compiled_step(task, random_clips(task, args.batch))
+    step, state, *rest = compiled_step(task, random_clips(task, batch))
+    jax.config.update("jax_compilation_cache_include_metadata_in_key", before)
 
     def some_steps(count: int) -> None:
         nonlocal state
@@ -73,25 +72,24 @@ def run(args: argparse.Namespace) -> Table:
 
     some_steps(1)
     start = time.perf_counter()
-    some_steps(args.steps)
-    wall = (time.perf_counter() - start) / args.steps
-    spent = times_of(lambda: some_steps(args.steps))
+    some_steps(steps)
+    wall = (time.perf_counter() - start) / steps
+    spent = times_of(lambda: some_steps(steps))
     where = places(step.as_text())
-    shares: collections.Counter[tuple[str, str]] = collections.Counter()
+    shares: dict[tuple[str, str], float] = collections.defaultdict(float)
     unnamed = 0.0
     for name, seconds in spent.items():
         if plain(name) in where:
-            shares[where[plain(name)]] += seconds / args.steps
+            shares[where[plain(name)]] += seconds / steps
         elif jax.default_backend() == "gpu":
-            unnamed += seconds / args.steps
+            unnamed += seconds / steps
     if not shares:
         raise ValueError(
             f"the profiler named no operation of the program on {jax.devices()[0].platform}; "
             "look at the step with jax.profiler.trace and its viewer."
         )
-    flops = collections.Counter(
-        {name: n * args.batch for name, n in flops_by_part(train_products(task)).items()}
-    )
+    counted = flops_by_part(train_products(task))
+    flops = {part: batch * counted.get(part, 0) for part in (*PARTS, REST)}
     kinds = (*KINDS, ARITHMETIC)
     total, all_flops = sum(shares.values()), sum(flops.values())
 
@@ -108,12 +106,12 @@ def run(args: argparse.Namespace) -> Table:
     there = [part for part in PARTS if any((part, kind) in shares for kind in kinds)]
     rows = [row(part, (part,), flops[part]) for part in (*there, REST)]
     rows.append(row("all", (*PARTS, REST), all_flops))
-    peak = product_speed(args.dtype)
+    peak = product_speed(dtype)
     cfg = task.model_config
-    shape = f"{args.batch} x {cfg.clip_len}x{cfg.image_size[0]}x{cfg.image_size[1]}"
+    shape = f"{batch} x {cfg.clip_len}x{cfg.image_size[0]}x{cfg.image_size[1]}"
     beside = f", kernels without a name (cuBLAS) to {number(unnamed)} s" if unnamed else ""
     return Table(
-        f"Where a training step's time goes ({args.config}, {shape}, {args.dtype}, {describe_machine()})",
+        f"Where a training step's time goes ({config}, {shape}, {dtype}, {describe_machine()})",
         ("part", "time", *kinds, "GFLOP", "GFLOP/s in products"),
         tuple(rows),
         (

@@ -4,7 +4,6 @@ Each start is a process of its own on a drawn dataset; the first finds an empty 
 others the one it left. Ends when the first line of metrics.jsonl is on the disk.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -12,32 +11,26 @@ import tempfile
 import time
 from pathlib import Path
 
-from ipad_jax.performance.drawn import SCENE, draw_frames, prepare_drawn
-from ipad_jax.performance.timing import Table, number
+from ipad_jax.performance.input import SCENE, draw_frames, prepare_drawn
+from ipad_jax.performance.timing import number
 from ipad_jax.run.config import load_config
+from ipad_jax.run.table import Table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ipad-jax bench startup`."""
-    parser.add_argument("--config", default="video_folder", help="to train (%(default)s)")
-    parser.add_argument("--size", type=int, default=128, help="pixels (%(default)s)")
-    parser.add_argument("--warm", type=int, default=2, help="starts with the cache (%(default)s)")
-
-
-def run(args: argparse.Namespace) -> Table:
-    """Starts the command 1 + `warm` times."""
-    load_config(args.config)  # a wrong name is told before anything is drawn
+def time_starts(*, config: str, size: int, warm: int) -> Table:
+    """Starts the command 1 + `warm` times for a config, on frames of `size` pixels."""
+    load_config(config)  # a wrong name is refused before anything is drawn
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        draw_frames(root / "frames", 6, 40, args.size, args.size)
-        prepare_drawn(root / "frames", root / "data", args.size)
-        names = ["cold", *(["with the cache"] * args.warm)]
+        draw_frames(root / "frames", 6, 40, size, size)
+        prepare_drawn(root / "frames", root / "data", size)
+        names = ["cold", *(["with the cache"] * warm)]
         seconds = [
-            seconds_to_first_step(args.config, args.size, root, root / f"run{index}")
+            seconds_to_first_step(config, size, root, root / f"run{index}")
             for index in range(len(names))
         ]
     return Table(
-        f"Start-up: `ipad-jax train --config {args.config}`, {args.size}x{args.size}, to the first step",
+        f"Start-up: `ipad-jax train --config {config}`, {size}x{size}, to the first step",
         ("start", "s", "of the cold one"),
         tuple(
             (name, number(spent), f"{spent / seconds[0]:.2f}")

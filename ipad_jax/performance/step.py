@@ -1,43 +1,42 @@
 """Forward pass and training step against the same model in PyTorch, in one process and in turn."""
 
-import argparse
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from ipad_jax.performance.timing import Table, Timing, alternate, number
+from ipad_jax.performance.timing import Timing, alternate, number
 from ipad_jax.performance.torch_twin import TorchTwin, import_torch, train_steps
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.config import load_config
+from ipad_jax.run.table import Table
 from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
 from ipad_jax.training.state import inference_view
 from ipad_jax.training.task import make_task
 from ipad_jax.video.ipad.task import VideoTask, normalise
 
-DTYPES = ("float32", "bfloat16")
 
+def compare_model(
+    *, config: str, size: int, batches: Sequence[int], dtypes: Sequence[str], repeats: int
+) -> Table:
+    """Times our model and PyTorch's for every batch and dtype; without PyTorch ours alone.
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ipad-jax bench model`."""
-    parser.add_argument("--config", default="video_folder:full", help="whose model (%(default)s)")
-    parser.add_argument("--size", type=int, default=256, help="pixels (%(default)s)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2], help="clips (1 2)")
-    parser.add_argument("--dtype", nargs="+", default=list(DTYPES), choices=DTYPES)
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds (%(default)s)")
-
-
-def run(args: argparse.Namespace) -> Table:
-    """Times both; without PyTorch ours alone."""
+    Args:
+      config: name of a config of IPAD's model; its encoder and decoder are compared.
+      size: of the frames, pixels.
+      batches: clips.
+      dtypes: "float32", "bfloat16".
+      repeats: counted rounds.
+    """
     with_torch = importlib.util.find_spec("torch") is not None
     rows, notes = [], []
-    for batch in args.batch:
-        for dtype in args.dtype:
-            task = make_video_task(args.config, args.size, batch, dtype)
+    for batch in batches:
+        for dtype in dtypes:
+            task = make_video_task(config, size, batch, dtype)
             model = inference_view(task.init_model(jax.random.key(0)))
             clip = random_clips(task, batch)
             calls = our_calls(task, model, clip)
@@ -48,15 +47,15 @@ def run(args: argparse.Namespace) -> Table:
                     f"batch {batch}, {dtype}: outputs differ by at most "
                     f"{_difference(model, twin, clip):.1g} of a range of 2"
                 )
-            timings = alternate(calls, args.repeats)
+            timings = alternate(calls, repeats)
             for work in ("forward", "train step"):
                 rows.append((work, str(batch), dtype, *_compare(timings, work)))
-    shape = f"{task.model_config.clip_len}x{args.size}x{args.size}"
+    shape = f"{task.model_config.clip_len}x{size}x{size}"
     notes.append("PyTorch in bfloat16 is autocast; s: median wall, CPU-s: of all threads")
     if not with_torch:
         notes.append("PyTorch is not installed (extra `bench`): ours alone")
     return Table(
-        f"Model ({args.config}, {shape}, {describe_machine()})",
+        f"Model ({config}, {shape}, {describe_machine()})",
         ("work", "batch", "dtype", "ours s", "PyTorch s", "ratio", "ours CPU-s", "PyTorch CPU-s"),
         tuple(rows),
         tuple(notes),
@@ -75,7 +74,9 @@ def make_video_task(config: str, size: int, batch: int, dtype: str) -> VideoTask
     }
     task = make_task(load_config(config, leaves))
     if not isinstance(task, VideoTask):
-        raise ValueError(f"--config {config} is no video model, which the twin is of.")
+        raise ValueError(
+            f"config={config!r} is no video model, which the twin is of; take one such as video_folder."
+        )
     return task
 
 

@@ -53,35 +53,6 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a benchmark found.
-
-    Attributes:
-      title: what was measured, in a line.
-      columns: heads; the first column is left-aligned.
-      rows: cells, as many as heads.
-      notes: lines below.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        cells = [self.columns, *self.rows]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths))
-            ).rstrip()
-            for row in cells
-        ]
-        return "\n".join([self.title, "", *lines, *(("", *self.notes) if self.notes else ())])
-
-
 def number(value: float) -> str:
     """Three figures, without powers of ten."""
     return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:,.0f}"

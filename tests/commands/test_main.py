@@ -14,7 +14,8 @@ from ipad_jax.video.scores.protocols import PROTOCOLS
 
 TRAIN = ["train", "--config", "factory:tiny"]
 SUBCOMMANDS = {"prepare": ("ipad", "mad", "video_folder", "factory"), "validate": ("ipad", "mad")}
-HELP = [[name, "--help"] for name in COMMANDS if name not in ("bench", "compile")]
+SUBCOMMANDS |= {"bench": ("model", "profile", "input", "detection", "startup", "cycle", "growth")}
+HELP = [[name, "--help"] for name in COMMANDS]
 HELP += [[name, what, "--help"] for name, parts in SUBCOMMANDS.items() for what in parts]
 HEAVY = ("jax", "tensorflow_datasets", "matplotlib", "cv2", "numpy")
 

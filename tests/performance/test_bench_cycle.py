@@ -1,7 +1,5 @@
 """`ipad-jax bench cycle`: how its errors are counted, and a rendered machine whose cycle is found."""
 
-import argparse
-
 import numpy as np
 import pytest
 
@@ -46,8 +44,9 @@ def test_machine_time_never_falls_and_stands_in_pauses():
 
 
 def test_rows_say_what_was_refused():
-    still = np.zeros((100, 32, 32), np.uint8)
-    assert "refused: nothing repeats" in cycle.row("nothing", [still])
+    cells, note = cycle.row([np.zeros((100, 32, 32), np.uint8)])
+    assert cells == ("refused",)
+    assert note.startswith("refused: nothing repeats")
 
 
 def test_a_rendered_machine_of_varying_speed_in_drifting_light():
@@ -57,11 +56,3 @@ def test_a_rendered_machine_of_varying_speed_in_drifting_light():
     assert errors.phase < 0.04
     assert errors.boundary_median < 6  # frames of about 60
     assert abs(errors.cycles) <= 1
-
-
-def test_arguments_have_defaults():
-    parser = argparse.ArgumentParser()
-    cycle.add_arguments(parser)
-    args = parser.parse_args([])
-    assert tuple(args.device) == cycle.DEVICES
-    assert args.look == ["synthetic"]

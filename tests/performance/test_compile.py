@@ -8,7 +8,7 @@ import re
 import jax
 import pytest
 
-from ipad_jax.commands import compile as compile_command
+from ipad_jax.commands.compile import DOES_NOT_FIT
 from ipad_jax.main import main
 from ipad_jax.performance import compile_ahead as command
 from ipad_jax.performance.compile_ahead import (
@@ -76,13 +76,19 @@ def test_gradients_are_reduced_and_activations_never_gathered(report):
 
 def test_the_table_has_a_column_a_step(report):
     table = format_report(report)
-    lines = {line[:37].strip(): line[37:].split() for line in table.splitlines()}
-    assert lines["step"] == ["train", "predict"]
+    lines = rows(table)
+    assert lines["one device"] == ["train", "predict"]
     assert lines["clips"] == ["1", "8"]
     assert "Compiles; the CPU has no limit" in table
     assert "estimate" not in table  # a CPU has no peaks
     assert set(KINDS) <= {name.removesuffix(" (operations)") for name in lines}
     json.dumps(report.to_dict())
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Cells of a printed table by their row's name."""
+    cells = [re.split(r" {2,}", line.strip()) for line in table.splitlines()]
+    return {name: values for name, *values in cells}
 
 
 def compiled_for(chip: str, step, **changes):
@@ -102,9 +108,9 @@ def compiled_for(chip: str, step, **changes):
 def test_a_chip_adds_the_roofline_and_the_verdict(report):
     step = dataclasses.replace(report.steps[0], flops_compiled=197e12, bytes_moved=819e9 / 2)
     table = format_report(compiled_for("v5e", step))
-    lines = {line[:37].strip(): line[37:].split() for line in table.splitlines()}
-    assert lines["compute"] == ["1000.0", "ms"]
-    assert lines["memory"] == ["500.0", "ms"]
+    lines = rows(table)
+    assert lines["compute"] == ["1000.0 ms"]
+    assert lines["memory"] == ["500.0 ms"]
     assert lines["bound by"] == ["compute"]
     assert lines["most clips/s, all devices (estimate)"] == ["4"]
     assert "none was timed" in table
@@ -173,13 +179,14 @@ def fake_steps(monkeypatch, bytes_of):
         )
 
     monkeypatch.setattr(command, "report_step", fake)
-    monkeypatch.setattr(compile_command, "tpu_devices", lambda name: cpu_devices(4))
+    monkeypatch.setattr(command, "train_products", lambda task: [])
+    monkeypatch.setattr(command, "tpu_devices", lambda name: cpu_devices(4))
     return asked
 
 
 @pytest.mark.parametrize(
     ("batch_size", "status", "compiled"),
-    [(8, 0, [2, 1]), (4, 0, [1, 2]), (64, command.DOES_NOT_FIT, [16, 8, 4])],
+    [(8, 0, [2, 1]), (4, 0, [1, 2]), (64, DOES_NOT_FIT, [16, 8, 4])],
 )
 def test_the_largest_batch_is_found_from_two_compilations(
     monkeypatch, tmp_path, capsys, batch_size, status, compiled
@@ -200,7 +207,7 @@ def test_the_largest_batch_is_found_from_two_compilations(
 def test_where_hardly_anything_fits(monkeypatch, capsys, most, largest):
     fake_steps(monkeypatch, lambda clips: GIB if clips <= most else 20 * GIB)
     argv = ["compile", "--config", "ipad:tiny", "--topology", "v5e:2x2", "--only", "train"]
-    assert main([*argv, "--largest-batch"]) == (0 if most else command.DOES_NOT_FIT)
+    assert main([*argv, "--largest-batch"]) == (0 if most else DOES_NOT_FIT)
     assert f"Largest global batch: {largest} " in capsys.readouterr().out
 
 
@@ -216,9 +223,8 @@ def test_where_hardly_anything_fits(monkeypatch, capsys, most, largest):
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
     assert main(["compile", "--config", "ipad:tiny", *arguments]) == 1
-    line, hint = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ipad-jax compile: ")
-    assert "TRACEBACK" in hint
     assert re.search(message, line)
 
 
@@ -228,7 +234,7 @@ def test_bad_input_is_one_line(arguments, message, capsys):
 )
 def test_usage_is_exit_status_2(arguments, capsys):
     assert main(["compile", "--config", "ipad:tiny", *arguments]) == 2
-    assert capsys.readouterr().err.startswith("ipad-jax compile: ")
+    assert "\nipad-jax compile: " in f"\n{capsys.readouterr().err}"
 
 
 def test_missing_libtpu_names_the_extra(monkeypatch):
@@ -254,5 +260,5 @@ def test_a_tiny_step_compiles_for_a_slice_that_is_not_here():
 @needs_libtpu
 @pytest.mark.parametrize("name", ["v5e:3x3", "v5p:1x1"])
 def test_libtpu_says_what_is_wrong_with_a_slice(name):
-    with pytest.raises(ValueError, match=f"--topology={name}: no such slice is known.*libtpu says"):
+    with pytest.raises(ValueError, match=f"topology='{name}': no such slice is known.*libtpu says"):
         tpu_devices(name)
