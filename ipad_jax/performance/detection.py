@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,12 +18,11 @@ from ipad_jax.evaluation.events import true_intervals
 from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment, open_split
-from ipad_jax.performance.step import describe_machine
+from ipad_jax.performance.step import describe_machine, drawn_model
 from ipad_jax.performance.timing import alternate, number
 from ipad_jax.run.config import load_config, read_config
 from ipad_jax.run.table import Table
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import make_clip_task
 from ipad_jax.video.detector.predictor import Predictor, load_predictor, score_segments
 from ipad_jax.video.detector.stream import predict_ahead
@@ -87,7 +85,7 @@ def compare_strides(
         calls = {way: scoring(predictor, step, settings, source, segments, way) for way in ways}
     else:
         task = make_clip_task(settings)
-        predictor = Predictor(task, inference_view(task.init_model(jax.random.key(0))))
+        predictor = Predictor(task, drawn_model(task))
         shape = (frames, *task.model_config.image_size, 3)  # type: ignore[attr-defined]
         video = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         timed = frames

@@ -5,6 +5,7 @@ cost = c * size^k is printed, 1 where cost grows in proportion. Memory is what t
 for what lies between input and output.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ipad_jax.performance.step import describe_machine
+from ipad_jax.performance.step import describe_machine, drawn_model
 from ipad_jax.performance.timing import alternate, exponent, number
 from ipad_jax.run.config import load_config
 from ipad_jax.run.table import Table
-from ipad_jax.training.state import inference_view
 from ipad_jax.video.clip_task import make_clip_task
 
 AXES = ("clip_len", "pixels", "batch")
@@ -75,12 +75,12 @@ def measure_growth(
     )
 
 
+@functools.cache  # every axis begins at the same size
 def forward(config: str, clip_len: int, size: int, batch: int) -> tuple[Any, float]:
     """A compiled forward pass, to be called without arguments, and the bytes it works in."""
     leaves = {"data.clip_len": clip_len, "data.size": size}
     task = make_clip_task(load_config(config, leaves))
-    model = inference_view(task.init_model(jax.random.key(0)))
-    graphdef, state = nnx.split(model)
+    graphdef, state = nnx.split(drawn_model(task))
     clip = jnp.zeros((batch, clip_len, size, size, 3), jnp.uint8)
 
     def predict(state: nnx.State, clip: jax.Array) -> dict[str, jax.Array]:

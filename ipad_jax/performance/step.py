@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,6 +18,7 @@ from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
 from ipad_jax.training.state import inference_view
 from ipad_jax.training.task import make_task
+from ipad_jax.video.clip_task import ClipTask
 from ipad_jax.video.ipad.task import VideoTask, normalise
 
 
@@ -78,6 +80,18 @@ def make_video_task(config: str, size: int, batch: int, dtype: str) -> VideoTask
             f"config={config!r} is no video model, which the twin is of; take one such as video_folder."
         )
     return task
+
+
+def drawn_model(task: ClipTask) -> nnx.Module:
+    """The inference view with small random weights: its own start would be compiled for seconds."""
+    rng = np.random.default_rng(0)
+    model = nnx.eval_shape(lambda: task.init_model(jax.random.key(0)))
+    graphdef, shapes = nnx.split(inference_view(model))
+    # positive: variances are among them
+    arrays = jax.tree.map(
+        lambda x: jnp.asarray((0.02 * rng.random(x.shape)).astype(x.dtype)), shapes
+    )
+    return nnx.merge(graphdef, arrays)
 
 
 def random_clips(task: VideoTask, batch: int) -> np.ndarray:

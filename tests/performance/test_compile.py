@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from pathlib import Path
 
 import jax
 import pytest
@@ -26,6 +27,7 @@ from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import make_mesh
 from ipad_jax.training.task import make_task
 
+SMALL = str(Path(__file__).with_name("small.py"))
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu: the extra `compile`"
 )
@@ -40,7 +42,7 @@ def four_devices():
 @pytest.fixture(scope="module")
 def report():
     """Train and predict of the tiny paper config, compiled for four virtual devices."""
-    return report_slice(load_config("ipad:tiny"), cpu_devices(4), "cpu:4")
+    return report_slice(load_config(SMALL), cpu_devices(4), "cpu:4")
 
 
 def test_memory_is_told_by_kind(report):
@@ -48,7 +50,7 @@ def test_memory_is_told_by_kind(report):
     kinds = ["arguments", "outputs", "aliased", "temporaries", "program"]
     assert list(train.memory) == list(predict.memory) == kinds
     # every device holds the weights and both slots of Adam, which the step gives back in their place
-    config = load_config("ipad:tiny")
+    config = load_config(SMALL)
     setup = TrainSetup.make(config, make_task(config), make_mesh(1, 1), 2)
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(setup.shapes))
     clip = 4 * 32 * 32 * 3
@@ -192,7 +194,7 @@ def test_the_largest_batch_is_found_from_two_compilations(
     monkeypatch, tmp_path, capsys, batch_size, status, compiled
 ):
     asked = fake_steps(monkeypatch, lambda clips: (2 + clips) * GIB)
-    argv = ["compile", "--config", "ipad:tiny", "--topology", "v5e:2x2", "--only", "train"]
+    argv = ["compile", "--config", SMALL, "--topology", "v5e:2x2", "--only", "train"]
     argv += [f"--config.batch_size={batch_size}", "--largest-batch"]
     argv += ["--json", str(tmp_path / "report.json")]
     assert main(argv) == status
@@ -206,7 +208,7 @@ def test_the_largest_batch_is_found_from_two_compilations(
 @pytest.mark.parametrize(("most", "largest"), [(0, 0), (1, 4)])
 def test_where_hardly_anything_fits(monkeypatch, capsys, most, largest):
     fake_steps(monkeypatch, lambda clips: GIB if clips <= most else 20 * GIB)
-    argv = ["compile", "--config", "ipad:tiny", "--topology", "v5e:2x2", "--only", "train"]
+    argv = ["compile", "--config", SMALL, "--topology", "v5e:2x2", "--only", "train"]
     assert main([*argv, "--largest-batch"]) == (0 if most else DOES_NOT_FIT)
     assert f"Largest global batch: {largest} " in capsys.readouterr().out
 
@@ -222,7 +224,7 @@ def test_where_hardly_anything_fits(monkeypatch, capsys, most, largest):
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
-    assert main(["compile", "--config", "ipad:tiny", *arguments]) == 1
+    assert main(["compile", "--config", SMALL, *arguments]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ipad-jax compile: ")
     assert re.search(message, line)
@@ -233,7 +235,7 @@ def test_bad_input_is_one_line(arguments, message, capsys):
     [[], ["--topology", "v5e:4x4", "--devices", "4"], ["--devices", "4", "--largest-batch"], ["x"]],
 )
 def test_usage_is_exit_status_2(arguments, capsys):
-    assert main(["compile", "--config", "ipad:tiny", *arguments]) == 2
+    assert main(["compile", "--config", SMALL, *arguments]) == 2
     assert "\nipad-jax compile: " in f"\n{capsys.readouterr().err}"
 
 
