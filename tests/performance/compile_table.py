@@ -1,6 +1,6 @@
 """The README's table of TPU slices: every row a compilation of the paper's train step, one at a time.
 
-    python tests/compile_table.py FOLDER
+    python tests/performance/compile_table.py FOLDER
 
 Needs the extra `compile`. A row takes minutes (two compilations, for the largest batch); its figures are
 kept in FOLDER as JSON, and a row that is there is not compiled again, so the script can be stopped and
