@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16")
 def make_parser() -> argparse.ArgumentParser:
     """Parser of `ipad-jax bench`; the options of a benchmark are the arguments of its function."""
     parser = new_parser(
-        "bench", __doc__, "WHAT [OPTIONS]", "ipad-jax bench model --batch 1 --repeats 3"
+        "bench", __doc__, "WHAT [arguments]", "ipad-jax bench model --batch 1 --repeats 3"
     )
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
 
