@@ -55,9 +55,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ipad-jax: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
     command = importlib.import_module(f"ipad_jax.commands.{name}")
-    if not hasattr(command, "make_parser"):  # not yet parted into parser and run
-        _parse_absl_flags()
-        return _run(name, lambda: command.main(rest))[0]
     try:
         args = command.make_parser().parse_args(rest)
     except SystemExit as leaving:  # argparse printed the help, or what is wrong

@@ -82,7 +82,6 @@ def test_only_commands_parse_arguments():
         if "argparse" in imports(path) and room != "commands"
     }
     assert parsing <= {
-        "ipad_jax/run/config.py",  # takes --config out of a command's arguments
         "data_builders/factory/difficulty.py",  # programs of their own, run by `python -m`
         "data_builders/factory/write.py",
         "data_builders/measure.py",

@@ -1,6 +1,5 @@
 """Config files: found by path or bare name, overridden on the command line, kept in the run folder."""
 
-import argparse
 import hashlib
 import json
 import os
@@ -9,9 +8,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipad_jax import configs
 from ipad_jax.run.files import absolute, write_atomic
@@ -91,34 +89,6 @@ def load_config(spec: str, overrides: Mapping[str, Any] | None = None) -> Config
         except TypeError as error:
             raise ValueError(f"{name}={value!r}: {error}") from error
     return config
-
-
-def take_config(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """Takes `--config FILE[:arg]` out of the arguments and defines flags for its leaves.
-
-    Args:
-      flag_values: a fresh FlagValues, since a flag can be defined once in each; its `config` is
-        then the ConfigDict, with the overrides once the flags are parsed.
-      argv: arguments of the command, without its name.
-
-    Returns:
-      The other arguments, for `flag_values(["name", *rest])`.
-
-    Raises:
-      FileNotFoundError, ValueError: see `load_config`; also without `--config`.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", "-config")
-    found, rest = parser.parse_known_args(argv)
-    if not found.config:
-        raise ValueError("--config FILE[:arg] is missing; FILE is a path, or a name in configs/.")
-    config = load_config(found.config)
-    refuse_old_names(word.removeprefix("--config.").partition("=")[0] for word in rest)
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=flag_values, sys_argv=rest)
-    except (AttributeError, KeyError) as error:  # an override of a leaf that there is not
-        raise ValueError(f"{error.args[0]} (see {config_path(found.config)})") from error
-    return rest
 
 
 def leaves(config: ConfigDict) -> dict[str, Any]:

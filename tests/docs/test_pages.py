@@ -87,7 +87,7 @@ def checked(command: list[str]) -> str:
     if name not in main.COMMANDS:
         return "" if name in ("--version", "--help", "help") else f"no command {name!r}"
     known = help_of(name)
-    if re.search(r"^usage: .* (\.\.\.|\[arguments\])$", known, re.M):  # subcommands
+    if "positional arguments:" in known:  # subcommands
         inner = (
             words[:1] if words and words[0][0] != "-" else re.findall(r"^ {4}(\w+)", known, re.M)
         )
