@@ -112,16 +112,16 @@ LINES = [
         {"--scene": ["nosuch", "", "../x", "all nosuch"], "--data-dir": ["{walk}/data"]},
         {"--seed": INTEGERS, "--size": ["0", "8x"], "--quality": INTEGERS, "--overwrite": []},
     ),
-    Command(("validate", "video_folder"), {"--source": FOOTAGE}, {"--fps": NUMBERS, "--quick": []}),
+    Command(("validate", "video_folder"), {"--source": FOOTAGE}, {"--fps": NUMBERS, "--full": []}),
     Command(
         ("merge",),
         {"--workdir": ["{walk}/run"] * 4 + RUNS, "--out": PATHS},
         {"--step": INTEGERS, "--base": PATHS},
     ),
     Command(
-        ("reproduce",),
+        ("reproduce", "--list"),  # without it, hours of training
         {"--table": ["2", "3", "4", "5", ""], "--workdir": ["{walk}/tables"], "--tiny": []}
-        | {"--data-dir": ["{root}/data"], "--list": []},
+        | {"--data-dir": ["{root}/data"]},
         {"--rows": ["nosuch", "ours", ""], "--seeds": INTEGERS, "--seconds": NUMBERS}
         | {"--steps": INTEGERS, "--index": INTEGERS, "--of": INTEGERS, "--data-seed": INTEGERS}
         | {"--data": ["factory", "ipad", "video_folder", "x"], "--scenes": NAMES, "--show": []},
@@ -132,7 +132,7 @@ LINES = [
         {"--config": ["nosuch", "conae:nosuch", ""]},
         {"--devices": INTEGERS, "--topology": ["x", "v5e:0x0"], "--only": ["x"], "--json": PATHS},
     ),
-    Command(("demo",), {"--scene": ["nosuch", "../x", ""]}, {"--seconds": NUMBERS}),
+    Command(("demo", "--scene", "nosuch"), {}, {"--scene": ["../x", ""], "--seconds": NUMBERS}),
     Command(("bench",), {}, {"--nosuch": ["1"]}),
     Command(("nosuch",), {}, {}),
 ]
