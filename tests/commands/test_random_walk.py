@@ -238,7 +238,7 @@ def test_the_walk_knows_every_command_and_no_option_of_before(capsys):
             assert option.startswith("--config.") or option in text, f"{line.words} has no {option}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(
     max_examples=TRIES,
     deadline=None,
