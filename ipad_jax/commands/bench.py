@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import Any
 
-from ipad_jax.commands.parsing import new_parser, positive
+from ipad_jax.commands.parsing import add_named, new_parser, positive
 
 DTYPES = ("float32", "bfloat16")
 
@@ -22,15 +22,8 @@ def make_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
 
     def add(name: str, function: str, text: str, example: str) -> argparse.ArgumentParser:
-        kind = kinds.add_parser(
-            name,
-            help=text,
-            description=f"Measures {text}.",
-            usage=f"ipad-jax bench {name} [OPTIONS]",
-            epilog=f"example:\n  ipad-jax bench {name} {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        example = f"ipad-jax bench {name} {example}"
+        kind = add_named(kinds, "bench", name, text, "[OPTIONS]", example)
         kind.set_defaults(function=function)
         return kind
 

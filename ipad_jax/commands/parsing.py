@@ -35,6 +35,27 @@ def new_parser(
     )
 
 
+def add_named(
+    choices: Any, command: str, name: str, text: str, usage: str, example: str
+) -> argparse.ArgumentParser:
+    """The parser of one of a command's names, such as `prepare factory`, with its own usage and example.
+
+    Args:
+      choices: of `parser.add_subparsers`.
+      command, name: `ipad-jax COMMAND NAME`.
+      text, usage, example: as of `new_parser`.
+    """
+    return choices.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}",
+        usage=f"ipad-jax {command} {name} {usage}",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 class _LeavesParser(argparse.ArgumentParser):
     """A parser that leaves `--config.LEAF=VALUE` alone: the leaves are known once the config is read."""
 

@@ -9,7 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ipad_jax.commands.parsing import DEFAULT_DATA_DIR, UsageError, new_parser, positive, rate
+from ipad_jax.commands.parsing import (
+    DEFAULT_DATA_DIR,
+    UsageError,
+    add_named,
+    new_parser,
+    positive,
+    rate,
+)
 from ipad_jax.run.cluster import num_cores, own_share
 
 # Pixels a side: data.size of configs/<name>.py, so that the defaults of the two commands fit; mad:
@@ -71,15 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("prepare", __doc__, "NAME [arguments]", NAMES["factory"][2])
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
     for name, (text, usage, example) in NAMES.items():
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            usage=f"ipad-jax prepare {name} {usage}",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        command = add_named(commands, "prepare", name, text, usage, example)
         _add_what(command, name)
         _add_how(command, name)
     return parser

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipad_jax.commands.parsing import UsageError, new_parser, rate
+from ipad_jax.commands.parsing import UsageError, add_named, new_parser, rate
 
 if TYPE_CHECKING:
     from ipad_jax.prepare.check import Findings
@@ -44,15 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("validate", __doc__, "NAME [arguments]", NAMES["video_folder"][2])
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
     for name, (text, usage, example) in NAMES.items():
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            usage=f"ipad-jax validate {name} {usage}",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        command = add_named(commands, "validate", name, text, usage, example)
         if name == "video_folder":
             command.add_argument(
                 "--source", type=Path, required=True, metavar="DIR", help="folder of the footage"
