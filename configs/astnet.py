@@ -1,4 +1,4 @@
-"""ASTNet, Table 2 of the IPAD paper (frame AUC 61.5, mean of 16 scenes); video/astnet.py.
+"""ASTNet, Table 2 of the IPAD paper (frame AUC 61.5, mean of 16 scenes); video/baselines/astnet.py.
 
     ipad-jax train --config astnet --config.data.name=S01 --workdir runs/astnet_S01
     ipad-jax train --config astnet:factory --config.data.name=arm_synthetic --workdir runs/astnet_arm

@@ -1,4 +1,4 @@
-"""conAE, Table 2 of the IPAD paper (frame AUC 56.7, mean of 16 scenes); video/conv_autoencoder.py.
+"""conAE, Table 2 of the IPAD paper (frame AUC 56.7, mean of 16 scenes); video/baselines/conv_autoencoder.py.
 
     ipad-jax train --config conae --config.data.name=S01 --workdir runs/conae_S01
     ipad-jax train --config conae:factory --config.data.name=arm_synthetic --workdir runs/conae_arm

@@ -1,4 +1,4 @@
-"""DMAD, Table 2 of the IPAD paper (frame AUC 62.2, mean of 16 scenes); video/dmad.py, deformation.py.
+"""DMAD, Table 2 of the IPAD paper (frame AUC 62.2, mean of 16 scenes); baselines/dmad.py, deformation.py.
 
     ipad-jax train --config dmad --config.data.name=S01 --workdir runs/dmad_S01
     ipad-jax train --config dmad:factory --config.data.name=arm_synthetic --workdir runs/dmad_arm

@@ -1,4 +1,4 @@
-"""memAE, Table 2 of the IPAD paper (frame AUC 61.1, mean of 16 scenes); video/mem_autoencoder.py.
+"""memAE, Table 2 of the IPAD paper (frame AUC 61.1, mean of 16 scenes); video/baselines/mem_autoencoder.py.
 
     ipad-jax train --config memae --config.data.name=S01 --workdir runs/memae_S01
     ipad-jax train --config memae:factory --config.data.name=arm_synthetic --workdir runs/memae_arm

@@ -112,7 +112,7 @@ def cpu_devices(count: int) -> list[Any]:
 
 
 def compile_train(config: ConfigDict, task: ClipTask, mesh: Mesh, batch_size: int) -> Any:
-    """The train step of `train.py` for a mesh that need not exist.
+    """The training loop's step for a mesh that need not exist.
 
     Args:
       config: of the run.

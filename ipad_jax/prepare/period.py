@@ -35,7 +35,7 @@ MAX_CANDIDATES = 5  # cycle lengths tried by alignment
 MIN_PEAK = 0.05  # by how much a peak of the correlation stands above the dip before it
 MIN_CYCLE_FRAMES = 8  # a shorter one is no cycle that a clip of 16 frames could tell phases of
 MIN_EXPLAINED = (
-    0.35  # share of the change; our choice, on the lift (bench/cycle.py) and real footage
+    0.35  # share of the change; our choice, on the lift (performance/cycle.py) and real footage
 )
 # The same where the length is roughly known: 48 drawn random ways reached at most 0.11, Ped2 0.00, rendered
 # machines with small moving parts 0.14 and more.

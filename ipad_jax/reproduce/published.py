@@ -1,6 +1,6 @@
 """The paper's numbers, as printed: what a reproduced table stands beside.
 
-Tables 2 and 4 are in published.json; Table 3's stand with its rows in video/transfer.py. All are frame
+Tables 2 and 4 are in published.json; Table 3's stand with its rows in video/ipad/transfer.py. All are frame
 AUCs in percent on IPAD; beside numbers of another dataset they only say what the paper's order was.
 """
 

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there: asynchronous Orbax saves, each with its own digests.
 
 `checkpoints/<step>/` holds what Orbax wrote (`model`: every array of the model by name; `training`:
-step and optimizer slots; of an adapted run only what trains, see base.py) and `digests.json`, written
+step and optimizer slots; of an adapted run only what trains, see frozen_base.py) and `digests.json`, written
 after the save is finished: SHA-256 of every file. A folder without it is an unfinished save and is
 passed over by name; a file that does not match its digest raises, since Orbax itself loads flipped
 bytes without a word. The plain `ocp.save_checkpointables_async` is used, not Orbax's `Checkpointer`, whose

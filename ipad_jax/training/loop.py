@@ -52,7 +52,7 @@ def train(
       config: see configs/; every leaf is explained there.
       workdir: the run folder.
       step: go on from this checkpoint instead of the newest; newer ones are set aside, not deleted.
-      progress: called with the run's figures instead of printing (see `writer.ProgressFn`).
+      progress: called with the run's figures instead of printing (see `logs.ProgressFn`).
 
     Returns:
       How it ended.

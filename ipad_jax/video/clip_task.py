@@ -1,7 +1,7 @@
 """What every video task shares: clips of one scene, how they are scored, pictures, checks of the config.
 
-A method adds its model and its loss: `task.VideoTask` is IPAD's,
-`baseline_task.BaselineTask` the ones it is compared with.
+A method adds its model and its loss: `ipad.task.VideoTask` is IPAD's,
+`baselines.task.BaselineTask` the ones it is compared with.
 """
 
 from abc import ABC, abstractmethod

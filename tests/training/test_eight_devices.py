@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found():
-    """What tests/eight_devices.py measured."""
+    """What eight_devices.py measured."""
     script = Path(__file__).with_name("eight_devices.py")
     # Optimised: the meshes' programs then round alike. A last digit moves the memory's choice of a slot,
     # and with it a loss by 1e-4.

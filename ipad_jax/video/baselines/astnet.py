@@ -8,7 +8,7 @@ variant of Ped2 (the others attend by residual blocks and stop at the backbone's
 their equal weights in utils/loss_util.py and train.py: MSE + gradient + (1 - MS-SSIM) / 2 + root of the MSE.
 
 Where ours differs: (1) the paper's backbone is pretrained on ImageNet. `init_from=FILE` loads those weights
-(convert/wider_resnet.py, never run with the published file); without it the backbone is trained
+(wider_resnet_weights.py, never run with the published file); without it the backbone is trained
 with the rest, from noise, at the same rate. (2) Frames go through the backbone as one batch, so
 BatchNorm's statistics are over all four. (3) Frames stay square at the prepared size; the code takes
 224x288 (Ped2) and 192x288. (4) The rate is constant, the code halves it at 2/3 and 5/6 of its epochs.

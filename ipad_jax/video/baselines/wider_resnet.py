@@ -3,7 +3,7 @@
 Reference: vt-le/astnet, models/wider_resnet.py (`wider_resnet38_a2`, dilation on). Seven modules of
 residual blocks with BatchNorm and ReLU before their convolutions. Two poolings and one stride
 make the map an eighth of the picture; the later modules are dilated by 2 and 4 instead. Published ImageNet
-weights load through convert/wider_resnet.py.
+weights load through wider_resnet_weights.py.
 """
 
 import dataclasses

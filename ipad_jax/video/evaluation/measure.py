@@ -203,7 +203,7 @@ def _basis(calibration: Calibration | None) -> dict[str, Any]:
 
 
 def _cycle_ends(judged: Judged, calibration: Calibration | None, clip_len: int) -> dict[str, int]:
-    """Alarms at the ends of cycles, see `metrics.cycle_ends`; {} without a threshold or cycles."""
+    """Alarms at the ends of cycles, see cycle_ends.py; {} without a threshold or cycles."""
     kept = judged.scores
     if calibration is None or not (kept.cycle >= 0).any():
         return {}

@@ -1,7 +1,7 @@
 """Evaluation by several processes: process 0 evaluates, the others score the segments it hands them.
 
 Process 0 alone reads and writes the run's files, decides what is calibrated and draws the report, so
-nothing must be decided alike in several places. The others wait for its word (distributed.py), score
+nothing must be decided alike in several places. The others wait for its word (run/processes.py), score
 whole segments on their own devices, and give the rows back as files below the run folder, which every
 process must see. A video is never cut: one long video is scored by one process.
 """

@@ -2,7 +2,7 @@
 
 Semantics follow torchvision `models/video/swin_transformer.py` (swin3d) and the published
 `mmaction/models/backbones/swin_transformer.py`, which give the same numbers. They differ in names
-(we have torchvision's; `convert/swin.py` reads both) and in two settings: torchvision always
+(we have torchvision's; `swin_weights.py` reads both) and in two settings: torchvision always
 normalises after the patch embedding, the published code only with `patch_norm` (off in IPAD's code,
 on in the Kinetics weights); stochastic depth is 0.1 in torchvision and 0.2 in IPAD's code. No
 classification head here. Channels are last: video [b, t, h, w, c].

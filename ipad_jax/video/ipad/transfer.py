@@ -15,9 +15,7 @@ from typing import Any, Literal
 
 Footage = Literal["", "real", "twin", "real+twin", "twins", "all"]
 
-RANK = (
-    16  # of the adapters: what the paper's 10.3M trainable parameters imply (see video/adapters.py)
-)
+RANK = 16  # of the adapters: what the paper's 10.3M trainable parameters imply (see adapters.py)
 FEW_SHOT = 0.2  # share of the real training videos; paper sec. 5.4: "only 1/5 of the real data"
 COMPONENTS = {"pooled_mean": 1.0, "period_error": 0.3}  # eval.components of every row; our choice
 

@@ -40,7 +40,7 @@ COMPONENTS = (
     "phase",
     "deformation",
 )
-# Those that are made beside the model, of the frames and at most the phase (predict.py).
+# Those that are made beside the model, of the frames and at most the phase (detector/stream.py).
 BESIDE = ("nearest", "features", "motion", "diff_mean", "diff_pooled")
 _SUMS = ("clips", "psnr", "pooled", "deformation", "error", "fitted", "errors", "cos", "sin")
 
