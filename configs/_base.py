@@ -66,9 +66,7 @@ def video_config() -> ConfigDict:
     evaluation.pool_px = 9  # pixels, side of the box over which the error is pooled; our choice
     evaluation.nearest_px = 64  # pixels, side at which normal frames are compared; 0: off; ours
     evaluation.motion_px = 64  # pixels, side at which motion is compared; 0: off; our choice
-    evaluation.register = (
-        True  # takes the camera's shake out of both; ours, normal/small_picture.py
-    )
+    evaluation.register = True  # takes the camera's shake out; ours, normal/small_picture.py
     evaluation.track_phase = True  # also by pictures and speed; ours, normal/phase_tracking.py
     evaluation.features = ""  # efficientnet_lite0: its features are compared too; "": off
     evaluation.alpha = 0.05  # share of normal cycles (videos) that may raise an alarm

@@ -1,4 +1,4 @@
-"""The ConvLSTM autoencoder of the third source, video-anomaly-detection; baselines/conv_lstm.py. Not in Table 2.
+"""The ConvLSTM autoencoder of the third source; baselines/conv_lstm.py. Not in Table 2.
 
     ipad-jax train --config convlstm --config.data.name=S01 --workdir runs/convlstm_S01
     ipad-jax train --config convlstm:factory --config.data.name=arm_synthetic --workdir runs/convlstm_arm

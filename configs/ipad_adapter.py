@@ -68,9 +68,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.data.train_share = FEW_SHOT  # of the videos; paper sec. 5.4
         config.adapters.rank = RANK  # as the paper's rows
     if "paper" not in options:
-        config.eval.components = ConfigDict(
-            COMPONENTS
-        )  # the network's own, see video/ipad/transfer.py
+        config.eval.components = ConfigDict(COMPONENTS)  # the network's own, see ipad/transfer.py
     if "tiny" in options:
         make_tiny(config)
     return config
