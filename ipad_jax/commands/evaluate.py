@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
             "leave one of them out."
         )
     data_name, overrides = chosen(args)
+    import jax
+
     from ipad_jax.run.config import read_config
     from ipad_jax.run.progress import frame_progress
     from ipad_jax.training.task import family_module
@@ -76,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     choices["data_name"] = data_name
     if args.scores:
+        if jax.process_index():
+            return 0  # the first process does it alone
         evaluation = doors.rescore(args.workdir, args.scores, **choices)
     else:
         evaluation = doors.evaluate(

@@ -232,6 +232,10 @@ def test_one_run_is_judged_on_each_scene_by_itself(root, base):
     assert not (base / "calibration.json").exists()
     again = evaluate.rescore(home, home / "eval" / "strict" / "scores.npz", name="again")
     assert again.metrics["auc_micro"] == metrics["auc_micro"]
+    scores = str(home / "eval" / "strict" / "scores.npz")
+    words = ["--workdir", str(base), "--config.data.name=arm_real", "--scores", scores]
+    assert evaluate_command.main([*words, "--name", "by_command"]) == 0
+    assert (home / "eval" / "by_command" / "metrics.json").exists()
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def rescore(
     if name:
         check_name(name, "name")
     if data_name:
-        workdir = scene_folder(workdir, data_name, write=jax.process_index() == 0)
+        workdir = scene_folder(workdir, data_name)
     if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
         raise ValueError(f"{fixed[0]} changes the predictions: evaluate without --scores.")
     scores = FrameScores.load(scores_path)
