@@ -5,6 +5,7 @@ prop. 2): n independent normal units the model was not fitted on, the largest sc
 is whatever may raise one alarm: a cycle of a machine, a stretch of footage, an image, a view.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -70,6 +71,7 @@ def conformal_bound(n: int, alpha: float) -> float:
     return float(beta.ppf(0.95, n - k + 1, k))
 
 
+@functools.cache  # a search of hundreds of quantiles, asked for the same two numbers again
 def units_for(bound: float, alpha: float) -> int | None:
     """Fewest units that support a bound; None where `alpha` asks for a looser one."""
     return next((n for n in range(1, 1000) if conformal_bound(n, alpha) <= bound), None)
