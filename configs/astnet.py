@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/astnet_arm
 
 Parameters, and GFLOP a clip of 5 frames, of which one is scored: 151.0M, 1200 at 256x256; `:video_folder`
-3.72M, 6.2 at 128x128; `:factory` 1.65M, 0.7 at 64x64 (ours there: 0.9M, 0.47). `train --describe` says so.
+3.72M, 6.2 at 128x128; `:factory` 1.65M, 0.7 at 64x64 (ours there: 0.9M, 0.50). `train --describe` says so.
 
 The published backbone is pretrained on ImageNet: `--config.init_from=wider_resnet38.pth` loads such weights
 into `astnet` or a `:full` one (never run: the file is not here). WITHOUT it, and in every narrower size,

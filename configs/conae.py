@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/conae_arm
 
 Parameters, and GFLOP a clip forward: 5.99M, 69.8 at 256x256; `:video_folder`
-1.50M, 4.9 at 128x128; `:factory` 1.50M, 1.2 at 64x64 (ours there: 0.9M, 0.47). `train --describe` says so.
+1.50M, 4.9 at 128x128; `:factory` 1.50M, 1.2 at 64x64 (ours there: 0.9M, 0.50). `train --describe` says so.
 
 Expected time and score: on IPAD not yet run; on the factory devices see docs/results.md.
 """

@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/convlstm_arm
 
 Parameters, and GFLOP a clip forward: 2.71M, 48.2 at 256x256; `:video_folder`
-0.68M, 3.1 at 128x128; `:factory` 0.68M, 0.8 at 64x64 (ours there: 0.9M, 0.47). `train --describe` says so.
+0.68M, 3.1 at 128x128; `:factory` 0.68M, 0.8 at 64x64 (ours there: 0.9M, 0.50). `train --describe` says so.
 
 Batch 8 as all methods here (README: 4). Expected time and score: on IPAD not yet run (the source has no
 figure to compare with); on the factory devices see docs/results.md.

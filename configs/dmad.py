@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/dmad_arm
 
 Parameters, and GFLOP a clip of 5 frames, of which one is scored: 3.78M, 56.8 at 256x256; `:video_folder`
-0.97M, 3.7 at 128x128; `:factory` 0.97M, 0.9 at 64x64 (ours there: 0.9M, 0.47). `train --describe` says so.
+0.97M, 3.7 at 128x128; `:factory` 0.97M, 0.9 at 64x64 (ours there: 0.9M, 0.50). `train --describe` says so.
 
 Each frame is predicted from the four before it; the first four of a video have no score.
 Expected time and score: on IPAD not yet run; on the factory devices see docs/results.md.

@@ -5,7 +5,7 @@
     ipad-jax evaluate --workdir runs/memae_arm
 
 Parameters, and GFLOP a clip forward: 6.50M, 70.8 at 256x256; `:video_folder`
-1.76M, 5.0 at 128x128; `:factory` 1.76M, 1.2 at 64x64 (ours there: 0.9M, 0.47). `train --describe` says so.
+1.76M, 5.0 at 128x128; `:factory` 1.76M, 1.3 at 64x64 (ours there: 0.9M, 0.50). `train --describe` says so.
 
 Batch 8 as all methods here (training_options.py of memAE: 14). Expected time and score: on IPAD not yet
 run; on the factory devices see docs/results.md.

@@ -5,8 +5,8 @@
     ipad-jax evaluate --workdir runs/vswint_arm
 
 The model of `ipad`, `factory` or `video_folder` with memory and period head switched off, scored like
-the other methods. Parameters, and GFLOP a clip forward: 35.9M, 130.1 at
-256x256; `:video_folder` 7.21M, 7.3 at 128x128; `:factory` 0.31M, 0.47 at 64x64.
+the other methods. Parameters, and GFLOP a clip forward: 35.9M, 137 at 256x256; `:video_folder` 7.21M, 7.8 at
+128x128; `:factory` 0.31M, 0.50 at 64x64. `train --describe` says so.
 
 `--config.init_from=FILE` takes published Kinetics weights where the shapes are theirs (see ipad:kinetics).
 Expected time and score: on IPAD not yet run; on the factory devices see docs/results.md.
