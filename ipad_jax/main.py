@@ -1,10 +1,12 @@
 """The command line: `ipad-jax COMMAND ...`; each command is a module of `commands`."""
 
 import importlib
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 COMMANDS = {
     "demo": "render a machine, train, evaluate, write a report, in six minutes",
@@ -60,9 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as leaving:  # argparse printed the help, or what is wrong
         return int(leaving.code or 0)
     _parse_absl_flags()
-    if name in MANY_PROCESSES:
-        return _run_together(name, lambda: command.run(args))
-    return _run(name, lambda: command.run(args))[0]
+    with _log_printed():
+        if name in MANY_PROCESSES:
+            return _run_together(name, lambda: command.run(args))
+        return _run(name, lambda: command.run(args))[0]
 
 
 def _run(name: str, command: Callable[[], int]) -> tuple[int, str]:
@@ -115,6 +118,29 @@ def _run_together(name: str, command: Callable[[], int]) -> int:
         print(f"ipad-jax {name}: {failure}" if failure else traceback.format_exc(), file=sys.stderr)
         status, why = 1, repr(error)
     return processes.fail(status, why) if why else processes.leave(status)
+
+
+class _Printed(logging.Handler):
+    """Prints what the rooms log, where standard output is then: above bars, or nowhere in a later process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+@contextmanager
+def _log_printed() -> Iterator[None]:
+    """While a command runs, what the rooms log is printed; a program that calls them decides for itself."""
+    logger, printed = logging.getLogger("ipad_jax"), _Printed()
+    before = logger.level, logger.propagate
+    logger.addHandler(printed)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # some library gives the root logger a handler, which would repeat it
+    try:
+        yield
+    finally:
+        logger.removeHandler(printed)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _parse_absl_flags() -> None:

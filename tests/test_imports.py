@@ -27,6 +27,16 @@ ACROSS = {
 }
 # Host-side code that must run without a model: it takes arrays or files.
 WITHOUT_JAX = ("input", "prepare", "evaluation", "data_builders")
+PROGRAMS = {  # of their own, run by `python -m`
+    "data_builders/factory/difficulty.py",
+    "data_builders/factory/write.py",
+    "data_builders/measure.py",
+}
+PRINTERS = {
+    "ipad_jax/run/progress.py": "bars, which commands show, and `train` without a callback",
+    "ipad_jax/run/processes.py": "last words of a process that ends at once, whatever runs in it",
+}
+PRINTS = ("print", "sys.stdout.write", "sys.stderr.write")
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -81,11 +91,20 @@ def test_only_commands_parse_arguments():
         for path, room in modules().items()
         if "argparse" in imports(path) and room != "commands"
     }
-    assert parsing <= {
-        "data_builders/factory/difficulty.py",  # programs of their own, run by `python -m`
-        "data_builders/factory/write.py",
-        "data_builders/measure.py",
+    assert parsing <= PROGRAMS
+
+
+def test_only_commands_print():
+    printing = {
+        path.relative_to(ROOT).as_posix()
+        for path, room in modules().items()
+        if room not in ("commands", "main")
+        and any(
+            isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTS
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
     }
+    assert printing - PROGRAMS <= set(PRINTERS), printing
 
 
 def test_host_side_code_needs_no_jax():

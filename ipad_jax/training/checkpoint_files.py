@@ -6,12 +6,15 @@ so every file is compared before it is read; a folder without digests is an unfi
 
 import hashlib
 import json
+import logging
 import os
 import time
 
 from etils import epath
 
 from ipad_jax.run.files import absolute, write_atomic
+
+logger = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
 SCENES = "scenes"  # WORKDIR/scenes/<name>/ is judged on other data with the run's weights
@@ -27,7 +30,7 @@ def complete_steps(folder: epath.Path) -> list[int]:
 
 
 def choose_step(folder: epath.Path, step: int | None) -> int | None:
-    """The step to load: the given one, or the newest complete one; says which it passes over.
+    """The step to load: the given one, or the newest complete one; logs which it passes over.
 
     Raises:
       FileNotFoundError: the given one is not there or incomplete.
@@ -41,7 +44,8 @@ def choose_step(folder: epath.Path, step: int | None) -> int | None:
         return step
     for other in all_steps(folder):
         if other not in complete:
-            print(f"passing over {folder / str(other)}: no {DIGESTS}, its save was not finished")
+            path = folder / str(other)
+            logger.warning("passing over %s: no %s, its save was not finished", path, DIGESTS)
     return complete[-1] if complete else None
 
 

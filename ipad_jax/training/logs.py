@@ -128,10 +128,8 @@ class ProgressLine:
         """Says what the run is doing now."""
         if self.bar:
             self.bar.update(step, what=phase)
-        elif (
-            self.callback is None and phase == "compiling"
-        ):  # the long wait before the first report
-            print("compiling ...", flush=True)
+        elif phase == "compiling":  # the long wait before the first report
+            self.say("compiling ...")
         self._tell(step=step, phase=phase)
 
     def move(self, step: int, elapsed: float) -> None:
@@ -148,8 +146,8 @@ class ProgressLine:
         note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s  {left}"
         if self.bar:
             self.bar.note(note)
-        elif self.callback is None:
-            print(f"step {step}/{self.total}  {note}", flush=True)
+        else:
+            self.say(f"step {step}/{self.total}  {note}")
         self._tell(
             step=step,
             phase="training",

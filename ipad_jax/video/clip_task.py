@@ -4,6 +4,7 @@ A method adds its model and its loss: `ipad.task.VideoTask` is IPAD's,
 `baselines.task.BaselineTask` the ones it is compared with.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -26,6 +27,8 @@ from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
 from ipad_jax.video.scores.calibration import check_weights
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES
 from ipad_jax.video.scores.protocols import PROTOCOLS
+
+logger = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
@@ -149,11 +152,11 @@ class ClipTask(ABC):
     ) -> Iterator[dict[str, np.ndarray]]:
         """Shuffled clips from `first_step` on; see `input.clips.train_batches`.
 
-        Says once what is read, what is too short for a clip, and what is kept in memory.
+        Logs once what is read, what is too short for a clip, and what is kept in memory.
         """
         config = self.config
         if process_index == 0:
-            print("\n".join(self._data_notes()))
+            logger.info("\n".join(self._data_notes()))
         return train_batches(
             self.source,
             self.segments[0],

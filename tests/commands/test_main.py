@@ -1,13 +1,14 @@
 """The command line as a person meets it: help, version, wrong arguments, exit statuses, errors."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
 
-from ipad_jax.commands import evaluate, parsing
+from ipad_jax.commands import evaluate, merge, parsing
 from ipad_jax.main import COMMANDS, main
 from ipad_jax.run.config import load_config, save_config
 from ipad_jax.video.scores.protocols import PROTOCOLS
@@ -68,6 +69,18 @@ def test_help_of_a_command_in_two_ways(capsys):
     assert main(["help", "train"]) == 0
     assert capsys.readouterr().out == one
     assert main(["help", "trian"]) == 2
+
+
+def test_what_rooms_log_is_printed_once_and_only_while_a_command_runs(capsys, monkeypatch):
+    room = logging.getLogger("ipad_jax.training")
+    by_a_library = [logging.StreamHandler(sys.stdout)]
+    monkeypatch.setattr(logging.getLogger(), "handlers", by_a_library)
+    monkeypatch.setattr(merge, "run", lambda args: room.info("data: a, b") or 0)
+    for _ in range(2):
+        assert main(["merge", "--workdir", "a", "--out", "b"]) == 0
+        assert capsys.readouterr().out == "data: a, b\n"
+    room.info("data: c")
+    assert not capsys.readouterr().out
 
 
 def test_version(capsys):

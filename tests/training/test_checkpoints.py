@@ -84,14 +84,14 @@ def test_nothing_there_is_none_and_a_missing_step_is_an_error(tmp_path, parts):
         checkpoints.restore(shapes, shardings, 7)
 
 
-def test_unfinished_save_is_passed_over_by_name_and_written_again(tmp_path, parts, capsys):
+def test_unfinished_save_is_passed_over_by_name_and_written_again(tmp_path, parts, caplog):
     state, shapes, shardings = parts
     folder = write(tmp_path, state, [1, 2])
     (folder / "2" / DIGESTS).unlink()
     with Checkpoints(tmp_path) as checkpoints:
         restored, _ = checkpoints.restore(shapes, shardings)
         assert int(restored.step) == 1
-        assert f"passing over {folder / '2'}" in capsys.readouterr().out
+        assert f"passing over {folder / '2'}" in caplog.text
         checkpoints.save(2, state)
     assert complete_steps(folder) == [1, 2]
 
