@@ -45,7 +45,18 @@ NAMES = {
         "--scene SCENE [SCENE ...] [options]",
         "ipad-jax prepare factory --scene arm_synthetic",
     ),
+    "image_folder": (
+        "Your own images, or categories of an archive in MVTec AD's layout.",
+        "--source DIR (--name NAME | --category NAME [NAME ...]) [options]",
+        "ipad-jax prepare image_folder --name bottle --source ~/bottle",
+    ),
+    "parts": (
+        "Rendered parts with defects, nothing to download.",
+        "--scene NAME [NAME ...] [options]",
+        "ipad-jax prepare parts --scene plate",
+    ),
 }
+IMAGES = ("image_folder", "parts")  # stored at their own resolution, without loss
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -90,6 +101,19 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(
             "--manual-dir", type=Path, required=True, metavar="DIR", help="the unpacked archive"
         )
+    if name == "image_folder":
+        what = command.add_mutually_exclusive_group(required=True)
+        what.add_argument("--name", help="name of the dataset, your choice")
+        what.add_argument(
+            "--category",
+            nargs="+",
+            metavar="NAME",
+            help="categories of an archive of many, or all; each is a dataset of its own",
+        )
+        command.add_argument(
+            "--source", type=Path, required=True, metavar="DIR", help="folder of the images"
+        )
+        return
     if name != "video_folder":
         command.add_argument(
             "--scene",
@@ -99,8 +123,9 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
             metavar="NAME",
             help="one or more, or all",
         )
-        if name == "factory":
-            command.add_argument("--seed", type=int, metavar="N", help="draws other videos")
+        if name in ("factory", "parts"):
+            what = "videos" if name == "factory" else "images"
+            command.add_argument("--seed", type=int, metavar="N", help=f"draws other {what}")
         return
     command.add_argument("--name", required=True, help="name of the dataset, your choice")
     command.add_argument(
@@ -123,21 +148,22 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
 
 def _add_how(command: argparse.ArgumentParser, name: str) -> None:
     """How it is stored."""
-    command.add_argument(
-        "--size",
-        type=parse_size,
-        default=str(DEFAULT_SIZES[name]),
-        help="side of a square in pixels, or WIDTHxHEIGHT, at which frames are stored and a model is "
-        "trained (default: %(default)s)",
-    )
-    command.add_argument(
-        "--quality",
-        type=int,
-        default=DEFAULT_QUALITY,
-        metavar="Q",
-        help="of JPEG, 1..100 (default: %(default)s)",
-    )
-    if name != "factory":  # its frames are rendered in the size and format that is stored
+    if name not in IMAGES:
+        command.add_argument(
+            "--size",
+            type=parse_size,
+            default=str(DEFAULT_SIZES[name]),
+            help="side of a square in pixels, or WIDTHxHEIGHT, at which frames are stored and a model is "
+            "trained (default: %(default)s)",
+        )
+        command.add_argument(
+            "--quality",
+            type=int,
+            default=DEFAULT_QUALITY,
+            metavar="Q",
+            help="of JPEG, 1..100 (default: %(default)s)",
+        )
+    if name not in ("factory", "parts"):  # rendered in the format that is stored
         command.add_argument(
             "--workers",
             type=positive,
@@ -203,6 +229,14 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     from ipad_jax.prepare import build
 
     builder_class = build.load_builder_class(args.builder)
+    if args.builder == "image_folder":
+        return builder_class, build.image_configs(args.source, args.name, args.category or ())
+    seed = {} if getattr(args, "seed", None) is None else {"seed": args.seed}
+    if args.builder == "parts":
+        try:
+            return builder_class, build.scene_configs(builder_class, "parts", args.scene, **seed)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     width, height = args.size
     stored = {"width": width, "height": height, "quality": args.quality}
     try:
@@ -211,7 +245,6 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
                 builder_class, args.name, args.source, fps=args.fps, cycle=args.cycle, **stored
             )
             return builder_class, [found]
-        seed = {} if getattr(args, "seed", None) is None else {"seed": args.seed}
         configs = build.scene_configs(builder_class, args.builder, args.scene, **stored, **seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -226,6 +259,8 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
     Args: builder name, and --data-dir as it was given.
     """
     config, metadata = builder.builder_config, builder.info.metadata
+    if name in IMAGES:
+        return next_image_command(builder, name, data_dir)
     if name == "mad" or "train" not in builder.info.splits:
         return ""
     phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])
@@ -245,6 +280,21 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
         size = (config.height, config.width)
         command += f"  # in a config of your own with data.size = {size}, height and width"
     return command
+
+
+def next_image_command(builder: Any, name: str, data_dir: str) -> str:
+    """The command that fits the default detector to prepared images; arguments as of `next_command`."""
+    from ipad_jax.prepare.check_images import fitting_size
+
+    leaves: dict[str, Any] = {"name": builder.builder_config.name}
+    size = fitting_size(builder.info.metadata["sizes"])
+    leaves |= {leaf: side for leaf, side in zip(("height", "width"), size) if side != 256}
+    if data_dir != DEFAULT_DATA_DIR:
+        leaves["data_dir"] = data_dir
+    words = [f"--config.data.{leaf}={value}" for leaf, value in leaves.items()]
+    run_folder = f"runs/{builder.builder_config.name}"
+    config = "bank:parts" if name == "parts" else "bank"
+    return shlex.join(["ipad-jax", "train", "--config", config, *words, "--workdir", run_folder])
 
 
 def main(argv: list[str]) -> int:

@@ -16,6 +16,7 @@ from ipad_jax.commands.parsing import UsageError, add_named, new_parser, rate
 
 if TYPE_CHECKING:
     from ipad_jax.prepare.check import Findings
+    from ipad_jax.prepare.check_images import ImageFindings
     from ipad_jax.prepare.check_mad import ClassFindings
     from ipad_jax.run.table import Table
 
@@ -36,6 +37,11 @@ NAMES = {
         "--source DIR [--fps RATE] [--full]",
         "ipad-jax validate video_folder --source ~/press",
     ),
+    "image_folder": (
+        "Your own images, or categories of an archive in MVTec AD's layout.",
+        "--source DIR [--category NAME ...]",
+        "ipad-jax validate image_folder --source ~/bottle",
+    ),
 }
 
 
@@ -45,6 +51,14 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
     for name, (text, usage, example) in NAMES.items():
         command = add_named(commands, "validate", name, text, usage, example)
+        if name == "image_folder":
+            command.add_argument(
+                "--source", type=Path, required=True, metavar="DIR", help="folder of the images"
+            )
+            command.add_argument(
+                "--category", nargs="+", metavar="NAME", help="of an archive of many; all for all"
+            )
+            continue  # always opens every image
         if name == "video_folder":
             command.add_argument(
                 "--source", type=Path, required=True, metavar="DIR", help="folder of the footage"
@@ -75,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.builder == "mad":
         return _run_mad(args)
+    if args.builder == "image_folder":
+        return _run_images(args)
     extra = []
     with Bars() as bars:
         if args.builder == "ipad":
@@ -114,6 +130,23 @@ def _run_mad(args: argparse.Namespace) -> int:
     return report(findings, class_table(findings), opened)
 
 
+def _run_images(args: argparse.Namespace) -> int:
+    """Checks a folder of images, or categories of an archive."""
+    from ipad_jax.data_builders.image_folder.layout import categories, category_folder
+    from ipad_jax.prepare.check_images import check_images
+    from ipad_jax.run.progress import Bars
+
+    source = args.source.absolute()
+    names = args.category or [""]
+    if "all" in names:
+        names = categories(category_folder(source, ""))
+    folders = [category_folder(source, name) for name in names]
+    with Bars() as bars:
+        findings = [check_images(folder, folder.name, bars) for folder in folders]
+    opened = f"{sum(f.opened for f in findings):,} images were opened"
+    return report(findings, image_table(findings), opened)
+
+
 def chosen(complaint: str, names: Sequence[str] | None, known: Iterable[str]) -> list[str]:
     """The names that were given, else all; raises UsageError where one is unknown."""
     known = list(known)
@@ -123,7 +156,7 @@ def chosen(complaint: str, names: Sequence[str] | None, known: Iterable[str]) ->
 
 
 def report(
-    findings: Sequence[Findings] | Sequence[ClassFindings],
+    findings: Sequence[Findings] | Sequence[ClassFindings] | Sequence[ImageFindings],
     table: Table,
     opened: str,
     extra: Sequence[Any] = (),
@@ -173,6 +206,20 @@ def class_table(findings: Sequence[ClassFindings]) -> Table:
         (f.name, *(f"{getattr(f, name):,}" for name in names), _state(f.problems)) for f in findings
     ]
     return Table("", heads, (*rows, *_sums(findings, names)))
+
+
+def image_table(findings: Sequence[ImageFindings]) -> Table:
+    """Images and masks by kind, a folder after the other."""
+    from ipad_jax.run.table import Table
+
+    rows = []
+    for f in findings:
+        rows.append((f.name, "train", "good", f"{f.train:,}", "", _state(f.problems)))
+        if f.good:
+            rows.append(("", "test", "good", f"{f.good:,}", "", ""))
+        rows += [("", "test", k, f"{n:,}", f"{m:,}", "") for k, (n, m) in f.defects.items()]
+    heads = ("folder", "split", "kind", "images", "masks", "state")
+    return Table("", heads, tuple(rows), left=(0, 1, 2))
 
 
 def _sums(findings: Sequence[Any], names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -1,26 +1,13 @@
-"""Clips of consecutive frames cut at read time: shuffled for training, in order for evaluation.
+"""Clips of consecutive frames cut at read time: shuffled for training, in order for evaluation."""
 
-Training batches are random access by step: the batch of a step depends on the seed and the step
-alone, so resuming needs no iterator state, and any number of workers gives the same batches (grain
-iterator state saved with one number of workers resumes silently wrong with another).
-"""
-
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-import grain
 import numpy as np
 
+from ipad_jax.input.batches import Batch, endless_batches
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment
-
-Batch = dict[str, np.ndarray]
-
-_NUM_STEPS = 2**40  # "for ever": grain wants a length
-_THREADS = 4  # readers a process; decoding releases the interpreter lock
-_PREFETCH = 4  # batches ready ahead in a process
 
 
 def clip_starts(length: int, clip_len: int, stride: int = 1) -> np.ndarray:
@@ -114,81 +101,21 @@ def train_batches(
             + (describe_skipped(source, skipped, clip_len) or "it holds no videos")
             + ". Record longer videos or lower data.clip_len."
         )
-    if batch_size < 1 or batch_size % process_count:
-        raise ValueError(
-            f"batch_size={batch_size} must be a positive multiple of the {process_count} processes."
-        )
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index={process_index} must be in 0..{process_count - 1}.")
-    if first_step < 1:
-        raise ValueError(f"first_step={first_step} must be at least 1: steps are counted from 1.")
-    batches = _TrainBatches(source, index, clip_len, batch_size, seed, process_index, process_count)
-    return _iterate(batches, first_step, 0 if source.is_cached else num_workers)
+    return endless_batches(
+        partial(_read, source, index, clip_len),
+        len(index),
+        batch_size=batch_size,
+        seed=seed,
+        first_step=first_step,
+        num_workers=0 if source.is_cached else num_workers,
+        process_index=process_index,
+        process_count=process_count,
+    )
 
 
-def _iterate(batches: "_TrainBatches", first_step: int, num_workers: int) -> Iterator[Batch]:
-    """Reads ahead by threads or workers, and takes them down when the consumer stops."""
-    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_PREFETCH)
-    dataset = grain.MapDataset.source(batches)[first_step - 1 :].to_iter_dataset(options)
-    if num_workers:
-        options = grain.MultiprocessingOptions(num_workers=num_workers)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_end_with_parent)
-    iterator = iter(dataset)
-    try:
-        yield from iterator
-    except RuntimeError as error:
-        if "Worker process was terminated" not in str(error):
-            raise
-        raise ChildProcessError(
-            f"a process that reads the data died ({error}). Most often memory ran out: lower "
-            f"config.num_workers={num_workers}. The same command goes on from the last checkpoint."
-        ) from error
-    finally:
-        iterator.close()
-
-
-def _end_with_parent(*_: int) -> None:
-    """Lets a worker end when the trainer is killed; grain's own would wait for it for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class _TrainBatches:
-    """Random access: index s - 1 is this process's rows of the global batch of step s."""
-
-    def __init__(
-        self,
-        source: FrameSource,
-        index: np.ndarray,
-        clip_len: int,
-        batch_size: int,
-        seed: int,
-        process_index: int,
-        process_count: int,
-    ):
-        self.source = source
-        self.clips = index
-        self.clip_len = clip_len
-        self.batch_size = batch_size
-        self.rows = batch_size // process_count
-        self.offset = process_index * self.rows
-        # grain's epoch e uses seed + e: unhashed, run seed 1 would be run seed 0 one epoch later.
-        hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self.order = grain.MapDataset.range(len(index)).shuffle(seed=hashed).repeat()
-
-    def __len__(self) -> int:
-        return _NUM_STEPS
-
-    def __getitem__(self, index: int) -> Batch:
-        first = index * self.batch_size + self.offset
-        chosen = np.array([self.order[first + row] for row in range(self.rows)], np.int64)
-        return read_clips(self.source, self.clips[chosen], self.clip_len)
+def _read(source: FrameSource, index: np.ndarray, clip_len: int, chosen: np.ndarray) -> Batch:
+    """The chosen clips of an index."""
+    return read_clips(source, index[chosen], clip_len)
 
 
 def read_clips(source: FrameSource, rows: np.ndarray, clip_len: int) -> Batch:

@@ -72,6 +72,27 @@ def footage_config(
     return config
 
 
+def image_configs(source: Path, name: str | None, categories: Sequence[str]) -> list[Any]:
+    """Builder configs of a folder of images, or of categories of an archive; ["all"] means all.
+
+    Raises: ValueError on a name that no folder can have; FileNotFoundError where there is no archive.
+    """
+    from ipad_jax.data_builders.image_folder import layout
+    from ipad_jax.data_builders.image_folder.image_folder_dataset_builder import ImageFolderConfig
+
+    place = source.expanduser().absolute()
+    if name:
+        return [ImageFolderConfig(name=check_name(name, "--name"), source=str(place))]
+    if "all" in categories:
+        categories = layout.categories(place) if place.is_dir() else ()
+    for category in categories:
+        check_name(category, "--category")
+        layout.category_folder(place, category)
+    if not categories:
+        raise FileNotFoundError(f"{place} holds no categories. Expected:{layout.TREE}")
+    return [ImageFolderConfig(name=c, source=str(place), category=c) for c in categories]
+
+
 def prepare(
     builder_class: Any,
     config: Any,
@@ -125,7 +146,9 @@ def build(builder: Any, manual_dir: Path | None, workers: int, bars: Bars | None
             _terminate_as_interrupt(),
             tempfile.TemporaryDirectory() as downloads,
         ):
-            builder.progress = BuildProgress(bars, builder.builder_config.name)
+            builder.progress = BuildProgress(
+                bars, builder.builder_config.name, getattr(builder, "unit", "frames")
+            )
             builder.workers = workers
             if hasattr(builder.builder_config, "on_render"):  # factory
                 builder.builder_config.on_render = builder.progress.render

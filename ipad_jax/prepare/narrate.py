@@ -11,8 +11,8 @@ from ipad_jax.run.progress import Bar, Bars
 class BuildProgress:
     """What a builder reports to: bars of frames stored and, for `factory`, rendered."""
 
-    def __init__(self, bars: Bars, name: str):
-        self._bars, self._name = bars, name
+    def __init__(self, bars: Bars, name: str, unit: str = "frames"):
+        self._bars, self._name, self._unit = bars, name, unit
         self._shown: dict[str, Bar] = {}
 
     def start(self, total: int | None) -> None:
@@ -26,7 +26,7 @@ class BuildProgress:
 
     def _bar(self, work: str) -> Bar:
         if work not in self._shown:
-            self._shown[work] = self._bars.add(f"{work} {self._name}")
+            self._shown[work] = self._bars.add(f"{work} {self._name}", unit=self._unit)
         return self._shown[work]
 
 
@@ -35,8 +35,10 @@ def describe(builder: Any) -> list[str]:
     metadata, lines = builder.info.metadata, []
     for split, info in builder.info.splits.items():
         videos = metadata.get("videos", {}).get(split)
-        if videos is None:  # mad: images, not videos
-            lines.append(f"{split}: {info.num_examples:,} images")
+        if videos is None:
+            kinds = metadata.get("images", {}).get(split, {})
+            by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            lines.append(f"{split}: {info.num_examples:,} images{by_kind and f': {by_kind}'}")
             continue
         line = f"{split}: {_count(videos, 'videos')}, {info.num_examples:,} frames"
         lines.append(line + (f": {by_label(videos, metadata['kinds'])}" if split == "test" else ""))
@@ -49,6 +51,10 @@ def describe(builder: Any) -> list[str]:
     if metadata.get("no_phase"):
         names = ", ".join(metadata["no_phase"])
         lines.append(f"far shorter than the median, so without phase: train {names}")
+    if metadata.get("without_mask") and "images" in metadata:
+        lines.append(
+            f"{metadata['without_mask']} defective images have no mask: judged as images alone"
+        )
     return lines + [f"note: {note}" for note in metadata.get("notes", ())]
 
 

@@ -1,0 +1,180 @@
+"""Is a folder of images usable? Every image and mask is opened: sizes, depth, pairs, copies, counts."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ipad_jax.data_builders.bit_depth import describe_bit_depth, find_bit_depth
+from ipad_jax.data_builders.files import Problem
+from ipad_jax.data_builders.image_folder.layout import GOOD, Layout, Photo, scan
+from ipad_jax.data_builders.photos import read_mask, read_photo
+from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.progress import Bars
+
+FEWEST = 4  # good images to train on, half of them held out
+LONGEST = 256  # pixels, longest side of a network's input, unless a config says more
+HOLDOUT = 0.2  # of the good images, as configs/bank.py
+
+
+@dataclasses.dataclass
+class ImageFindings:
+    """What a folder holds: problems make it unusable, notes do not. `defects`: kind -> (images, masks)."""
+
+    name: str
+    train: int = 0
+    good: int = 0  # test images
+    defects: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    opened: int = 0
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # "HEIGHTxWIDTH" -> images
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    notes: list[Problem] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """An image after it was opened, with the digest of its pixels."""
+
+    photo: Photo
+    size: tuple[int, int] | None = None
+    digest: str = ""
+    problem: Problem | None = None
+
+
+def check_images(folder: Path, name: str, bars: Bars) -> ImageFindings:
+    """Checks a folder as `prepare image_folder` reads it.
+
+    Raises: FileNotFoundError where the folder has no such layout at all.
+    """
+    findings = ImageFindings(name)
+    layout, findings.problems = scan(folder)
+    findings.train = len(layout.train)
+    findings.good = sum(photo.kind == GOOD for photo in layout.test)
+    for kind in layout.kinds[1:]:
+        of_kind = [photo for photo in layout.test if photo.kind == kind]
+        findings.defects[kind] = (len(of_kind), sum(photo.mask is not None for photo in of_kind))
+    findings.problems += [
+        Problem(mask, f"is the mask of no image in test/{mask.parent.name}/")
+        for mask in layout.unpaired
+    ]
+    photos = (*layout.train, *layout.test)
+    try:
+        bit_depth = find_bit_depth([photo.path for photo in photos])
+    except ValueError:
+        bit_depth = None  # the file at fault is named below
+    if bit_depth:
+        findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
+    bar = bars.add(name, len(photos), "images")
+    opened = []
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for found in pool.map(lambda photo: _open(photo, bit_depth), photos):
+            opened.append(found)
+            bar.advance()
+    findings.opened = len(opened)
+    findings.problems += [found.problem for found in opened if found.problem]
+    findings.problems += _copies(opened, len(layout.train))
+    sizes = collections.Counter(f"{f.size[0]}x{f.size[1]}" for f in opened if f.size)
+    findings.sizes = dict(sizes.most_common())
+    findings.notes += [Problem(folder, note) for note in _notes(layout, findings)]
+    if findings.train < FEWEST:
+        findings.problems.append(
+            Problem(
+                folder / "train" / GOOD, f"{findings.train} good images: at least {FEWEST} needed"
+            )
+        )
+    return findings
+
+
+def _open(photo: Photo, bit_depth: int | None) -> _Opened:
+    """Opens an image and its mask."""
+    try:
+        image = read_photo(photo.path, bit_depth)
+    except ValueError as error:
+        return _Opened(photo, problem=_problem(photo.path, error))
+    size, digest = image.shape[:2], hashlib.sha256(image.tobytes()).hexdigest()
+    problem = None
+    if photo.mask is not None:
+        try:
+            mask = read_mask(photo.mask)
+        except ValueError as error:
+            return _Opened(photo, size, digest, _problem(photo.mask, error))
+        if mask.shape != size:
+            (h, w), (rows, columns) = size, mask.shape
+            problem = Problem(photo.mask, f"is {columns}x{rows}, its image {w}x{h}")
+        elif not mask.any():
+            problem = Problem(photo.mask, "marks no pixel, though its image is defective")
+    return _Opened(photo, size, digest, problem)
+
+
+def _problem(path: Path, error: ValueError) -> Problem:
+    return Problem(path, str(error).removeprefix(f"{path}: "))
+
+
+def _copies(opened: Sequence[_Opened], num_train: int) -> list[Problem]:
+    """Test images that training has seen, by content."""
+    trained = {found.digest: found.photo.path for found in opened[:num_train] if found.digest}
+    return [
+        Problem(
+            found.photo.path,
+            f"has the pixels of the training image {trained[found.digest].name}: what was trained on "
+            "cannot be tested on; take one away",
+        )
+        for found in opened[num_train:]
+        if found.digest in trained
+    ]
+
+
+def _notes(layout: Layout, findings: ImageFindings) -> list[str]:
+    """What a person should know before relying on this set."""
+    notes = []
+    digits = supported(findings.train)
+    if digits:
+        notes.append(digits)
+    if len(findings.sizes) > 1:
+        shown = ", ".join(f"{count} of {size}" for size, count in list(findings.sizes.items())[:4])
+        notes.append(f"sizes differ (height x width): {shown}; each is judged at its own")
+    missing = sum(images - masks for images, masks in findings.defects.values())
+    if missing:
+        notes.append(f"{missing} defective images have no mask: judged as images alone")
+    if not layout.test:
+        notes.append("no test images: a detector can be fitted, but not judged")
+    elif not findings.good:
+        notes.append("no good test images: nothing to compare the defective ones with")
+    elif not findings.defects:
+        notes.append("no defective test images: false alarms can be counted, misses cannot")
+    return notes
+
+
+def supported(num_good: int) -> str:
+    """What a number of good images supports: 10 a provisional threshold, 100 a bound of 14 %."""
+    held = max(min(round(HOLDOUT * num_good), num_good // 2), min(5, num_good // 2))
+    if not held:
+        return ""
+    bound = 1 - 0.05 ** (
+        1 / held
+    )  # 95 % confidence, threshold at the largest of the held-out scores
+    if bound < 0.1:
+        return ""
+    return (
+        f"{num_good} good images, {held} of them to set the threshold: it can promise no better than "
+        f"{100 * bound:.0f} % false alarms (10 good images: 45 %, 30: 39 %, 100: 14 %, 150: 10 %)"
+    )
+
+
+def fitting_size(sizes: Mapping[str, int], longest: int = LONGEST) -> tuple[int, int]:
+    """Height and width of a network's input with the proportions that most images have.
+
+    Args:
+        sizes: "HEIGHTxWIDTH" -> number of images.
+        longest: pixels of the longer side.
+
+    Returns: both multiples of 16, the stride of most deepest layers.
+    """
+    height, width = (int(side) for side in max(sizes, key=lambda size: sizes[size]).split("x"))
+    scale = longest / max(height, width)
+    rounded = [max(32, round(side * scale / 16) * 16) for side in (height, width)]
+    return rounded[0], rounded[1]
