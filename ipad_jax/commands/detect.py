@@ -1,7 +1,8 @@
-"""Marks faults in a video, a folder of frames or a camera, frame by frame.
+"""Marks faults in a video, a folder of frames or a camera, frame by frame, or in images.
 
 Causal: what is written about a frame never changes. Rows are written as they come, so a killed process
-leaves a readable scores.csv. Exit status 1 where a source could not be read to its end.
+leaves a readable scores.csv or results.csv. Exit status 1 where a source could not be read to its end,
+3 with --fail-on-alarm where there was an alarm.
 """
 
 import argparse
@@ -9,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate
+from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate, share
 
 if TYPE_CHECKING:
     from ipad_jax.input.live import VideoSource
+
+
+ALARM = 3  # exit status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -20,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "detect",
         __doc__,
-        "--workdir DIR (--video PATH | --camera N_OR_RTSP) [options]",
+        "--workdir DIR (--video PATH | --camera N_OR_RTSP | --images PATH) [options]",
         "ipad-jax detect --workdir runs/press --video today.mp4",
     )
     parser.add_argument(
@@ -31,6 +35,16 @@ def make_parser() -> argparse.ArgumentParser:
         "--video", metavar="PATH", help="video file, folder of numbered frames, or folder of videos"
     )
     what.add_argument("--camera", metavar="N_OR_RTSP", help="camera number or rtsp:// address")
+    what.add_argument("--images", type=Path, metavar="PATH", help="image file, or folder of images")
+    parser.add_argument(
+        "--fail-on-alarm", action="store_true", help="exit status 3 where there was an alarm"
+    )
+    parser.add_argument(
+        "--false-alarms",
+        type=share,
+        metavar="SHARE",
+        help="of good images that may raise an alarm, such as 1%% (default: the config's; images)",
+    )
     parser.add_argument(
         "--threshold",
         type=float,
@@ -57,7 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--side-by-side",
         action=argparse.BooleanOptionalAction,
-        help="write the video of frame, reconstruction and heat map (default: for files only)",
+        help="write the video of frame, reconstruction and heat map, or overlays of images (default: for "
+        "files only)",
     )
     return parser
 
@@ -68,6 +83,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--workdir {args.workdir} is remote: give --out, a local folder for results."
         )
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    family = family_of(read_config(args.workdir))
+    if (family == "image") != (args.images is not None):
+        wanted = "--images" if family == "image" else "--video or --camera"
+        raise UsageError(f"{args.workdir} is a run of the {family} family: give {wanted}.")
+    if args.images is not None:
+        return detect_images(args)
     # Sources and folders first: a wrong path is named before a model is loaded.
     sources = open_sources(args)
     out = args.out or Path(args.workdir) / "detect"
@@ -124,6 +148,40 @@ def run(args: argparse.Namespace) -> int:
             return INTERRUPTED[record.interrupted]
         problems += bool(source.problem) or not record.num_frames
     return 1 if problems else 0
+
+
+def detect_images(args: argparse.Namespace) -> int:
+    """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
+    from ipad_jax.image.detector import load
+    from ipad_jax.image.record import images_in, inspect_files, summary
+    from ipad_jax.run.compile_cache import enable_compile_cache
+    from ipad_jax.run.progress import frame_progress
+
+    files = images_in(args.images)
+    folder = args.out or Path(args.workdir) / "detect" / (args.images.stem or "images")
+    check_can_be_folder(folder, "--out" if args.out else "--workdir")
+    enable_compile_cache()
+    with frame_progress("calibrating", "images") as progress:
+        detector = load(
+            args.workdir,
+            step=args.step,
+            threshold=args.threshold,
+            false_alarms=args.false_alarms,
+            batch_size=1,
+            progress=progress,
+        )
+    if detector.threshold is None:
+        print("no alarms: the run held out no good images; pass --threshold to mark them")
+    else:
+        print(detector.threshold_statement())
+    overlays = args.side_by_side is not False
+    detector.scorer.warm_up()
+    with frame_progress("inspecting", "images") as progress:
+        results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
+    print(summary(results, folder))
+    if args.fail_on_alarm and any(result.alarm for result in results):
+        return ALARM
+    return 1 if any(result.problem for result in results) else 0
 
 
 def open_sources(args: argparse.Namespace) -> "list[VideoSource]":

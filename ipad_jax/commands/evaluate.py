@@ -7,7 +7,7 @@
 import argparse
 from typing import Any
 
-from ipad_jax.commands.parsing import UsageError, new_parser, set_leaves
+from ipad_jax.commands.parsing import UNITS, UsageError, new_parser, set_leaves
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -68,13 +68,16 @@ def run(args: argparse.Namespace) -> int:
             "leave one of them out."
         )
     data_name, overrides = chosen(args)
+    from functools import partial
+
     import jax
 
     from ipad_jax.run.config import read_config
     from ipad_jax.run.progress import frame_progress
-    from ipad_jax.training.task import family_module
+    from ipad_jax.training.task import family_module, family_of
 
-    doors = family_module(read_config(args.workdir), "evaluation")
+    config = read_config(args.workdir)
+    doors = family_module(config, "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     choices["data_name"] = data_name
     if args.scores:
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             **choices,
             step=args.step,
             report=not args.no_report,
-            stages=frame_progress,
+            stages=partial(frame_progress, unit=UNITS.get(family_of(config), "frames")),
         )
     if evaluation is not None:  # not the first process
         print("\n".join([*evaluation.notes, evaluation.summary()]))

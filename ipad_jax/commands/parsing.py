@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+UNITS = {"image": "images"}  # what progress counts, by family; else frames
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 
 
@@ -146,6 +147,17 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"number {text!r}: give 1 or more")
     return int(text)
+
+
+def share(text: str) -> float:
+    """'1%' or '0.01' -> 0.01, above 0 and below 1."""
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(f"share {text!r}: give one such as 1% or 0.01")
+    return found
 
 
 def rate(text: str) -> float:

@@ -8,7 +8,7 @@ after SIGTERM and 130 after Ctrl-C, so that a scheduler starts the command again
 
 import argparse
 
-from ipad_jax.commands.parsing import UsageError, add_config, load_with_leaves, new_parser
+from ipad_jax.commands.parsing import UNITS, UsageError, add_config, load_with_leaves, new_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,17 +61,19 @@ def _calibrate(workdir: str) -> None:
 
     from ipad_jax.run.config import read_config
     from ipad_jax.run.progress import frame_progress
-    from ipad_jax.training.task import family_module
+    from ipad_jax.training.task import family_module, family_of
 
     if jax.process_count() > 1:
         return  # `evaluate` and `detect` calibrate when first run
-    calibrate = family_module(read_config(workdir), "detector").calibrate
+    config = read_config(workdir)
+    calibrate = family_module(config, "detector").calibrate
+    unit = UNITS.get(family_of(config), "frames")
     try:
-        with frame_progress("calibrating") as progress:
+        with frame_progress("calibrating", unit) as progress:
             calibration = calibrate(workdir, progress=progress)
     except ValueError as error:  # several scenes; footage that never changes
         return print(f"uncalibrated: {error}")
-    print(calibration.statement() if calibration else "uncalibrated: no footage was held out")
+    print(calibration.statement() if calibration else "uncalibrated: nothing normal was held out")
 
 
 def main(argv: list[str]) -> int:

@@ -141,7 +141,8 @@ def open_source(path: str | os.PathLike[str], split: str) -> ImageSource:
     records: Any = ()
     if split in prepared.info.splits and prepared.info.splits[split].num_examples:
         decoders: Any = {"image": tfds.decode.SkipDecoding()}
-        records = prepared.as_data_source(split, decoders=decoders)
+        read: Any = prepared.as_data_source
+        records = read(split, decoders=decoders)
     return ImageSource(str(folder), split, tuple(metadata["defects"]), metadata, records)
 
 

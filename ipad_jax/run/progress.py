@@ -123,7 +123,10 @@ class _NoteOrTime(ProgressColumn):
 
 
 @contextmanager
-def frame_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function to call with (frames done, frames in all) of one work, such as "scoring"."""
+def frame_progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
+    """Yields a function to call with (frames done, frames in all) of one work, such as "scoring".
+
+    `unit` is what is counted, in the plural.
+    """
     with Bars() as bars:
-        yield bars.add(what).update
+        yield bars.add(what, unit=unit).update

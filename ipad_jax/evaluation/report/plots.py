@@ -181,9 +181,11 @@ def unwrapped_line(time_s: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, n
 
 
 def roc_plot(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], palette: Palette = THEMED
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    palette: Palette = THEMED,
+    what: str = "frames",
 ) -> Figure:
-    """ROC curves; the first is the main one, the others are drawn thinner."""
+    """ROC curves of `what`, in the plural; the first is the main one, the others are drawn thinner."""
     figure = Figure(figsize=(4.2, 3.7))
     figure.patch.set_alpha(0)
     axes = figure.add_axes((0.12, 0.12, 0.85, 0.85))
@@ -197,15 +199,18 @@ def roc_plot(
         axes.plot(fpr[keep], tpr[keep], color=colour, linestyle=line, linewidth=width, label=name)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    axes.set_xlabel("normal frames above the threshold", color=palette.muted, fontsize=8)
-    axes.set_ylabel("anomalous frames found", color=palette.muted, fontsize=8)
+    axes.set_xlabel(f"normal {what} above the threshold", color=palette.muted, fontsize=8)
+    axes.set_ylabel(f"anomalous {what} found", color=palette.muted, fontsize=8)
     if curves:
         axes.legend(frameon=False, fontsize=8, labelcolor=palette.ink, loc="lower right")
     return figure
 
 
 def score_histogram(
-    curves: Sequence[Curve], threshold: float | None, palette: Palette = THEMED
+    curves: Sequence[Curve],
+    threshold: float | None,
+    palette: Palette = THEMED,
+    what: str = "frames",
 ) -> Figure:
     """How the scores of normal and of anomalous frames are spread, each class adding up to 1."""
     figure = Figure(figsize=(4.2, 3.7))
@@ -232,7 +237,7 @@ def score_histogram(
     if threshold is not None and math.isfinite(threshold):
         axes.axvline(threshold, color=palette.alarm, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlabel("anomaly score", color=palette.muted, fontsize=8)
-    axes.set_ylabel("share of frames", color=palette.muted, fontsize=8)
+    axes.set_ylabel(f"share of {what}", color=palette.muted, fontsize=8)
     if axes.patches:
         axes.legend(frameon=False, fontsize=8, labelcolor=palette.ink, loc="upper right")
     return figure

@@ -1,0 +1,189 @@
+"""The report page of images: one HTML file that works when mailed alone."""
+
+import base64
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ipad_jax.evaluation.report import plots
+from ipad_jax.evaluation.report.data import Curve
+from ipad_jax.evaluation.report.heatmap import overlay
+from ipad_jax.evaluation.report.page import Card, interval, new_environment, number, share
+from ipad_jax.run.files import write_atomic
+
+PANEL_PX = 240  # longer side of a picture on the page
+GOOD = "good"
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One image on the page.
+
+    Attributes:
+      name, kind: of the image; kind "good" or a defect's.
+      score, alarm: of the method.
+      image: uint8 [h, w, 3] RGB.
+      map: float32 [h, w].
+      mask: bool [h, w] or None: outlined.
+    """
+
+    name: str
+    kind: str
+    score: float
+    alarm: bool
+    image: np.ndarray
+    map: np.ndarray
+    mask: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table of scores; `metrics` as in metrics.json."""
+
+    name: str
+    metrics: Mapping[str, Any]
+    is_main: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePage:
+    """Everything on the page; a part that is empty is left out.
+
+    Attributes:
+      title, subtitle: what was judged.
+      metrics: the dict of metrics.json.
+      rows: the method first, then the rows that need no training.
+      kind, score: of every test image, [n].
+      roc: name -> (false-positive rate [m], true-positive rate [m]), the method first.
+      threshold: alarm above it; None = uncalibrated.
+      statement: a sentence on what the threshold rests on.
+      heat_range: where colour begins and is full, on all maps.
+      missed, false_alarms: worst first.
+      by_kind: examples of each kind, lowest score first.
+      notes: what a reader must know before trusting a number.
+      facts: at the foot of the page.
+    """
+
+    title: str
+    subtitle: str
+    metrics: Mapping[str, Any]
+    rows: Sequence[Row]
+    kind: np.ndarray
+    score: np.ndarray
+    roc: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    threshold: float | None
+    statement: str
+    heat_range: tuple[float, float]
+    missed: Sequence[Panel] = ()
+    false_alarms: Sequence[Panel] = ()
+    by_kind: Mapping[str, Sequence[Panel]] = dataclasses.field(default_factory=dict)
+    notes: Sequence[str] = ()
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def write_image_page(page: ImagePage, path: str | os.PathLike[str]) -> None:
+    """Writes the page."""
+    write_atomic(path, render_images(page).encode())
+
+
+def render_images(page: ImagePage) -> str:
+    """The page as a string."""
+    environment = new_environment()
+    environment.globals["interval"] = interval
+    environment.filters |= {"number": number, "share": share}
+    label = (page.kind != GOOD).astype(int)
+    figures = {}
+    if label.any() and not label.all():
+        drawn = {name: curve for name, curve in page.roc.items() if np.isfinite(curve[0]).all()}
+        figures["roc"] = plots.to_svg(plots.roc_plot(drawn, what="images"), "roc")
+    curve = Curve("", np.arange(len(label)), page.score, label)
+    histogram = plots.score_histogram([curve], page.threshold, what="images")
+    figures["histogram"] = plots.to_svg(histogram, "histogram")
+
+    def shown(panels: Sequence[Panel]) -> list[tuple[Panel, str]]:
+        return [(panel, panel_uri(panel, page.heat_range)) for panel in panels]
+
+    return environment.get_template("images.html.j2").render(
+        page=page,
+        metrics=page.metrics,
+        cards=image_cards(page.metrics),
+        figures=figures,
+        missed=shown(page.missed),
+        false_alarms=shown(page.false_alarms),
+        by_kind={kind: shown(panels) for kind, panels in page.by_kind.items()},
+    )
+
+
+def image_cards(metrics: Mapping[str, Any]) -> list[Card]:
+    """Headline numbers with what they mean."""
+    ends = metrics["intervals"]
+
+    def detail(name: str) -> str:
+        found = interval(ends.get(name))
+        return "" if found == "–" else f"95 % interval {found}"
+
+    cards = [
+        Card(
+            number(metrics["image_auroc"]),
+            "image AUROC",
+            "The chance that a defective image scores higher than a good one. 0.5 is guessing, 1 is perfect.",
+            detail("image_auroc"),
+        ),
+        Card(
+            number(metrics["pixel_auroc"]),
+            "pixel AUROC",
+            "The same for pixels of defects and all other pixels: whether the map points to the right place.",
+            detail("pixel_auroc"),
+        ),
+        Card(
+            number(metrics["aupro_30"]),
+            "AUPRO 0.3",
+            "How much of each defect is covered, small ones counted as much as large ones, at up to 30 % of "
+            "false pixels.",
+            detail("aupro_30"),
+        ),
+    ]
+    if metrics.get("threshold") is not None:
+        cards += [
+            Card(
+                share(metrics["share_of_defects_found"]),
+                "defects found",
+                "Defective test images above the threshold, which was set without any.",
+            ),
+            Card(
+                share(metrics["share_of_good_with_alarm"]),
+                "false alarms",
+                "Good test images above the threshold.",
+                f"promised: at most {share(metrics['false_positive_bound'])} with 95 % confidence",
+            ),
+        ]
+    return cards
+
+
+def panel_picture(panel: Panel, heat_range: tuple[float, float]) -> np.ndarray:
+    """Image and heat map side by side, the marked defect outlined on both: uint8 [h, w, 3] RGB."""
+    height, width = panel.image.shape[:2]
+    scale = PANEL_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = cv2.resize(panel.image, size, interpolation=cv2.INTER_AREA)
+    heat = overlay(image, cv2.resize(panel.map, size), *heat_range)
+    if panel.mask is not None:
+        mask = cv2.resize(panel.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        for picture in (image, heat):
+            cv2.drawContours(picture, outlines, -1, (40, 220, 255), 1)
+    gap = np.full((image.shape[0], 4, 3), 128, np.uint8)
+    return np.concatenate([image, gap, heat], axis=1)
+
+
+def panel_uri(panel: Panel, heat_range: tuple[float, float]) -> str:
+    """The picture as a JPEG inside the page."""
+    picture = cv2.cvtColor(panel_picture(panel, heat_range), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not done:
+        raise RuntimeError(f"OpenCV could not encode the picture of {panel.name}.")
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

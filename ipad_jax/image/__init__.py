@@ -1,0 +1,1 @@
+"""Images of parts and surfaces: methods, detector, evaluation."""

@@ -1,0 +1,147 @@
+"""What good images score that a method was not fitted on, and the threshold that follows.
+
+It belongs to one dataset, one checkpoint and one way of making maps, all in its file. The run folder holds
+the run's own; those of an evaluation with other leaves lie in its folder.
+"""
+
+import dataclasses
+import io
+import json
+import os
+from typing import Any, Self
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.evaluation import false_alarms
+from ipad_jax.evaluation.report.heatmap import heat_range
+from ipad_jax.image.scorer import Progress, Scorer
+from ipad_jax.image.task import PREDICTION_LEAVES
+from ipad_jax.input.images import open_images
+from ipad_jax.run.files import write_atomic
+from ipad_jax.run.provenance import MadeWith, made_with
+from ipad_jax.training.fitted import derived_folders
+
+FILE = "calibration.npz"
+UNIT = "image"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Scores of held-out good images, and what follows from them.
+
+    Attributes:
+      scores: float64 [n].
+      alpha: share of good images that may raise an alarm.
+      made_with: dataset, checkpoint and leaves behind the scores.
+      bit_depth: bits that 16-bit images of the dataset use; None where it has none.
+    """
+
+    scores: np.ndarray
+    alpha: float
+    made_with: MadeWith
+    bit_depth: int | None = None
+
+    @property
+    def _found(self) -> false_alarms.Threshold:
+        return false_alarms.threshold(self.scores, self.alpha, UNIT)
+
+    @property
+    def threshold(self) -> float:
+        """Alarm above it."""
+        return self._found.threshold
+
+    @property
+    def bound(self) -> float:
+        """Share of good images that may raise an alarm, at most, at 95 % confidence."""
+        return self._found.bound
+
+    def statement(self) -> str:
+        """What the threshold rests on."""
+        return self._found.statement
+
+    @property
+    def heat(self) -> tuple[float, float]:
+        """Colour scale of maps: where colour begins and is full, the same for all images."""
+        middle = float(np.median(self.scores))
+        return heat_range(middle, 1.4826 * float(np.median(np.abs(self.scores - middle))))
+
+    def save(self, path: epath.Path) -> None:
+        """Writes the file, whole or not at all."""
+        header = {"alpha": self.alpha, "made_with": self.made_with, "bit_depth": self.bit_depth}
+        buffer = io.BytesIO()
+        np.savez(buffer, scores=self.scores, header=np.array(json.dumps(header)))
+        write_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: epath.Path) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+          FileNotFoundError: it is not there.
+          ValueError: it is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                return cls(stored["scores"], **json.loads(str(stored["header"])))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run again.") from error
+
+
+def calibration_of(
+    workdir: str | os.PathLike[str],
+    config: ConfigDict,
+    scorer: Scorer,
+    step: int,
+    progress: Progress | None = None,
+    name: str = "",
+) -> Calibration | None:
+    """The calibration of a way of making maps: from its file, else made and saved.
+
+    Args:
+      workdir: run folder.
+      config: of the run, with the `eval` section in force; `eval.alpha` is applied to saved scores.
+      scorer: of this config.
+      step: of the checkpoint.
+      progress: called with (images done, images in all).
+      name: of the folder below eval/ for what is not the run's own.
+
+    Returns:
+      None if the run held out no good images.
+
+    Raises:
+      FileNotFoundError: new scores are needed, and the dataset is not here.
+    """
+    run, wanted = epath.Path(workdir), made_with(config, PREDICTION_LEAVES, step)
+    for folder in derived_folders(run):
+        if (folder / FILE).exists():
+            saved = Calibration.load(folder / FILE)
+            if saved.made_with == wanted:
+                return dataclasses.replace(saved, alpha=config.eval.alpha)
+    source = open_images(config, "train")
+    held = scorer.task.indices[1]
+    if not held:
+        return None
+    scores = []
+    for found in scorer.scored(source.image(index) for index in held):
+        scores.append(found.score)
+        if progress:
+            progress(len(scores), len(held))
+    made = Calibration(
+        np.array(scores), config.eval.alpha, wanted, source.metadata.get("bit_depth")
+    )
+    folder = run
+    if (run / FILE).exists() and _is_other(Calibration.load(run / FILE).made_with, wanted):
+        folder = run / "eval" / (name or f"step{step}")
+        folder.mkdir(parents=True, exist_ok=True)
+    made.save(folder / FILE)
+    return made
+
+
+def _is_other(made: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a file differs in more than an earlier checkpoint, so that it must stay."""
+    step, newer = made.get("checkpoint_step", -1), wanted.get("checkpoint_step", -1)
+    return step > newer or {**made, "checkpoint_step": newer} != wanted

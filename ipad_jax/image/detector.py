@@ -1,0 +1,139 @@
+"""The detector of images: `load` a run, `inspect` an image; `calibrate` sets its threshold."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ipad_jax.data_builders.photos import read_photo
+from ipad_jax.image.calibration import Calibration, calibration_of
+from ipad_jax.image.scorer import Progress, Scorer, load_scorer
+from ipad_jax.run.provenance import MadeWith
+from ipad_jax.training.checkpoints import restore_for_inference
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in an image.
+
+    Attributes:
+      score: anomaly score; higher is more anomalous.
+      alarm: whether it is above the threshold; False without one.
+      map: float32 [h, w] at the image's own size, raw.
+    """
+
+    score: float
+    alarm: bool
+    map: np.ndarray
+
+
+class Detector:
+    """A fitted method that judges images.
+
+    Attributes:
+      scorer: gives maps and scores.
+      config: of the run.
+      calibration: what good images score; None if the run held out none.
+      threshold: alarm above it; None = no alarms.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        config: ConfigDict,
+        calibration: Calibration | None = None,
+        threshold: float | None = None,
+    ):
+        """Takes a restored run; `load` is the short way."""
+        self.scorer, self.config, self.calibration = scorer, config, calibration
+        if threshold is None and calibration is not None:
+            threshold = calibration.threshold
+        self.threshold = threshold
+
+    @property
+    def bound(self) -> float:
+        """Upper bound, at 95 % confidence, of the share of good images with an alarm; NaN: unknown."""
+        if self.calibration is None or self.threshold != self.calibration.threshold:
+            return math.nan
+        return self.calibration.bound
+
+    @property
+    def made_with(self) -> MadeWith:
+        """Dataset, checkpoint and leaves behind its calibration; empty without one."""
+        return {} if self.calibration is None else self.calibration.made_with
+
+    def threshold_statement(self) -> str:
+        """What the threshold rests on."""
+        if self.threshold is None:
+            return ""
+        if self.calibration is None:
+            return f"Threshold {self.threshold:g}, given by hand: the run has no calibration."
+        if self.threshold == self.calibration.threshold:
+            return self.calibration.statement()
+        own = self.calibration.threshold
+        return f"Threshold {self.threshold:g}, given by hand; the calibration's is {own:.3g}."
+
+    def inspect(self, image: np.ndarray) -> Inspection:
+        """Judges an image, uint8 [h, w, 3] RGB of any size.
+
+        Raises:
+          ValueError: an array of another kind.
+        """
+        return next(self.inspect_all([image]))
+
+    def inspect_all(self, images: Iterable[np.ndarray]) -> Iterator[Inspection]:
+        """As `inspect`, of many, in order; `eval.batch_size` of them go through the network at once."""
+        for found in self.scorer.scored(images):
+            alarm = self.threshold is not None and found.score > self.threshold
+            yield Inspection(found.score, alarm, found.map)
+
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """An image file as the dataset's were read: upright, RGB, 16 bits by the dataset's own depth."""
+        return read_photo(Path(path), self.calibration.bit_depth if self.calibration else None)
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    threshold: float | None = None,
+    false_alarms: float | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Detector:
+    """The detector of a trained run.
+
+    Args:
+      workdir: run folder, fitted and calibrated or with its dataset at hand.
+      step: checkpoint; the newest by default.
+      threshold: instead of the calibration's.
+      false_alarms: share of good images that may raise an alarm, instead of `eval.alpha`.
+      batch_size: images at once, instead of `eval.batch_size`.
+      progress: called while calibrating.
+
+    Raises:
+      FileNotFoundError: no run, checkpoint, or dataset where one is needed.
+      ValueError: a share that the held-out images are too few to support, or outside (0, 1).
+    """
+    config, _, model, step = restore_for_inference(workdir, step)
+    config = ConfigDict(config.to_dict())
+    if false_alarms is not None:
+        config.eval.alpha = float(false_alarms)
+    if batch_size is not None:
+        config.eval.batch_size = batch_size
+    scorer = load_scorer(workdir, config, model, step)
+    calibration = calibration_of(workdir, config, scorer, step, progress)
+    return Detector(scorer, config, calibration, threshold)
+
+
+def calibrate(
+    workdir: str | os.PathLike[str], *, step: int | None = None, progress: Progress | None = None
+) -> Calibration | None:
+    """Fits what a method fits, and sets the threshold on held-out good images; None if there are none."""
+    config, _, model, step = restore_for_inference(workdir, step)
+    scorer = load_scorer(workdir, config, model, step)
+    return calibration_of(workdir, config, scorer, step, progress)

@@ -1,0 +1,249 @@
+"""A run judged on its test images: restore, score, measure, report."""
+
+import dataclasses
+import io
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from ipad_jax.evaluation.pixel_ranking import PixelRanking
+from ipad_jax.evaluation.summary import to_json
+from ipad_jax.image.calibration import FILE, Calibration, calibration_of
+from ipad_jax.image.detector import Detector
+from ipad_jax.image.evaluation.report import write_report
+from ipad_jax.image.evaluation.result import Evaluation
+from ipad_jax.image.evaluation.scores import Scores, at_threshold
+from ipad_jax.image.scorer import Progress, load_scorer
+from ipad_jax.image.task import PREDICTION_LEAVES
+from ipad_jax.image.untrained import ROWS, untrained_maps
+from ipad_jax.input.images import ImageSource, open_images
+from ipad_jax.run.config import config_hash, read_config
+from ipad_jax.run.files import check_name, write_atomic
+from ipad_jax.run.provenance import made_with
+from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.training.fitted import derived_folders
+
+Stages = Callable[[str], AbstractContextManager[Progress]]
+NAME = "test"  # of the folder below eval/
+
+
+def evaluate(
+    workdir: str | os.PathLike[str],
+    *,
+    name: str = "",
+    step: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    report: bool = True,
+    data_name: str = "",
+    stages: Stages | None = None,
+) -> Evaluation | None:
+    """Evaluates a run on its test images.
+
+    Args:
+      workdir: run folder.
+      name: results go to eval/<name>/ in it; "test" by default.
+      step: checkpoint; the newest by default.
+      overrides: leaves of the `eval` section to change.
+      report: also write report.html.
+      data_name: the run's own dataset; a threshold belongs to one.
+      stages: shows progress.
+
+    Returns:
+      The evaluation; scores.npz, metrics.json and the report lie in its folder. None on processes other
+      than the first.
+
+    Raises:
+      FileNotFoundError: no run, checkpoint or dataset there.
+      ValueError: there are no test images, a leaf is unknown, the dataset was changed since training.
+    """
+    name = check_name(name or NAME, "name")
+    if jax.process_index():
+        return None
+    stages = stages or (lambda _: nullcontext(lambda done, total: None))
+    _check_own_data(workdir, data_name)
+    config, _, model, step = restore_for_inference(workdir, step)
+    config = override_eval(config, overrides or {})
+    source = open_images(config, "test")
+    if not len(source):
+        raise ValueError(
+            f"{source.path} has no test images, so nothing can be measured. `ipad-jax detect --images` "
+            "judges images without labels."
+        )
+    scorer = load_scorer(workdir, config, model, step)
+    with stages("calibrating") as progress:
+        calibration = calibration_of(workdir, config, scorer, step, progress, name)
+    folder = fresh_folder(workdir, name)
+    detector = Detector(scorer, config, calibration)
+    with stages("scoring") as progress:
+        scores, metrics, notes = _measure(folder, detector, source, step, progress)
+    evaluation = _write(folder, config, scores, calibration, metrics, notes)
+    if report:
+        with stages("writing the report") as progress:
+            write_report(evaluation, detector, source, progress)
+    return evaluation
+
+
+def _measure(
+    folder: epath.Path, detector: Detector, source: ImageSource, step: int, progress: Progress
+) -> tuple[Scores, dict[str, Any], tuple[str, ...]]:
+    """Scores of all test images, the metrics that need pixels, and what a person should know."""
+    config, scorer = detector.config, detector.scorer
+    rankings = {name: PixelRanking() for name in ("score", *ROWS)}
+    untrained: dict[str, list[float]] = {name: [] for name in ROWS}
+    scored, seconds = [], 0.0
+    scorer.warm_up()
+    small = scorer.arrays["untrained/images"]
+    size = config.eval.batch_size
+    for first in range(0, len(source), size):
+        images = [source.image(i) for i in range(first, min(first + size, len(source)))]
+        start = time.perf_counter()
+        found = list(scorer.scored(images))
+        seconds += time.perf_counter() - start
+        for index, (image, (score_map, score)) in enumerate(zip(images, found), start=first):
+            name, kind = source.rows[index]
+            mask = source.mask(index)
+            rankings["score"].add(score_map, mask, kind, score)
+            for row, row_map in untrained_maps(small, image).items():
+                untrained[row].append(float(row_map.max()))
+                rankings[row].add(row_map, mask, kind)
+            if config.eval.save_maps:
+                _save_map(folder / "maps", name, score_map)
+            scored.append(score)
+        progress(len(scored), len(source))
+    names, kinds = zip(*source.rows)
+    scores = Scores(
+        np.array(names),
+        np.array(kinds),
+        np.array(scored),
+        {row: np.array(values) for row, values in untrained.items()},
+        made_with(config, PREDICTION_LEAVES, step),
+    )
+    metrics = rankings["score"].result(config.seed)
+    metrics["seconds_an_image"] = seconds / len(source)
+    shown = ("image_auroc", "pixel_auroc", "aupro_30", "average_precision", "intervals")
+    metrics["untrained"] = {
+        row: {k: v for k, v in rankings[row].result(config.seed).items() if k in shown}
+        for row in ROWS
+    }
+    notes = []
+    if metrics["num_without_pixels"]:
+        notes.append(
+            f"{metrics['num_without_pixels']} defective images have no mask: not in the pixel numbers"
+        )
+    return scores, metrics, tuple(notes)
+
+
+def _save_map(folder: epath.Path, name: str, score_map: np.ndarray) -> None:
+    """Writes maps/<split>/<kind>/<name>.npy, float32 [h, w]."""
+    path = folder / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, score_map)
+    write_atomic(path, buffer.getvalue())
+
+
+def rescore(
+    workdir: str | os.PathLike[str],
+    scores_path: str | os.PathLike[str],
+    *,
+    name: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    data_name: str = "",
+) -> Evaluation:
+    """Measures saved scores again, without the model; numbers of pixels need maps and are left out.
+
+    Args:
+      workdir: run folder; its held-out scores give the threshold anew.
+      scores_path: scores.npz of an earlier evaluation.
+      name: results go to eval/<name>/; "test_rescored" by default.
+      overrides: leaves of the `eval` section to change: alpha.
+      data_name: as of `evaluate`.
+
+    Raises:
+      FileNotFoundError: no run or scores there.
+      ValueError: a leaf that changes maps, or no calibration that goes with these scores.
+    """
+    name = check_name(name or f"{NAME}_rescored", "name")
+    _check_own_data(workdir, data_name)
+    if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
+        raise ValueError(f"{fixed[0]} changes the maps: evaluate without --scores.")
+    scores = Scores.load(scores_path)
+    config = override_eval(read_config(workdir), overrides or {})
+    calibration = None
+    for place in derived_folders(epath.Path(workdir)):
+        if (place / FILE).exists():
+            saved = Calibration.load(place / FILE)
+            if saved.made_with == scores.made_with:
+                calibration = dataclasses.replace(saved, alpha=config.eval.alpha)
+    if calibration is None and config.data.holdout_share:
+        raise ValueError(
+            f"no calibration in {workdir} goes with {scores_path}: evaluate again without --scores."
+        )
+    ranks = PixelRanking()
+    for kind, score in zip(scores.kind, scores.score):
+        ranks.add(None, None, str(kind), float(score))
+    return _write(
+        fresh_folder(workdir, name), config, scores, calibration, ranks.result(config.seed)
+    )
+
+
+def _write(
+    folder: epath.Path,
+    config: ConfigDict,
+    scores: Scores,
+    calibration: Calibration | None,
+    metrics: dict[str, Any],
+    notes: tuple[str, ...] = (),
+) -> Evaluation:
+    """Adds what follows from the threshold, writes scores.npz and metrics.json."""
+    metrics = {
+        **metrics,
+        **at_threshold(scores, calibration),
+        "config_hash": config_hash(config),
+        "checkpoint_step": scores.made_with["checkpoint_step"],
+        "seed": config.seed,
+        "data": f"{config.data.builder}/{config.data.name}",
+        "task": config.task,
+    }
+    scores.save(folder / "scores.npz")
+    write_atomic(folder / "metrics.json", to_json(metrics).encode())
+    return Evaluation(folder, scores, calibration, metrics, notes)
+
+
+def _check_own_data(workdir: str | os.PathLike[str], data_name: str) -> None:
+    own = read_config(workdir).data.name
+    if data_name not in ("", own):
+        raise ValueError(
+            f"{workdir} was fitted on {own}: its threshold means nothing on {data_name}. Train on "
+            f"{data_name} in a folder of its own."
+        )
+
+
+def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:
+    """The folder eval/<name>/ without an earlier evaluation's numbers, page and maps."""
+    folder = epath.Path(workdir) / "eval" / check_name(name, "name")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("metrics.json", "report.html"):
+        (folder / file).unlink(missing_ok=True)
+    if (folder / "maps").exists():
+        (folder / "maps").rmtree()
+    return folder
+
+
+def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a run's config with other leaves in its `eval` section; ValueError for an unknown one."""
+    config = ConfigDict(config.to_dict())
+    for leaf, value in overrides.items():
+        if leaf not in config.eval:
+            raise ValueError(
+                f"eval has no leaf {leaf!r} for images; it has {', '.join(sorted(config.eval))}."
+            )
+        config.eval[leaf] = value
+    return config

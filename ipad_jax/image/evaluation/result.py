@@ -1,0 +1,88 @@
+"""What one evaluation found, and what a person reads of it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from ipad_jax.image.calibration import Calibration
+from ipad_jax.image.evaluation.scores import Scores
+from ipad_jax.image.untrained import ROWS
+from ipad_jax.run.provenance import MadeWith
+from ipad_jax.run.table import Table, screen_width
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found; `metrics` is what metrics.json holds."""
+
+    folder: epath.Path
+    scores: Scores
+    calibration: Calibration | None
+    metrics: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> float | None:
+        """Alarm above it; None without a calibration."""
+        return None if self.calibration is None else self.calibration.threshold
+
+    @property
+    def bound(self) -> float:
+        """Share of good images that may raise an alarm, at most, at 95 % confidence; NaN without one."""
+        return math.nan if self.calibration is None else self.calibration.bound
+
+    @property
+    def made_with(self) -> MadeWith:
+        """Dataset, checkpoint and leaves behind the scores."""
+        return self.scores.made_with
+
+    def summary(self) -> str:
+        """The numbers, for a terminal."""
+        return summary_text(self)
+
+
+def summary_text(evaluation: Evaluation) -> str:
+    """A table of the rows, one of the kinds, and what the threshold does."""
+    metrics, intervals = evaluation.metrics, evaluation.metrics["intervals"]
+
+    def cell(values: Mapping[str, Any], name: str) -> str:
+        value = values.get(name)
+        return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+    names = ("image_auroc", "pixel_auroc", "aupro_30", "average_precision")
+    low, high = (f"{end:.3f}" for end in intervals["image_auroc"])
+    rows = [("the method", *(cell(metrics, n) for n in names), f"{low} - {high}")]
+    for row, values in metrics.get("untrained", {}).items():
+        ends = " - ".join(f"{end:.3f}" for end in values["intervals"]["image_auroc"])
+        rows.append((f"untrained: {ROWS[row]}", *(cell(values, n) for n in names), ends))
+    heads = ("score", "image AUROC", "pixel AUROC", "AUPRO 0.3", "AP", "95 % of image AUROC")
+    found = metrics.get("share_found_by_kind", {})
+    kinds = [
+        (
+            kind,
+            str(values["num_images"]),
+            cell(values, "image_auroc"),
+            cell(values, "aupro_30"),
+            f"{found[kind]:.0%}" if kind in found else "-",
+        )
+        for kind, values in metrics["by_kind"].items()
+    ]
+    tables = [Table("", heads, tuple(rows)).text(screen_width())]
+    if kinds:
+        head = ("kind", "images", "image AUROC", "AUPRO 0.3", "found")
+        tables.append(Table("", head, tuple(kinds)).text(screen_width()))
+    lines = []
+    if evaluation.calibration is not None:
+        lines.append(evaluation.calibration.statement())
+        lines.append(
+            f"On the test images: {metrics['share_of_good_with_alarm']:.0%} of the good ones raise an alarm, "
+            f"{metrics['share_of_defects_found']:.0%} of the defective ones do."
+        )
+    else:
+        lines.append("No threshold: the run held out no good images.")
+    if "seconds_an_image" in metrics:
+        lines.append(f"{1000 * metrics['seconds_an_image']:.0f} ms an image")
+    return "\n\n".join([*tables, "\n".join(lines)])

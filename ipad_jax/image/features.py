@@ -1,0 +1,119 @@
+"""Frozen features of pictures: levels of a pretrained network on one grid, as methods compare them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from ipad_jax.nn.backbones import Backbone, make_backbone, stages_of
+
+
+class Frozen(nnx.Variable):
+    """A weight that no method trains; it lies in the run's checkpoint all the same."""
+
+
+class FrozenBackbone(nnx.Module):
+    """A pretrained network as part of a model, so that a run folder needs no weights file beside it.
+
+    Call: pictures uint8 [b, h, w, 3] -> {stage: map float32 [b, h', w', c]}.
+    """
+
+    def __init__(self, backbone: Backbone):
+        leaves, self.tree = jax.tree.flatten(backbone.network)
+        self.weights = nnx.List([Frozen(leaf) for leaf in leaves])
+        self.backbone = nnx.static(dataclasses.replace(backbone, network=None, note=""))
+
+    def __call__(self, pictures: jax.Array) -> dict[str, jax.Array]:
+        network = jax.tree.unflatten(self.tree, [weight[...] for weight in self.weights])
+        backbone = dataclasses.replace(self.backbone, network=network)
+        return backbone(pictures.astype(jnp.float32) / 255)
+
+
+def load_backbone(model: Any) -> Backbone:
+    """The network that a config's `model` section names: backbone, weights, stages.
+
+    Raises:
+      FileNotFoundError, ModuleNotFoundError, ValueError: see `nn.backbones.make_backbone`.
+    """
+    return make_backbone(model.backbone, model.weights, tuple(model.stages))
+
+
+def check_stages(model: Any) -> None:
+    """Raises ValueError for a backbone or a stage that there is not, before any file is opened."""
+    names = [stage.name for stage in stages_of(model.backbone)]
+    if wrong := [name for name in model.stages if name not in names] or not model.stages:
+        raise ValueError(
+            f"model.stages={list(model.stages)}: {wrong or 'none'} not of {model.backbone}, which has "
+            f"{', '.join(names)}."
+        )
+
+
+def grid_of(model: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the cells of a picture: those of the finest stage but stride 4.
+
+    Args:
+      model: a config's section.
+      size: height and width of a picture.
+    """
+    strides = {stage.name: stage.stride for stage in stages_of(model.backbone)}
+    finest = max(8, min(strides[name] for name in model.stages))
+    return -(-size[0] // finest), -(-size[1] // finest)
+
+
+def on_grid(
+    maps: dict[str, jax.Array], grid: tuple[int, int], neighbourhood: int = 1
+) -> list[jax.Array]:
+    """Each level's map on one grid: [b, *grid, c], finer ones averaged, coarser ones interpolated.
+
+    Args:
+      maps: by stage.
+      grid: rows and columns.
+      neighbourhood: side of the box over which each cell is averaged first (PatchCore, sec. 3.1).
+    """
+    found = []
+    for x in maps.values():
+        x = box_average(x, neighbourhood)
+        shape = (x.shape[0], *grid, x.shape[-1])
+        # antialias: a finer level is averaged, not sampled
+        found.append(x if x.shape == shape else jax.image.resize(x, shape, "linear"))
+    return found
+
+
+def box_average(x: jax.Array, side: int) -> jax.Array:
+    """Mean over side x side cells around each, of those inside: [b, h, w, c]."""
+    if side == 1:
+        return x
+    window, ones = (1, side, side, 1), jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+
+    def box_sum(values: jax.Array) -> jax.Array:
+        return lax.reduce_window(values, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
+
+    return box_sum(x) / box_sum(ones)
+
+
+def level_scales(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """What brings each level to a mean norm of 1: float32 [levels]; levels [n, c] of normal cells."""
+    norms = [float(np.linalg.norm(np.asarray(x, np.float32), axis=-1).mean()) for x in levels]
+    return np.array([1 / max(norm, 1e-12) for norm in norms], np.float32)
+
+
+def stacked(levels: Sequence[jax.Array], scales: jax.Array) -> jax.Array:
+    """Levels [..., c] times their scales [levels], side by side on the last axis."""
+    return jnp.concatenate([x * scales[i] for i, x in enumerate(levels)], axis=-1)
+
+
+def each_picture(function: Any, pictures: jax.Array) -> Any:
+    """`function` of one picture [1, h, w, 3] at a time: the result of one depends on no other.
+
+    On an accelerator sixteen go together, which rounds the same for any number of them.
+    """
+    together = None if jax.default_backend() == "cpu" else 16
+    one = jax.tree.map
+    return lax.map(
+        lambda picture: one(lambda x: x[0], function(picture[None])), pictures, batch_size=together
+    )

@@ -1,0 +1,166 @@
+"""A memory bank over frozen features: the distance of each cell to its nearest normal one.
+
+Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (PatchCore), 2022, sec. 3; public code
+amazon-science/patchcore-inspection. Deviations: the bank has a fixed number of rows, not a share of the
+training cells, so that its memory does not grow with their number (the share is a leaf); each level is
+brought to the same mean norm; proportions are kept and nothing is cropped.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ipad_jax.image.features import (
+    FrozenBackbone,
+    check_stages,
+    each_picture,
+    grid_of,
+    level_scales,
+    load_backbone,
+    on_grid,
+    stacked,
+)
+from ipad_jax.image.task import Arrays, ImageTask, NormalImages
+
+
+class FrozenModel(nnx.Module):
+    """A pretrained network and nothing that trains."""
+
+    def __init__(self, backbone: Any):
+        self.backbone = FrozenBackbone(backbone)
+
+
+class FeatureTask(ImageTask):
+    """A method on frozen features of cells; `model` has backbone, weights, stages, neighbourhood."""
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        check_stages(config.model)
+        self.grid = grid_of(config.model, (self.views.height, self.views.width))
+
+    def init_model(self, key: jax.Array) -> FrozenModel:
+        return FrozenModel(load_backbone(self.config.model))
+
+    def levels(self, model: Any, pictures: jax.Array) -> list[jax.Array]:
+        """Features of each level on the grid, [n, *grid, c] each."""
+        return on_grid(model.backbone(pictures), self.grid, self.config.model.neighbourhood)
+
+    def cells(self, model: Any, scales: jax.Array, pictures: jax.Array) -> jax.Array:
+        """Features of every cell, [n, *grid, c]."""
+        return stacked(self.levels(model, pictures), scales)
+
+    def normal_cells(
+        self, model: Any, normal: NormalImages, number: int, brightness: tuple[float, ...] = ()
+    ) -> list[np.ndarray]:
+        """Random cells of the good images, about as many of each: levels [n, c], n at most `number`.
+
+        Args:
+          brightness: factors; each gives a copy of every image, beside the image as it is.
+        """
+        levels_of = jax.jit(lambda model, x: each_picture(partial(self.levels, model), x))
+        rng = np.random.default_rng([self.config.seed, 11])
+        copies = (1.0, *brightness)
+        share = -(-number // (len(normal) * len(copies)))
+        found = []
+        for pictures, shape in normal.pictures():
+            inside = np.flatnonzero(self.views.inside(shape, self.grid))
+            for factor in copies:
+                lit = np.clip(pictures * np.float32(factor), 0, 255).astype(np.uint8)
+                chosen = rng.permutation(inside)[:share]
+                levels = levels_of(model, lit)
+                found.append([np.asarray(x).reshape(-1, x.shape[-1])[chosen] for x in levels])
+        joined = [np.concatenate(parts) for parts in zip(*found)]
+        if len(joined[0]) > number:
+            chosen = rng.permutation(len(joined[0]))[:number]
+            joined = [x[chosen] for x in joined]
+        return joined
+
+
+class BankTask(FeatureTask):
+    """The bank; `model` adds rows, rows_share, candidates, projection, brightness."""
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        model = config.model
+        if not 0 < model.rows <= model.candidates:
+            raise ValueError(
+                f"model.rows={model.rows} must be 1 or more and at most model.candidates="
+                f"{model.candidates}, from which they are chosen."
+            )
+        if not 0 <= model.rows_share <= 1:
+            raise ValueError(f"model.rows_share={model.rows_share} must lie in [0, 1]; 0: off.")
+
+    def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
+        section = self.config.model
+        levels = self.normal_cells(model, normal, section.candidates, tuple(section.brightness))
+        scales = level_scales(levels)
+        candidates = np.concatenate([x * scale for x, scale in zip(levels, scales)], axis=-1)
+        rows = section.rows
+        if section.rows_share:
+            rows = min(rows, max(1, round(section.rows_share * len(candidates))))
+        chosen = cover(candidates, rows, section.projection, self.config.seed)
+        return {"rows": candidates[chosen].astype(np.float16), "scales": scales}
+
+    def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
+        rows = arrays["rows"].astype(jnp.float32)
+
+        def one(picture: jax.Array) -> jax.Array:
+            return nearest(self.cells(model, arrays["scales"], picture), rows)
+
+        return each_picture(one, pictures)
+
+
+def nearest(cells: jax.Array, rows: jax.Array) -> jax.Array:
+    """Euclidean distance of cells [..., c] to the nearest of the rows [n, c], by one product."""
+    # |f - p|^2 = |f|^2 + |p|^2 - 2 f.p
+    products = jnp.einsum("...c,nc->...n", cells, rows, precision=jax.lax.Precision.HIGHEST)
+    squares = jnp.sum(jnp.square(rows), axis=-1)
+    least = jnp.min(squares.reshape((1,) * (cells.ndim - 1) + (-1,)) - 2 * products, axis=-1)
+    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(cells), axis=-1) + least, 0.0))
+
+
+def cover(candidates: np.ndarray, number: int, projection: int, seed: int) -> np.ndarray:
+    """Indices of candidates [n, c] such that every other one is near one of them.
+
+    Greedy k-centre: each next one is the farthest from those chosen, which is at most twice as far as the
+    best choice would leave it (PatchCore, eq. 4, algorithm 1). Distances are those of a random
+    projection to `projection` dimensions (Johnson-Lindenstrauss), as in the public code; 0: none.
+
+    Returns:
+      int [min(number, n)], in the order chosen.
+    """
+    count, channels = candidates.shape
+    if number >= count:
+        return np.arange(count)
+    rng = np.random.default_rng([seed, 12])
+    points = candidates.astype(np.float32)
+    if 0 < projection < channels:
+        points = points @ (
+            rng.normal(size=(channels, projection)).astype(np.float32) / np.sqrt(projection)
+        ).astype(np.float32)
+    return np.asarray(_farthest(points, int(rng.integers(count)), number))
+
+
+@partial(jax.jit, static_argnames="number")
+def _farthest(points: jax.Array, first: int, number: int) -> jax.Array:
+    """Greedy choice from points [n, d], beginning with `first`."""
+    squares = jnp.sum(jnp.square(points), axis=-1)
+
+    def choose(step: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
+        chosen, far, last = state
+        chosen = chosen.at[step].set(last)
+        away = squares + squares[last] - 2 * (points @ points[last])
+        far = jnp.minimum(far, away).at[last].set(-jnp.inf)
+        return chosen, far, jnp.argmax(far).astype(jnp.int32)
+
+    start = (
+        jnp.zeros((number,), jnp.int32),
+        jnp.full(points.shape[:1], jnp.inf),
+        jnp.asarray(first, jnp.int32),
+    )
+    return jax.lax.fori_loop(0, number, choose, start)[0]

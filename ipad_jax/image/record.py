@@ -1,0 +1,139 @@
+"""A detector run over image files: results.csv, a line an image, and overlays of map and alarm.
+
+Lines are written as they come, so a killed process leaves a readable file.
+"""
+
+import csv
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ipad_jax.data_builders.photos import SUFFIXES, is_photo
+from ipad_jax.evaluation.report.heatmap import overlay
+from ipad_jax.image.detector import Detector, Inspection
+from ipad_jax.run.files import LineFile
+
+COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem")
+RESULTS, OVERLAYS = "results.csv", "overlays"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One line of results.csv.
+
+    Attributes:
+      image: path as it was found below the folder that was asked for.
+      score: NaN where the file could not be read.
+      alarm: whether the score is above the threshold.
+      x, y: pixel of the map's maximum; -1 where the file could not be read.
+      seconds: for the map, without reading the file.
+      problem: what is wrong with the file; "".
+    """
+
+    image: str
+    score: float
+    alarm: bool
+    x: int = -1
+    y: int = -1
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def images_in(place: Path) -> list[tuple[str, Path]]:
+    """Names and paths of an image file, or of all below a folder, in order of their names.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    if place.is_file():
+        return [(place.name, place)]
+    if not place.is_dir():
+        raise FileNotFoundError(f"--images {place}: no such file or folder.")
+    found = sorted(p for p in place.rglob("*") if p.is_file() and is_photo(p))
+    if not found:
+        raise FileNotFoundError(f"--images {place}: holds no image ({', '.join(SUFFIXES)}).")
+    return [(p.relative_to(place).as_posix(), p) for p in found]
+
+
+def inspect_files(
+    detector: Detector,
+    files: Sequence[tuple[str, Path]],
+    folder: Path,
+    *,
+    overlays: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Result]:
+    """Judges image files one by one and writes what is found into `folder`.
+
+    A file that cannot be read has a line that says so; the others are judged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = LineFile(folder / RESULTS, _line(COLUMNS))
+    results = []
+    try:
+        for name, path in files:
+            try:
+                image = detector.read(path)
+            except ValueError as error:
+                result = Result(name, float("nan"), False, problem=str(error))
+            else:
+                start = time.perf_counter()
+                found = detector.inspect(image)
+                y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
+                seconds = time.perf_counter() - start
+                result = Result(name, found.score, found.alarm, int(x), int(y), seconds)
+                if overlays:
+                    write_overlay(folder / OVERLAYS / f"{name}.jpg", image, found, detector)
+            threshold = "" if detector.threshold is None else f"{detector.threshold:.6g}"
+            score = "" if result.problem else f"{result.score:.6g}"
+            row = (name, score, int(result.alarm), threshold, result.x, result.y)
+            table.add(_line((*row, f"{result.seconds:.4f}", result.problem)))
+            results.append(result)
+            progress(len(results), len(files))
+    finally:
+        table.close()
+    return results
+
+
+def write_overlay(path: Path, image: np.ndarray, found: Inspection, detector: Detector) -> None:
+    """The image in grey with the map over it, framed in red where there is an alarm."""
+    calibration = detector.calibration
+    low = 0.5 * found.score if calibration is None else calibration.heat[0]
+    high = max(found.score, low + 1e-6) if calibration is None else calibration.heat[1]
+    picture = overlay(image, found.map, low, high)
+    if found.alarm:
+        border = max(2, min(picture.shape[:2]) // 100)
+        right, below = picture.shape[1] - 1, picture.shape[0] - 1
+        cv2.rectangle(picture, (0, 0), (right, below), (230, 30, 30), border)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"{path} could not be encoded.")
+    path.write_bytes(data.tobytes())
+
+
+def summary(results: Sequence[Result], folder: Path) -> str:
+    """What was found, for a person."""
+    judged = [r for r in results if not r.problem]
+    alarms = [r for r in judged if r.alarm]
+    lines = [f"{len(judged)} images judged, {len(alarms)} with an alarm"]
+    for result in sorted(alarms, key=lambda r: -r.score)[:20]:
+        lines.append(f"  {result.image}: {result.score:.3g}, at x {result.x}, y {result.y}")
+    if len(alarms) > 20:
+        lines.append(f"  ... and {len(alarms) - 20} more in {RESULTS}")
+    lines += [f"  not read: {r.problem}" for r in results if r.problem]
+    if judged:
+        each = 1000 * float(np.median([r.seconds for r in judged]))
+        lines.append(f"{each:.0f} ms an image, median; written to {folder}")
+    return "\n".join(lines)
+
+
+def _line(values: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()

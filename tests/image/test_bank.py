@@ -1,0 +1,76 @@
+"""The bank: what its rows are, what a distance is, and that a map depends on its image alone."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from drawn_images import spot, stripes
+
+from ipad_jax.image.detector import load
+from ipad_jax.image.methods.bank import cover, nearest
+from ipad_jax.training.fitted import load_fitted
+
+
+def radius(points, chosen):
+    """Distance of the worst covered point."""
+    gaps = np.linalg.norm(points[:, None] - points[chosen][None], axis=-1)
+    return gaps.min(1).max()
+
+
+def test_rows_are_candidates_that_cover_the_others_ever_better():
+    points = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    chosen = cover(points, 40, 0, seed=1)
+    assert len(set(chosen.tolist())) == 40
+    radii = [radius(points, chosen[:n]) for n in (1, 5, 20, 40)]
+    assert radii == sorted(radii, reverse=True)
+    # greedy is at most twice the best cover; random rows are no better than that
+    random = np.random.default_rng(1).choice(300, 40, replace=False)
+    assert radii[-1] < radius(points, random)
+    np.testing.assert_array_equal(chosen, cover(points, 40, 0, seed=1))
+
+
+def test_each_next_row_is_the_farthest_from_those_before():
+    points = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32)
+    chosen = cover(points, 10, 0, seed=0)
+    for n in range(1, 10):
+        gaps = np.linalg.norm(points[:, None] - points[chosen[:n]][None], axis=-1).min(1)
+        assert gaps[chosen[n]] == pytest.approx(gaps.max(), rel=1e-4)
+
+
+def test_few_candidates_are_all_taken():
+    np.testing.assert_array_equal(cover(np.ones((3, 2), np.float32), 5, 0, 0), [0, 1, 2])
+
+
+def test_distance_is_that_to_the_nearest_row():
+    rng = np.random.default_rng(0)
+    cells, rows = rng.normal(size=(2, 3, 4, 8)), rng.normal(size=(20, 8))
+    slow = np.array(
+        [[[min(np.linalg.norm(c - r) for r in rows) for c in b] for b in a] for a in cells]
+    )
+    found = nearest(jnp.asarray(cells, jnp.float32), jnp.asarray(rows, jnp.float32))
+    np.testing.assert_allclose(found, slow, rtol=1e-5)  # float32 of distances around 2
+
+
+def test_a_map_is_that_of_its_image_alone(bank_run):
+    """Bit for bit, whatever comes with it: programs take one picture at a time on this backend."""
+    images = [spot(9)[0], stripes(9, (80, 50)), spot(4)[0], stripes(2), stripes(7)]
+    one, many = load(bank_run, batch_size=1), load(bank_run, batch_size=3)
+    together = list(many.inspect_all(images))
+    for image, found in zip(images, together, strict=True):
+        alone = one.inspect(image)
+        assert alone.map.shape == image.shape[:2]
+        np.testing.assert_array_equal(alone.map, found.map)
+        assert alone.score == found.score == found.map.max()
+
+
+def test_the_spot_is_where_the_map_is_highest(bank_run):
+    image, mask = spot(12)
+    found = load(bank_run).inspect(image)
+    assert found.map[mask > 0].mean() > 2 * np.median(found.map)
+    y, x = np.unravel_index(found.map.argmax(), found.map.shape)
+    assert mask[y, x]
+
+
+def test_the_bank_has_its_rows_and_no_more(bank_run):
+    arrays, _ = load_fitted(bank_run / "fitted.npz")
+    assert arrays["rows"].shape == (200, 176)
+    assert arrays["rows"].dtype == np.float16

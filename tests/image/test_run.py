@@ -1,0 +1,122 @@
+"""A run of images from end to end: what it writes, and that all ways to a score give the same."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import image_config
+from drawn_images import spot, stripes, write
+
+from ipad_jax import load_detector
+from ipad_jax.commands import detect, evaluate
+from ipad_jax.image import evaluation as image_evaluation
+from ipad_jax.image.detector import calibrate, load
+from ipad_jax.image.evaluation import rescore
+from ipad_jax.input.images import open_images
+from ipad_jax.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def evaluated(bank_run):
+    assert evaluate.main(["--workdir", str(bank_run), "--config.eval.save_maps=True"]) == 0
+    return bank_run / "eval/test"
+
+
+def test_metrics_have_their_names(evaluated):
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    names = {
+        "image_auroc", "pixel_auroc", "aupro_30", "aupro_05", "aupimo", "f1_max", "average_precision",
+        "by_kind", "intervals", "threshold", "false_positive_bound", "seconds_an_image",
+    }  # fmt: skip
+    assert names <= metrics.keys()
+    assert metrics["image_auroc"] > 0.9  # a bright spot on stripes
+    assert metrics["pixel_auroc"] > 0.9
+    assert metrics["by_kind"]["spot"]["num_images"] == 4
+    assert set(metrics["untrained"]) == {"mean_image", "nearest_image"}
+    page = (evaluated / "report.html").read_text()
+    assert page.count("data:image/jpeg") >= 8
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_every_way_gives_the_same_score(evaluated, bank_run, drawn, tmp_path):
+    """evaluate's file, the command's file, Python, and the saved map's maximum."""
+    with np.load(evaluated / "scores.npz", allow_pickle=False) as stored:
+        scores = dict(zip(stored["name"].tolist(), stored["score"].tolist(), strict=True))
+    assert detect.main(
+        ["--workdir", str(bank_run), "--images", str(drawn.parent / "source/test"), "--out", str(tmp_path)]
+    ) == 0  # fmt: skip
+    with (tmp_path / "results.csv").open() as file:
+        rows = {f"test/{row['image']}": row for row in csv.DictReader(file)}
+    assert rows.keys() == scores.keys()
+    detector = load_detector(bank_run)
+    for name, score in scores.items():
+        found = detector.inspect(detector.read(drawn.parent / "source" / name))
+        assert found.score == score == np.load(evaluated / "maps" / f"{name}.npy").max()
+        assert rows[name]["score"] == f"{score:.6g}"
+        assert bool(int(rows[name]["alarm"])) == found.alarm == (score > detector.threshold)
+        assert (tmp_path / "overlays" / f"{name.removeprefix('test/')}.jpg").exists()
+
+
+def test_a_lines_controller_learns_of_an_alarm(bank_run, tmp_path, capsys):
+    good, bad = write(tmp_path / "good.png", stripes(3)), write(tmp_path / "bad.png", spot(3)[0])
+    words = ["--workdir", str(bank_run), "--fail-on-alarm", "--out", str(tmp_path / "out")]
+    assert detect.main([*words, "--images", str(bad)]) == 3
+    assert detect.main([*words, "--images", str(good), "--threshold", "1e9"]) == 0
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(good.read_bytes()[:99])
+    assert detect.main([*words, "--images", str(torn)]) == 1  # never as if it were good
+    assert "truncated PNG" in capsys.readouterr().out
+
+
+def test_a_wish_of_fewer_false_alarms_raises_the_threshold(bank_run):
+    strict, loose = (load(bank_run, false_alarms=share).threshold for share in (0.05, 0.5))
+    assert strict > loose
+
+
+def test_a_run_of_images_takes_images_alone(bank_run, capsys):
+    from ipad_jax.main import main
+
+    assert main(["detect", "--workdir", str(bank_run), "--video", "x.mp4"]) == 2
+    assert "give --images" in capsys.readouterr().err
+
+
+def test_no_label_is_read_before_evaluate(drawn, tmp_path, monkeypatch):
+    """Fit, threshold and detection never open the test split."""
+    for module in ("ipad_jax.image.task", "ipad_jax.image.calibration"):
+
+        def only_train(config, split):
+            assert split == "train"
+            return open_images(config, split)
+
+        monkeypatch.setattr(f"{module}.open_images", only_train)
+    train(image_config("pca:tiny", drawn), str(tmp_path), progress=lambda *_: None)
+    calibrate(tmp_path)
+    assert load(tmp_path).inspect(spot(3)[0]).map.shape == (32, 40)
+
+
+def test_a_run_folder_needs_no_dataset_and_holds_no_pickle(bank_run, tmp_path, monkeypatch):
+    run = shutil.copytree(bank_run, tmp_path / "run")
+    monkeypatch.setattr(
+        "ipad_jax.image.task.open_images", lambda *_: pytest.fail("the dataset was asked for")
+    )
+    assert load(run).inspect(spot(3)[0]).score > 0
+    for path in run.rglob("*.npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            assert [stored[name].dtype != object for name in stored.files]
+    assert not [p for p in run.rglob("*") if p.suffix in (".pkl", ".pickle", ".pth", ".pt")]
+
+
+def test_saved_scores_are_judged_again_without_the_model(evaluated, bank_run):
+    first = json.loads((evaluated / "metrics.json").read_text())
+    again = rescore(bank_run, evaluated / "scores.npz", overrides={"alpha": 0.5})
+    assert again.metrics["image_auroc"] == first["image_auroc"]
+    assert again.threshold < first["threshold"]
+    with pytest.raises(ValueError, match="changes the maps"):
+        rescore(bank_run, evaluated / "scores.npz", overrides={"blur_px": 1.0})
+
+
+def test_another_dataset_is_refused(bank_run):
+    with pytest.raises(ValueError, match="was fitted on stripes"):
+        image_evaluation.evaluate(bank_run, data_name="spots")
