@@ -59,3 +59,12 @@ def prepare(folder: Path, data_dir: Path, name: str = "stripes"):
 
     config = ImageFolderConfig(name=name, source=str(folder))
     return prepare(Builder, config, str(data_dir))[0]
+
+
+def image_config(spec, data_dir, **leaves):
+    """A config on the drawn set `stripes`."""
+    from ipad_jax.run.config import load_config
+
+    return load_config(
+        spec, {"data.name": "stripes", "data.data_dir": str(data_dir), "seed": 3} | leaves
+    )

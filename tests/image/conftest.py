@@ -1,10 +1,9 @@
 """A prepared set of drawn images, and runs on it."""
 
 import pytest
-from drawn_images import prepare, write_folder
+from drawn_images import image_config, prepare, write_folder
 
 from ipad_jax.image.detector import calibrate
-from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
 
 
@@ -14,13 +13,6 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn_images")
     prepare(write_folder(folder / "source", 12, 4, 4), folder / "data")
     return folder / "data"
-
-
-def image_config(spec, data_dir, **leaves):
-    """A config on the drawn set."""
-    return load_config(
-        spec, {"data.name": "stripes", "data.data_dir": str(data_dir), "seed": 3} | leaves
-    )
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import image_config
-from drawn_images import spot, stripes, write
+from drawn_images import image_config, spot, stripes, write
 
 from ipad_jax import load_detector
 from ipad_jax.commands import detect, evaluate
