@@ -35,7 +35,7 @@ _CONVS = tuple(place for place, (kind, _, _) in enumerate(KINDS) if kind == "con
 class VGG16(nnx.Module):
     """Call: images [b, h, w, 3] float, normalised as the weights want it -> outputs of layers 0 to `last`.
 
-    Each is [b, h', w', KINDS[layer][1]], sides over KINDS[layer][2], rounded down at each pooling. A
+    A layer of KINDS (kind, channels, pixels a cell) gives [b, h // pixels, w // pixels, channels]. A
     convolution's output is before its ReLU, which is the next layer.
     """
 

@@ -1,5 +1,6 @@
 """What the documents say is there: links, files, commands, options, leaves, keys."""
 
+import ast
 import contextlib
 import importlib.util
 import io
@@ -198,3 +199,12 @@ def test_python_of_the_pages_is_python(page):
     for block in blocks(page.read_text()):
         if block.language.split(" ")[0] == "python":
             compile(block.code, name_of(page), "exec")
+
+
+def test_no_docstring_holds_a_link_by_accident():
+    """`KINDS[layer][1]` in the text of a docstring is a link to "1", and `make docs` ends there."""
+    for path in sorted((ROOT / "ipad_jax").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = re.sub(r"`[^`]*`", "", ast.get_docstring(node) or "")
+                assert not re.search(r"\]\[\w", text), (path, getattr(node, "name", ""))

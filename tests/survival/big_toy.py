@@ -108,4 +108,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    import big_toy  # the module that `config.task` names; this one's list of hits would stay empty
+
+    sys.exit(big_toy.main(sys.argv[1:]))
