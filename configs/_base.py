@@ -69,7 +69,9 @@ def video_config() -> ConfigDict:
     evaluation.register = True  # takes the camera's shake out; ours, normal/small_picture.py
     evaluation.track_phase = True  # also by pictures and speed; ours, normal/phase_tracking.py
     evaluation.features = ""  # efficientnet_lite0: its features are compared too; "": off
-    evaluation.alpha = 0.05  # share of normal cycles (videos) that may raise an alarm
+    evaluation.false_alarms_per_hour = 1.0  # of normal time, at most; sets the thresholds
+    evaluation.sustained_s = 1.0  # seconds of the median with a threshold of its own; 0: off; ours
+    evaluation.drift_per_hour = 0.0  # normal reaches by which slow change is followed; 0: off; ours
     evaluation.paper_period_weight = 0.0  # of the period error in protocol paper, which is silent
     evaluation.components = ConfigDict(  # weights of the fused score; chosen on the tuning scenes
         {"nearest": 1.0, "period_error": 0.3, "motion": 0.3}

@@ -1,78 +1,15 @@
-"""Events: what an operator sees; a run of frames above the threshold, gaps closed, is one alarm."""
+"""Alarms against the truth, in figures that an alarm which is always on cannot win."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-GAP_S = 0.5  # a gap shorter than this does not end an event
+from ipad_jax.evaluation.alarm_rule import QUIET_S, AlarmRule, Event, follow
 
-
-@dataclass(frozen=True)
-class Event:
-    """Frames [start, stop) of one video; the frame and value of the highest score in it."""
-
-    start: int
-    stop: int
-    peak: int
-    peak_score: float
-
-
-class EventFinder:
-    """Finds events in a stream of scores; `evaluate` and `detect` use the same."""
-
-    def __init__(self, threshold: float, fps: float, gap_s: float = GAP_S) -> None:
-        """Prepare; a score must be ABOVE `threshold`, gaps under `gap_s` seconds are closed."""
-        if not fps > 0 or gap_s < 0:
-            raise ValueError(f"fps={fps} must be positive and gap_s={gap_s} not negative.")
-        self.threshold, self.fps, self.gap_s = threshold, fps, gap_s
-        self._open: Event | None = None
-
-    @property
-    def open(self) -> Event | None:
-        """The event that may still go on."""
-        return self._open
-
-    def add(self, frame: int, score: float) -> Event | None:
-        """Take the next frame (indices rise; NaN is no alarm); return an event that is over."""
-        finished = None
-        if (
-            self._open
-            and (frame - self._open.stop) / self.fps >= self.gap_s
-            and frame > self._open.stop
-        ):
-            finished, self._open = self._open, None
-        if score > self.threshold:
-            last = self._open
-            if last is None:
-                # the frame itself may come right after a finished event when gap_s is 0
-                self._open = Event(frame, frame + 1, frame, float(score))
-            elif score > last.peak_score:
-                self._open = Event(last.start, frame + 1, frame, float(score))
-            else:
-                self._open = Event(last.start, frame + 1, last.peak, last.peak_score)
-        return finished
-
-    def close(self) -> Event | None:
-        """End of the video: the event that was still open, if any."""
-        finished, self._open = self._open, None
-        return finished
-
-
-def find_events(
-    score: np.ndarray, frame: np.ndarray, threshold: float, fps: float, gap_s: float = GAP_S
-) -> list[Event]:
-    """Events of one video.
-
-    Args:
-      score: [n] anomaly score, NaN = unscored = no alarm.
-      frame: int [n] rising frame indices.
-      threshold: alarm above it.
-      fps: frames a second.
-      gap_s: gaps shorter than this many seconds are closed.
-    """
-    finder = EventFinder(threshold, fps, gap_s)
-    found = [finder.add(int(f), float(s)) for f, s in zip(frame, score)]
-    return [event for event in [*found, finder.close()] if event]
+EARLY_S = 0.5  # an alarm that begins so shortly before a fault has found it; clips reach ahead
+CALL_S = 60.0  # every started minute of a false alarm counts as one
 
 
 def true_intervals(label: np.ndarray, frame: np.ndarray) -> list[tuple[int, int]]:
@@ -100,20 +37,27 @@ class EventMetrics:
     """Alarms against the truth.
 
     Attributes:
-      false_alarms_per_hour: events that touch no true interval, an hour of normal time; NaN
-        without any.
-      event_recall: share of true intervals that an event touches; NaN without any.
-      detection_delay_s: median time from a true interval's onset to the first alarm in it, of
-        those found; 0 for an alarm already on at the onset. The detector's own latency comes on
-        top.
-      event_coverage: share of the time of the true intervals found that lies inside an event: a
-        score that drifts back to normal within a long fault lowers it.
-      end_delay_s: median time from a true interval's end to the end of the last alarm in it, of
-        those found; negative where the alarm is over first.
-      num_events, num_false_alarms, num_true, num_detected: counts.
+      normal_time_in_alarm: share of normal, scored time inside an alarm; NaN without any.
+      false_alarms_per_hour: false alarms an hour of normal time, every started minute of one counted; 60
+        for an alarm that is always on; NaN without normal time.
+      event_recall: share of faults found; NaN without any. Found is a fault in which an alarm begins, or
+        at most `EARLY_S` before it; an alarm that was on before has found nothing.
+      detection_delay_s: median time from a fault's onset to that alarm, of those found; 0 where it
+        came before. The detector's own latency comes on top.
+      event_coverage: share of the time of the faults found that lies inside an alarm: a score that
+        drifts back to normal within a long fault lowers it.
+      end_delay_s: median time from a fault's end to the end of the last alarm in it, of those found;
+        negative where the alarm is over first.
+      num_events: alarms that were judged.
+      num_false_alarms: those that found no fault and hold normal time.
+      num_false_calls: the same with every started minute of normal time counted.
+      num_true, num_detected: faults, and faults found. Those less than `QUIET_S` apart, in which an
+        alarm cannot end, are one.
       normal_hours: normal, scored time; where only every n-th frame has a row, it stands for n.
+      alarm_hours: of it inside an alarm.
     """
 
+    normal_time_in_alarm: float
     false_alarms_per_hour: float
     event_recall: float
     detection_delay_s: float
@@ -121,67 +65,107 @@ class EventMetrics:
     end_delay_s: float
     num_events: int
     num_false_alarms: int
+    num_false_calls: int
     num_true: int
     num_detected: int
     normal_hours: float
+    alarm_hours: float
+
+
+def events_of(
+    score: np.ndarray,
+    video: np.ndarray,
+    frame: np.ndarray,
+    fps: np.ndarray | Sequence[float],
+    rule: AlarmRule,
+) -> dict[int, list[Event]]:
+    """Alarms by video, of scores [n] as they come from the model; frames rise within a video."""
+    return {
+        int(v): follow(score[video == v], frame[video == v], rule, float(fps[v])).events
+        for v in np.unique(video)
+    }
 
 
 def event_metrics(
-    score: np.ndarray,
+    events: Mapping[int, Sequence[Event]],
     label: np.ndarray,
     video: np.ndarray,
     frame: np.ndarray,
-    fps: np.ndarray,
-    threshold: float,
-    gap_s: float = GAP_S,
+    fps: np.ndarray | Sequence[float],
+    scored: np.ndarray | None = None,
 ) -> EventMetrics:
     """Judge the alarms of several videos.
 
     Args:
-      score: [n] anomaly score; NaN = unscored, no alarm, and no normal time either.
-      label: [n] 1 anomalous, 0 normal, -1 unknown. An event that touches neither a true interval
-        nor any normal frame is not judged.
+      events: alarms by video.
+      label: [n] 1 anomalous, 0 normal, -1 unknown. An alarm that touches neither a fault nor any
+        normal frame is not judged.
       video, frame: int [n] where each row belongs; frames rise within a video.
       fps: [number of videos] frames a second, indexed by `video`.
-      threshold: alarm above it.
-      gap_s: gaps shorter than this are closed.
+      scored: bool [n], False where a frame has no score and is no normal time; all by default.
     """
-    score, label = np.asarray(score, np.float64), np.asarray(label)
-    video, frame = np.asarray(video), np.asarray(frame)
-    num_events = num_false = num_true = 0
+    label, video, frame = np.asarray(label), np.asarray(video), np.asarray(frame)
+    scored = np.ones(len(label), bool) if scored is None else np.asarray(scored)
+    num_events = num_false = num_calls = num_true = 0
     delays: list[float] = []
     ends: list[float] = []
-    inside_s = found_s = normal_s = 0.0
+    inside_s = found_s = normal_s = alarm_s = 0.0
     for v in np.unique(video):
         at = video == v
-        scores, labels, frames, rate = score[at], label[at], frame[at], float(fps[v])
-        events = find_events(scores, frames, threshold, rate, gap_s)
-        intervals = true_intervals(labels, frames)
-        normal_s += ((labels == 0) & np.isfinite(scores)).sum() * spacing(frames) / rate
-        for event in events:
-            if any(event.start < stop and start < event.stop for start, stop in intervals):
+        labels, frames, rate = label[at], frame[at], float(fps[v])
+        step_s = spacing(frames) / rate
+        faults = merged(true_intervals(labels, frames), QUIET_S * rate)
+        alarms = events.get(int(v), ())
+        early = EARLY_S * rate
+        normal = (labels == 0) & scored[at]
+        normal_s += normal.sum() * step_s
+        finders: set[Event] = set()
+        for start, stop in faults:
+            touching = [e for e in alarms if e.start < stop and start < e.stop]
+            beginning = [e for e in touching if e.start >= start - early]
+            if not beginning:
+                continue
+            finders.update(beginning)
+            delays.append(max(beginning[0].start - start, 0) / rate)
+            ends.append((touching[-1].stop - stop) / rate)
+            found_s += (stop - start) / rate
+            inside_s += sum(min(e.stop, stop) - max(e.start, start) for e in touching) / rate
+        num_true += len(faults)
+        for event in alarms:
+            within = (frames >= event.start) & (frames < event.stop)
+            false_s = (normal & within).sum() * step_s
+            alarm_s += false_s
+            if event in finders:
                 num_events += 1
-            elif (labels[(frames >= event.start) & (frames < event.stop)] == 0).any():
+                num_calls += math.floor(false_s / CALL_S)  # it stays on long after its fault
+            elif false_s or (labels[within] == 1).any():
                 num_events += 1
-                num_false += 1
-        num_true += len(intervals)
-        for start, stop in intervals:
-            touching = [e for e in events if e.start < stop and start < e.stop]
-            if touching:
-                delays.append((max(touching[0].start, start) - start) / rate)
-                ends.append((touching[-1].stop - stop) / rate)
-                found_s += (stop - start) / rate
-                inside_s += sum(min(e.stop, stop) - max(e.start, start) for e in touching) / rate
+                num_false += false_s > 0
+                num_calls += math.ceil(false_s / CALL_S)
     hours = normal_s / 3600
     return EventMetrics(
-        false_alarms_per_hour=num_false / hours if hours else float("nan"),
-        event_recall=len(delays) / num_true if num_true else float("nan"),
-        detection_delay_s=float(np.median(delays)) if delays else float("nan"),
-        event_coverage=inside_s / found_s if found_s else float("nan"),
-        end_delay_s=float(np.median(ends)) if ends else float("nan"),
+        normal_time_in_alarm=alarm_s / normal_s if normal_s else math.nan,
+        false_alarms_per_hour=num_calls / hours if hours else math.nan,
+        event_recall=len(delays) / num_true if num_true else math.nan,
+        detection_delay_s=float(np.median(delays)) if delays else math.nan,
+        event_coverage=inside_s / found_s if found_s else math.nan,
+        end_delay_s=float(np.median(ends)) if ends else math.nan,
         num_events=num_events,
         num_false_alarms=num_false,
+        num_false_calls=num_calls,
         num_true=num_true,
         num_detected=len(delays),
         normal_hours=hours,
+        alarm_hours=alarm_s / 3600,
     )
+
+
+def merged(intervals: Sequence[tuple[int, int]], gap: float) -> list[tuple[int, int]]:
+    """Intervals in order, those less than `gap` apart made one."""
+    found: list[tuple[int, int]] = []
+    for start, stop in intervals:
+        if found and start - found[-1][1] < gap:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return found

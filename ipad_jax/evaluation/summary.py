@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation.alarm_rule import Event
 from ipad_jax.evaluation.events import EventMetrics, event_metrics
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.evaluation.rates import rate_interval, share_interval
@@ -42,6 +43,7 @@ def summarise(
     *,
     protocol: str,
     threshold: float | None = None,
+    events: Mapping[int, Sequence[Event]] | None = None,
     false_positive_bound: float | None = None,
     seed: int = 0,
     left_out: Mapping[str, Any] | None = None,
@@ -53,7 +55,8 @@ def summarise(
 
     Args:
       protocol: "paper" or "strict".
-      threshold: alarm above it; None (uncalibrated) leaves the event metrics empty.
+      threshold: of the score of a frame; None: uncalibrated.
+      events: alarms by video; None leaves the event metrics empty.
       false_positive_bound: from the calibration.
       seed: of the bootstrap over videos.
       left_out: counts of what was not judged, copied.
@@ -67,14 +70,12 @@ def summarise(
     kinds_table = {}
     if frames.kind is not None:
         kinds_table = ranking.by_kind(score, label, np.asarray(frames.kind), video, frames.kinds)
-    events: dict[str, Any] = dict.fromkeys(EventMetrics.__dataclass_fields__, math.nan)
-    events |= dict.fromkeys(("false_alarms_interval", "event_recall_interval"), [math.nan] * 2)
-    if threshold is not None and math.isfinite(threshold):
-        found = event_metrics(score, label, video, frame, np.asarray(frames.fps), threshold)
-        events = asdict(found) | {
-            "false_alarms_interval": list(
-                rate_interval(found.num_false_alarms, found.normal_hours)
-            ),
+    alarms: dict[str, Any] = dict.fromkeys(EventMetrics.__dataclass_fields__, math.nan)
+    alarms |= dict.fromkeys(("false_alarms_interval", "event_recall_interval"), [math.nan] * 2)
+    if events is not None:
+        found = event_metrics(events, label, video, frame, frames.fps)
+        alarms = asdict(found) | {
+            "false_alarms_interval": list(rate_interval(found.num_false_calls, found.normal_hours)),
             "event_recall_interval": list(share_interval(found.num_detected, found.num_true)),
         }
     summary: dict[str, Any] = {
@@ -94,7 +95,7 @@ def summarise(
         "num_anomalous": int((label == 1).sum()),
         "by_kind": kinds_table,
         "threshold": math.nan if threshold is None else threshold,
-        **events,
+        **alarms,
         "left_out": dict(left_out or {}),
         "seed": seed,
     }

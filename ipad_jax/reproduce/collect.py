@@ -246,23 +246,22 @@ def _alarms(metrics: Sequence[Mapping[str, Any]], num_scenes: int) -> dict[str, 
     # The seeds of a scene judge the same footage: their counts are averaged, not added, in intervals.
     repeats = max(1.0, len(metrics) / num_scenes)
 
-    def total(name: str) -> float:
-        return sum(m[name] for m in metrics) / repeats
+    def total(name: str, older: str = "") -> float:
+        return sum(m.get(name, m.get(older, np.nan)) for m in metrics) / repeats
 
     def known(name: str) -> list[float]:
         return [m[name] for m in metrics if m.get(name) is not None]
 
-    false, hours = total("num_false_alarms"), total("normal_hours")
+    false, hours = total("num_false_calls", "num_false_alarms"), total("normal_hours")
     found, faults = total("num_detected"), total("num_true")
-    units = [c["num_units"] for m in metrics if (c := m.get("calibration"))]
+    in_alarm = total("alarm_hours") / hours if hours else np.nan  # NaN: of before version 0.3
     return {
+        "normal_time_in_alarm": in_alarm,
         "false_alarms_per_hour": false / hours if hours else np.nan,
         "false_alarms_interval": rate_interval(false, hours),
         "event_recall": found / faults if faults else np.nan,
         "event_recall_interval": share_interval(found, faults),
         "detection_delay_s": _middle(known("detection_delay_s")),
-        "num_units": float(min(units, default=np.nan)),
-        "false_positive_bound": max(known("false_positive_bound"), default=np.nan),
     }
 
 

@@ -52,9 +52,9 @@ class TableRow:
       name, text: short, and as printed.
       numbers: by column.
       kinds: mean over scenes by fault kind, each against all normal frames.
-      alarms: what happens at the threshold, over all cells: `false_alarms_per_hour`,
-        `false_alarms_interval`, `event_recall`, `event_recall_interval`, `detection_delay_s`,
-        `false_positive_bound` (the largest), `num_units` (the fewest); empty without a threshold.
+      alarms: what happens at the threshold, over all cells: `normal_time_in_alarm`,
+        `false_alarms_per_hour`, `false_alarms_interval`, `event_recall`, `event_recall_interval`,
+        `detection_delay_s`; empty without a threshold.
       measures: `auc_macro`, `average_precision`, `eer`, `fpr_at_95_recall`: mean over seeds, then scenes.
       facts: `parameters`, `trainable`, `steps`, `train_seconds`: medians over trainings; empty for a row
         that needs none.
@@ -221,7 +221,7 @@ def _measure_block(data: TableData) -> list[str]:
 
 
 def _alarm_block(data: TableData) -> list[str]:
-    head = "false alarms an hour", "faults found, %", "delay, s", "cycles", "bound, %"
+    head = "normal time in alarm, %", "false alarms an hour", "faults found, %", "delay, s"
     grid = [["at the threshold from normal cycles", *head]]
     for row in data.rows:
         if a := row.alarms:
@@ -232,8 +232,7 @@ def _alarm_block(data: TableData) -> list[str]:
             alarms = f"{a['false_alarms_per_hour']:.0f} ({low:.0f}-{high:.0f})"
             delay = a["detection_delay_s"]
             delay = f"{delay:.2f}" if math.isfinite(delay) else NONE
-            bound = percent(a["false_positive_bound"], 0)
-            grid.append([row.text, alarms, recall, delay, f"{a['num_units']:.0f}", bound])
+            grid.append([row.text, percent(a["normal_time_in_alarm"]), alarms, recall, delay])
     return aligned(grid)
 
 
@@ -298,8 +297,8 @@ def table_csv(data: TableData) -> str:
             add(row.name, "auc", column, row.numbers[column])
         for kind, number in row.kinds.items():
             add(row.name, "auc_of_kind", kind, number)
-        for name in ("false_alarms_per_hour", "event_recall", "detection_delay_s", "num_units",
-                     "false_positive_bound"):  # fmt: skip
+        for name in ("normal_time_in_alarm", "false_alarms_per_hour", "event_recall",
+                     "detection_delay_s"):  # fmt: skip
             if row.alarms:
                 ends = {"false_alarms_per_hour": "false_alarms_interval",
                         "event_recall": "event_recall_interval"}.get(name)  # fmt: skip

@@ -24,7 +24,7 @@ from ipad_jax.video.normal.features import NETWORKS
 from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
-from ipad_jax.video.scores.calibration import check_weights
+from ipad_jax.video.scores.calibration import Wish, check_weights, check_wish
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
@@ -325,7 +325,8 @@ def box_mean(maps: jax.Array, size: int) -> jax.Array:
 def _check_eval(config: ConfigDict) -> None:
     """Raises ValueError for what scoring would refuse, before a night of training and not after it."""
     section = config.eval
-    needed = (*PREDICTION_LEAVES, "eval.protocol", "eval.alpha", "eval.components")
+    needed = (*PREDICTION_LEAVES, "eval.protocol", "eval.components")
+    needed += tuple(f"eval.{name}" for name in Wish._fields)
     if missing := [name for name in needed if name.removeprefix("eval.") not in section]:
         raise ValueError(
             f"the config lacks {', '.join(missing)}: it is of an older version. Add them to its `eval` "
@@ -337,8 +338,7 @@ def _check_eval(config: ConfigDict) -> None:
         raise ValueError(
             f'eval.features={section.features!r}; take {" or ".join(NETWORKS)}, or "" for none.'
         )
-    if not 0 < section.alpha < 1:
-        raise ValueError(f"eval.alpha={section.alpha} must lie between 0 and 1, e.g. 0.05.")
+    check_wish(Wish(*(section[name] for name in Wish._fields)))
     for name, least, meaning in (
         ("batch_size", 1, "clips"),
         ("nearest_px", 0, "pixels, 0 for off"),

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation.alarm_rule import AlarmRule
+from ipad_jax.evaluation.events import events_of
 from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
 
 # config_hash and checkpoint_step come from the run
 NAMES = {
     "protocol", "auc_micro", "auc_macro", "auc_interval", "eer",
     "fpr_at_95_recall", "false_positive_bound", "average_precision", "num_videos", "num_frames",
-    "num_anomalous", "by_kind", "false_alarms_per_hour", "event_recall", "detection_delay_s",
+    "num_anomalous", "by_kind", "normal_time_in_alarm", "false_alarms_per_hour", "event_recall",
+    "detection_delay_s",
     "threshold", "seed",
 }  # fmt: skip
 
@@ -33,6 +36,7 @@ def test_has_every_promised_name():
         data(),
         protocol="strict",
         threshold=1.5,
+        events=events_of(data().score, data().video, data().frame, data().fps, AlarmRule(1.5)),
         false_positive_bound=0.26,
         left_out={"unscored": 3},
         extra={"config_hash": "abc", "checkpoint_step": 7},

@@ -37,8 +37,8 @@ def write_cell(root, cell, strength):
     np.savez(folder / "judged.npz", **arrays, diff_mean=difference, diff_pooled=-difference)
     metrics = {
         "auc_micro": auc_micro(score, label), "threshold": 2.0, "num_false_alarms": 2,
+        "num_false_calls": 3, "alarm_hours": 0.02,
         "normal_hours": 0.1, "num_detected": 3, "num_true": 4, "detection_delay_s": 0.4,
-        "false_positive_bound": 0.45, "calibration": {"num_units": 5},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics))
     facts = {"format": 1, "parameters": 10, "trainable": 5, "steps": 100 + cell.training.seed}
@@ -165,12 +165,12 @@ def test_kinds_alarms_and_facts(filled):
     root, table, found = filled
     row = rows_of(collected(root, table, found))["ours"]
     assert list(row.kinds) == ["logic", "motion"]
-    assert row.alarms["false_alarms_per_hour"] == pytest.approx(20.0)  # 2 in a tenth of an hour
-    # the seeds judge the same footage: 4 alarms in 0.2 hours, not 12 in 0.6
+    assert row.alarms["false_alarms_per_hour"] == pytest.approx(30.0)  # 3 in a tenth of an hour
+    # the seeds judge the same footage: 6 alarms in 0.2 hours, not 18 in 0.6
     low, high = row.alarms["false_alarms_interval"]
-    assert (low, high) == pytest.approx((5.45, 51.2), abs=0.05)  # Garwood's interval of 4
+    assert (low, high) == pytest.approx((11.01, 65.3), abs=0.05)  # Garwood's interval of 6
     assert row.alarms["event_recall"] == pytest.approx(0.75)
-    assert (row.alarms["num_units"], row.alarms["false_positive_bound"]) == (5.0, 0.45)
+    assert row.alarms["normal_time_in_alarm"] == pytest.approx(0.2)
     assert set(row.measures) == {"auc_macro", "average_precision", "eer", "fpr_at_95_recall"}
     assert 0.5 < row.measures["average_precision"] < 1
     assert row.facts == {"parameters": 10, "trainable": 5, "steps": 101, "train_seconds": 9}

@@ -24,9 +24,8 @@ MISSING = Number(NAN, NAN, NAN, (), 0, 3)
 
 def table(**changes):
     alarms = {
-        "false_alarms_per_hour": 12.0, "false_alarms_interval": (4.0, 30.0),
+        "normal_time_in_alarm": 0.003, "false_alarms_per_hour": 12.0, "false_alarms_interval": (4.0, 30.0),
         "event_recall": 0.5, "event_recall_interval": (0.2, 0.8), "detection_delay_s": NAN,
-        "num_units": 5.0, "false_positive_bound": 0.45,
     }  # fmt: skip
     measures = dict.fromkeys(("auc_macro", "average_precision", "eer", "fpr_at_95_recall"), 0.123)
     facts = {"parameters": 2.5e6, "trainable": 1e6, "steps": 300.0, "train_seconds": 100.0}

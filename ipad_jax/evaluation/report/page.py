@@ -137,13 +137,19 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
         Card(
             share(get("event_recall")),
             "faults found",
-            "Faults that raised an alarm at some moment between their start and their end.",
+            "Faults in which an alarm began; one that was on before found nothing.",
             f"{number(metrics.get('num_detected'))} of {number(metrics.get('num_true'))} faults",
+        ),
+        Card(
+            share(get("normal_time_in_alarm"), 2),
+            "normal time in alarm",
+            "Of the time in which nothing was wrong. An alarm that is always on has 100 %.",
         ),
         Card(
             number(get("false_alarms_per_hour"), 1),
             "false alarms an hour",
-            "Alarms that touch no fault, for each hour of normal running.",
+            "Alarms that found no fault, for each hour of normal running; every started minute of "
+            "one counts.",
             f"{number(metrics.get('num_false_alarms'))} in "
             f"{number((get('normal_hours') or 0) * 60, 1)} minutes",
         ),
@@ -160,7 +166,12 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
             f"share of faulty frames {share(faulty_share(metrics))}",
         ),
     ]
-    needs_threshold = {"faults found", "false alarms an hour", "detection delay"}
+    needs_threshold = {
+        "normal time in alarm",
+        "faults found",
+        "false alarms an hour",
+        "detection delay",
+    }
     if get("threshold") is None:
         found = [card for card in found if card.name not in needs_threshold]
     return found

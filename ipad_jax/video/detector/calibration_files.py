@@ -18,11 +18,16 @@ from ipad_jax.run.config import read_config
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import derived_folders
 from ipad_jax.video.detector.predictor import Progress, ScoreFn
-from ipad_jax.video.scores.calibration import Calibration
+from ipad_jax.video.scores.calibration import Calibration, Wish
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 # Leaves that change what is made of the predictions; the others change how a score is judged or shown.
-JUDGING_LEAVES = ("eval.components", "eval.alpha")
+JUDGING_LEAVES = (
+    "eval.components",
+    "eval.false_alarms_per_hour",
+    "eval.sustained_s",
+    "eval.drift_per_hour",
+)
 CALIBRATION, SCORES = "calibration.json", "calibration_scores.npz"
 
 
@@ -108,10 +113,16 @@ def with_cycles(scores: FrameScores, source: FrameSource) -> FrameScores:
 
 
 def fit(config: ConfigDict, scores: FrameScores) -> Calibration:
-    """Fits a calibration with the config's components and share of alarms."""
+    """Fits a calibration with the config's components and wish."""
     made = scores.made_with | made_with(config, JUDGING_LEAVES)
     made["dataset"] = scores.made_with.get("dataset", "")
-    return Calibration.fit(scores, config.eval.components.to_dict(), config.eval.alpha, made)
+    return Calibration.fit(scores, config.eval.components.to_dict(), wish_of(config), made)
+
+
+def wish_of(config: ConfigDict) -> Wish:
+    """What the config's `eval` section wants of the alarm."""
+    section = config.eval
+    return Wish(section.false_alarms_per_hour, section.sustained_s, section.drift_per_hour)
 
 
 def fit_for(

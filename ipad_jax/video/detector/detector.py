@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
+from ipad_jax.evaluation.alarm_rule import AlarmRule, AlarmStream, Event, Verdict
 from ipad_jax.input.frames import height_width
 from ipad_jax.input.live import as_stored
 from ipad_jax.run.cluster import num_cores
@@ -45,9 +46,12 @@ class FrameScore:
       frame: index, counted from 0.
       time_s: frame / fps.
       score: anomaly score; NaN where the frame is unscored (a video shorter than a clip).
-      alarm: whether the score is above the threshold; False without one.
+      alarm: whether the frame belongs to an alarm; False without a threshold.
+      sustained: running median of the score; NaN where there is none.
       components: raw components by name, NaN where unscored.
       shares: what each component adds to the score; empty without a calibration.
+      event: the alarm that is on, as far as it has come; None: none.
+      over: the alarm that ended before this frame.
       pictures: where asked for; None otherwise, or for a frame that no clip saw.
     """
 
@@ -56,7 +60,10 @@ class FrameScore:
     score: float
     alarm: bool
     components: dict[str, float]
+    sustained: float = math.nan
     shares: dict[str, float] = field(default_factory=dict)
+    event: Event | None = None
+    over: Event | None = None
     pictures: Pictures | None = None
 
 
@@ -67,7 +74,7 @@ class Detector:
       fps: rate of the footage it was trained on; frames must come at this rate.
       delay_frames: frames that must follow a frame before its row is final, at most.
       calibration: what normal looks like; None if the run held out no normal footage.
-      threshold: alarm above it; None = no alarms.
+      rule: when scores are an alarm; None = no alarms.
     """
 
     def __init__(
@@ -89,9 +96,11 @@ class Detector:
         """
         self.predictor, self.config, self.footage = predictor, config, footage
         self.calibration = calibration
-        if threshold is None and calibration is not None:
-            threshold = calibration.threshold
-        self.threshold = threshold
+        self.rule: AlarmRule | None = None
+        if threshold is not None:
+            self.rule = AlarmRule(threshold)
+        elif calibration is not None:
+            self.rule = calibration.rule
         self.image_size = height_width(config.data.size)
         self.delay_frames = make_aggregator(config, footage.cycle_frames).delay_frames
 
@@ -102,9 +111,14 @@ class Detector:
         return other
 
     @property
+    def threshold(self) -> float | None:
+        """Alarm when the score of a frame is above it; None = no alarms."""
+        return None if self.rule is None else self.rule.threshold
+
+    @property
     def bound(self) -> float:
-        """Upper bound, at 95 % confidence, of the share of normal units with an alarm; NaN: unknown."""
-        known = self.calibration is not None and self.threshold == self.calibration.threshold
+        """Share of normal units that may raise an alarm, at most, see `Calibration.bound`; NaN: unknown."""
+        known = self.calibration is not None and self.rule == self.calibration.rule
         return self.calibration.bound if known and self.calibration else math.nan
 
     @property
@@ -127,7 +141,7 @@ class Detector:
                 f"Threshold {threshold:g} of {UNCALIBRATED_SCORE}, the largest locally pooled absolute "
                 f"error, from 0 to 1: the run has no calibration."
             )
-        if threshold == calibration.threshold:
+        if self.rule == calibration.rule:
             return calibration.statement()
         weights = " + ".join(
             f"{weight:g} {name}"
@@ -136,7 +150,8 @@ class Detector:
         )
         return (
             f"Threshold {threshold:g} of the score {weights}, each in spreads (1.48 MAD) from its median "
-            f"on normal footage; the calibration's is {calibration.threshold:.2f}."
+            f"on normal footage, without a rule for longer ones; the calibration's is "
+            f"{calibration.threshold:.2f}."
         )
 
     def stream(
@@ -165,6 +180,7 @@ class Detector:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be a whole number, at least 1.")
         calibration = self.calibration
+        alarms = None if self.rule is None else AlarmStream(self.rule, self.fps)
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(
                 self.config,
@@ -177,8 +193,8 @@ class Detector:
             clips = scorer.clips(map(prepare or self.prepare, frames))
             predict = self.predictor.both if pictures else self.predictor.scores
             for first_frame, predicted in predict_ahead(clips, predict, batch_size):
-                yield from self._judged(scorer.add(first_frame, predicted))
-            yield from self._judged(scorer.close())
+                yield from self._judged(scorer.add(first_frame, predicted), alarms)
+            yield from self._judged(scorer.close(), alarms)
 
     def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
         """Compiles the model, so that a live source need not wait for it at its first clip."""
@@ -204,8 +220,8 @@ class Detector:
         right_size = frame.shape[:2] == self.image_size
         return frame if self.footage.stored_as_is and right_size else self.prepare(frame)
 
-    def _judged(self, scored: ScoredRows) -> Iterator[FrameScore]:
-        """Final rows with their score."""
+    def _judged(self, scored: ScoredRows, alarms: AlarmStream | None) -> Iterator[FrameScore]:
+        """Final rows with their score and the alarm."""
         rows, components = scored.rows, scored.rows.components
         if not len(rows):
             return
@@ -220,11 +236,17 @@ class Detector:
                 if weight and name in self.calibration.components
             }
         for i, frame in enumerate(rows.frame.tolist()):
+            verdict = Verdict(float(score[i]), math.nan, False, None)
+            if alarms is not None:
+                verdict = alarms.add(frame, float(score[i]))
             yield FrameScore(
                 frame=frame,
                 time_s=frame / self.fps,
-                score=float(score[i]),
-                alarm=self.threshold is not None and bool(score[i] > self.threshold),
+                score=verdict.score,
+                alarm=verdict.alarm,
+                sustained=verdict.sustained,
+                event=alarms.open if alarms is not None else None,
+                over=verdict.over,
                 components={name: float(values[i]) for name, values in components.items()},
                 shares={name: float(values[i]) for name, values in shares.items()},
                 pictures=scored.pictures[i],

@@ -6,93 +6,28 @@ All of it is written as rows come, in constant memory; a killed process leaves r
 import csv
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ipad_jax.evaluation.events import Event, EventFinder
+from ipad_jax.evaluation.alarm_rule import SUSTAINED
 from ipad_jax.evaluation.report.data import Curve
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.evaluation.report.plots import LIGHT, save_png, score_curve
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
+from ipad_jax.video.detector.alarms import Alarm, AlarmFinder
 from ipad_jax.video.detector.detector import Detector, FrameScore
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS
 
 FILES = ("scores.csv", "events.csv", "timeline.png", "side_by_side.webm")
 CSV_COMPONENTS = (*COMPONENTS, *BESIDE)
 TIMELINE_POINTS = 4000  # stretches of time the plot tells apart; each keeps its highest score
+EVENT_COLUMNS = (
+    "start_s", "end_s", "peak_s", "peak_score", "strength", "rule", "cause", "place",
+    "left", "top", "right", "bottom",
+)  # fmt: skip
 VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
-CAUSES = {
-    "period_error": "timing of the cycle",
-    "fitted_period_error": "timing of the cycle",
-    "motion": "movement",
-    "diff_mean": "movement",
-    "diff_pooled": "movement",
-}
-PICTURE = "look of the picture"
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """An event with what the model can say about it.
-
-    Attributes:
-      event: frames, peak and its score.
-      cause: the component that adds most at the peak, in plain words; "" unknown.
-      place: where in the picture the error is largest at the peak; "" unknown.
-    """
-
-    event: Event
-    cause: str = ""
-    place: str = ""
-
-
-class AlarmFinder:
-    """Events of a stream of rows, with cause and place of their peaks; constant memory."""
-
-    def __init__(self, threshold: float, fps: float):
-        self._finder = EventFinder(threshold, fps)
-        self._said = ("", "")
-
-    def add(self, row: FrameScore) -> Alarm | None:
-        """Takes the next row; returns an alarm that is over."""
-        said = self._said
-        finished = self._finder.add(row.frame, row.score)
-        if self._finder.open is not None and self._finder.open.peak == row.frame:
-            self._said = (cause_of(row), place_of(row))
-        return Alarm(finished, *said) if finished else None
-
-    @property
-    def open(self) -> Alarm | None:
-        """The alarm that is on."""
-        event = self._finder.open
-        return Alarm(event, *self._said) if event else None
-
-    def close(self) -> Alarm | None:
-        """The alarm that was on when the stream ended."""
-        finished = self._finder.close()
-        return Alarm(finished, *self._said) if finished else None
-
-
-def cause_of(row: FrameScore) -> str:
-    """The component that adds most to a score, in plain words."""
-    known = {name: share for name, share in row.shares.items() if math.isfinite(share)}
-    if not known:
-        return ""
-    return CAUSES.get(max(known, key=known.__getitem__), PICTURE)
-
-
-def place_of(row: FrameScore) -> str:
-    """Where in the picture the error is largest: one of nine fields."""
-    if row.pictures is None:
-        return ""
-    error = row.pictures.error
-    y, x = np.unravel_index(int(np.argmax(error)), error.shape)
-    down = ("top", "middle", "bottom")[min(2, 3 * int(y) // error.shape[0])]
-    across = ("left", "centre", "right")[min(2, 3 * int(x) // error.shape[1])]
-    return "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
 
 
 class Timeline:
@@ -144,7 +79,7 @@ class Record:
         self._stack = ExitStack()
         self._finder = None
         if detector.threshold is not None:
-            self._finder = AlarmFinder(detector.threshold, detector.fps)
+            self._finder = AlarmFinder(detector.calibration)
 
     def __enter__(self) -> "Record":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -154,13 +89,13 @@ class Record:
         with ExitStack() as stack:
             self._scores_file = self._open_csv(stack, "scores.csv")
             self._scores = csv.writer(self._scores_file)
-            self._scores.writerow(["frame", "time_s", "score", "alarm", *CSV_COMPONENTS])
+            self._scores.writerow(
+                ["frame", "time_s", "score", "sustained", "alarm", *CSV_COMPONENTS]
+            )
             if self._finder is not None:
                 self._events_file = self._open_csv(stack, "events.csv")
                 self._events = csv.writer(self._events_file)
-                self._events.writerow(
-                    ["start_s", "end_s", "peak_s", "peak_score", "strength", "cause", "place"]
-                )
+                self._events.writerow(EVENT_COLUMNS)
                 self._events_file.flush()
             self._video = stack.enter_context(self._writer()) if self._pictures else None
             self._stack = stack.pop_all()
@@ -208,6 +143,7 @@ class Record:
                 row.frame,
                 f"{row.time_s:.3f}",
                 number(row.score),
+                number(row.sustained),
                 int(row.alarm),
                 *map(number, values),
             ]
@@ -245,9 +181,11 @@ class Record:
                 f"{event.stop / fps:.3f}",
                 f"{event.peak / fps:.3f}",
                 number(event.peak_score),
-                number(strength(event, self.detector.threshold)),
+                number(event.strength),
+                event.rule,
                 alarm.cause,
                 alarm.place,
+                *("" if alarm.box is None else f"{edge:.3f}" for edge in alarm.box or 4 * (0.0,)),
             ]
         )
         self._events_file.flush()
@@ -278,11 +216,6 @@ def number(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
 
 
-def strength(event: Event, threshold: float | None) -> float:
-    """How far above: peak / threshold, NaN where the threshold is not positive."""
-    return event.peak_score / threshold if threshold and threshold > 0 else math.nan
-
-
 def clock(seconds: float) -> str:
     """75.25 -> '1:15.2'; hours where there are some."""
     tenths = math.floor(seconds * 10 + 1e-6)
@@ -297,19 +230,20 @@ def describe_alarm(alarm: Alarm, detector: Detector) -> str:
     event, fps = alarm.event, detector.fps
     return (
         f"{clock(event.start / fps):>9} to {clock(event.stop / fps):>9}   peak {clock(event.peak / fps)}"
-        f" ({_strong(alarm, detector)})"
+        f" ({_strong(alarm)})"
     )
 
 
 def describe_open_alarm(alarm: Alarm, detector: Detector) -> str:
     """One line for a person on an alarm that is on."""
     since = clock(alarm.event.start / detector.fps)
-    return f"ALARM since {since} (highest {_strong(alarm, detector)})"
+    return f"ALARM since {since} (highest {_strong(alarm)})"
 
 
-def _strong(alarm: Alarm, detector: Detector) -> str:
-    """The highest score so far, and what and where it is."""
-    ratio = strength(alarm.event, detector.threshold)
-    times = f"{ratio:.1f} x threshold" if math.isfinite(ratio) else ""
-    parts = (f"score {alarm.event.peak_score:.2f}", times, alarm.cause, alarm.place)
+def _strong(alarm: Alarm) -> str:
+    """How high so far, by which rule, and what and where it is."""
+    event = alarm.event
+    times = f"{event.strength:.1f} x threshold" if math.isfinite(event.strength) else ""
+    lasting = "lasting" if event.rule == SUSTAINED else ""
+    parts = (f"score {event.peak_score:.2f}", times, lasting, alarm.cause, alarm.place)
     return ", ".join(part for part in parts if part)

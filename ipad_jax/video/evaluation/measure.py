@@ -6,7 +6,7 @@ changed without predicting again.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ipad_jax.evaluation import ranking
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.evaluation.report.data import Row
 from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
+from ipad_jax.evaluation.tail import CONFIDENCE
 from ipad_jax.run.config import config_hash
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.provenance import MadeWith
@@ -69,7 +70,7 @@ class Evaluation:
 
     @property
     def bound(self) -> float:
-        """Share of normal units that may raise an alarm, at most, at 95 % confidence; NaN without one."""
+        """Share of normal units that may raise an alarm, at most, NaN without a calibration."""
         return math.nan if self.calibration is None else self.calibration.bound
 
     @property
@@ -176,7 +177,8 @@ def measure(
         ),
         protocol=judged.protocol,
         threshold=calibrated.threshold if calibrated else None,
-        false_positive_bound=calibrated.false_positive_bound if calibrated else None,
+        events=judged.events if calibrated else None,
+        false_positive_bound=calibrated.bound if calibrated else None,
         seed=config.seed,
         left_out=judged.left_out,
         extra={
@@ -198,8 +200,18 @@ def _basis(calibration: Calibration | None) -> dict[str, Any]:
     """What the threshold rests on; {} without one."""
     if calibration is None:
         return {}
-    names = ("unit", "num_units", "num_short_units", "alpha", "false_positive_bound")
-    return {name: getattr(calibration, name) for name in names}
+    rule, basis = calibration.rule, calibration.basis
+    return asdict(basis) | {
+        "false_alarms_per_hour": calibration.wish.false_alarms_per_hour,
+        "confidence": CONFIDENCE,
+        "false_positive_bound": calibration.bound,
+        "threshold_interval": [calibration.single.low, calibration.single.high],
+        "sustained_threshold": rule.sustained,
+        "sustained_s": rule.sustained_s,
+        "drift_per_hour": rule.drift_per_hour,
+        "extrapolated": calibration.extrapolated,
+        "minutes_needed": calibration.minutes_needed,
+    }
 
 
 def _cycle_ends(judged: Judged, calibration: Calibration | None, clip_len: int) -> dict[str, int]:
@@ -207,8 +219,18 @@ def _cycle_ends(judged: Judged, calibration: Calibration | None, clip_len: int) 
     kept = judged.scores
     if calibration is None or not (kept.cycle >= 0).any():
         return {}
-    above = judged.score > calibration.threshold
+    above = in_events(judged)
     return cycle_ends(above, kept.label, kept.video, kept.cycle, clip_len // 2)._asdict()
+
+
+def in_events(judged: Judged) -> np.ndarray:
+    """Whether each judged frame lies in an alarm; bool [n]."""
+    rows, inside = judged.scores, np.zeros(len(judged.score), bool)
+    for video, events in judged.events.items():
+        at = rows.video == video
+        for event in events:
+            inside |= at & (rows.frame >= event.start) & (rows.frame < event.stop)
+    return inside
 
 
 def deviations(judged: Judged, period_weight: float) -> list[str]:
@@ -287,9 +309,10 @@ def alarm_text(metrics: Mapping[str, Any]) -> str:
     parts = []
     if math.isfinite(metrics["false_alarms_per_hour"]):
         low, high = metrics["false_alarms_interval"]
+        parts.append(f"{_percent(metrics['normal_time_in_alarm'])} of normal time in alarm")
         parts.append(
-            f"{metrics['false_alarms_per_hour']:.1f} false alarms per hour of normal time "
-            f"(95 %: {low:.0f} to {high:.0f})"
+            f"{metrics['false_alarms_per_hour']:.1f} false alarms an hour of it (95 %: {low:.1f} to "
+            f"{high:.1f}; {metrics['num_false_alarms']} in {60 * metrics['normal_hours']:.1f} minutes)"
         )
     if math.isfinite(metrics["event_recall"]):
         low, high = metrics["event_recall_interval"]

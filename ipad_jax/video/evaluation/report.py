@@ -12,8 +12,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.evaluation import false_alarms, ranking
-from ipad_jax.evaluation.events import find_events, true_intervals
+from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation.events import true_intervals
 from ipad_jax.evaluation.report.data import Clip, Curve, ReportData, Strip
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.evaluation.report.page import write_page
@@ -66,7 +66,7 @@ def write_report(
         f"a clip every {config.eval.stride} frames",
         metrics=metrics,
         rows=evaluation.rows,
-        curves=curves(judged, source, threshold),
+        curves=curves(judged, source),
         roc=roc_curves(judged),
         threshold=threshold,
         calibration=calibration.statement() if calibration else "",
@@ -93,8 +93,7 @@ def warnings_of(calibration: Calibration | None, metrics: dict[str, Any]) -> lis
     if calibration is None:
         found.append(f"{NO_THRESHOLD}.")
     elif few := calibration.provisional():
-        rests = false_alarms.counted(calibration.num_units, calibration.unit)
-        found.append(f"The threshold rests on only {rests}.{few}")
+        found.append(f"{few[0].upper()}{few[1:]}.")
     if calibration and calibration.dropped:
         found.append(
             f"Without {', '.join(calibration.dropped)}: normal footage has no values of it."
@@ -177,7 +176,7 @@ class Pictures:
         return stack[0], stack[1], stack[2]
 
 
-def curves(judged: Judged, source: FrameSource, threshold: float | None) -> list[Curve]:
+def curves(judged: Judged, source: FrameSource) -> list[Curve]:
     """One a test video."""
     scores, made = judged.scores, []
     true_phase = source.column("phase")
@@ -185,7 +184,7 @@ def curves(judged: Judged, source: FrameSource, threshold: float | None) -> list
         at = scores.video == video
         name, fps = scores.video_names[video], scores.fps[video]
         index = _source_video(source, name)
-        events = [] if threshold is None else _events(judged, video, threshold)
+        events = judged.events.get(int(video), [])
         made.append(
             Curve(
                 name=name,
@@ -287,7 +286,7 @@ def side_by_side_clips(
         frames, reconstructions, errors = pictures.first_frames(index, MAX_VIDEO_FRAMES)
         at = np.flatnonzero(judged.scores.video == video)
         row_of = dict(zip(judged.scores.frame[at].tolist(), at.tolist()))
-        events = [] if threshold is None else _events(judged, video, threshold)
+        events = judged.events.get(int(video), [])
         path = folder / f"{name}.webm"
         with SideBySideWriter(
             path,
@@ -343,13 +342,6 @@ def _strip(
         reconstructions=reconstructions,
         errors=errors,
         times=[f"{f / fps:.2f} s" for f in frames],
-    )
-
-
-def _events(judged: Judged, video: int, threshold: float):
-    at = judged.scores.video == video
-    return find_events(
-        judged.score[at], judged.scores.frame[at], threshold, judged.scores.fps[video]
     )
 
 

@@ -1,29 +1,30 @@
 """Calibration: what normal looks like, from normal footage the model was not fitted on.
 
-Location and scale of each component, their weighted sum (the fused score), and a threshold with the
-false-positive bound that the number of independent normal cycles supports. No anomaly is ever
-needed.
+Location and scale of each component, their weighted sum (the fused score), and the alarm rule whose two
+thresholds keep false alarms below a wished rate. No anomaly is ever needed.
 """
 
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from etils import epath
 
-from ipad_jax.evaluation import false_alarms
+from ipad_jax.evaluation.alarm_rule import AlarmRule, Followed, follow
+from ipad_jax.evaluation.false_alarms import counted
+from ipad_jax.evaluation.tail import CONFIDENCE, MIN_TAIL, Tail, tail_threshold, units_needed
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.provenance import MadeWith
 from ipad_jax.video.scores.frame_scores import FrameScores
 
-FORMAT = 6  # 6: what it was made with, the dataset included
+FORMAT = 7  # 7: an alarm rule for a wished rate in place of one threshold
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
-UNIT_S = 10  # seconds of a piece where no cycle is known; our choice
-STRETCH = f"{UNIT_S} s stretch"
+UNITS_S = (10.0, 1.0)  # seconds of a piece where no cycle is known or too few are; our choice
+USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 # 1.4826 MAD estimates a normal distribution's standard deviation.
 MAD_TO_SIGMA = 1.4826
 # A component that hardly varies over little normal footage (a still picture; the quantised output
@@ -74,34 +75,73 @@ class Statistics:
     by_position: dict[int, tuple[float, float]]
 
 
+class Wish(NamedTuple):
+    """What a person wants of the alarm.
+
+    Attributes:
+      false_alarms_per_hour: that normal footage may raise, at most.
+      sustained_s: seconds of the running median with a threshold of its own; 0: none.
+      drift_per_hour: how fast the level of the score is followed upwards, in distances between the
+        median and the 99 % quantile of normal scores; 0: not at all.
+    """
+
+    false_alarms_per_hour: float = 1.0
+    sustained_s: float = 1.0
+    drift_per_hour: float = 0.0
+
+
+DEFAULT_WISH = Wish()
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The normal footage that a calibration rests on.
+
+    Attributes:
+      unit: "cycle", "10 s stretch", "1 s stretch" or "frame": over what the maximum is taken.
+      num_units, unit_s: how many of them, and the seconds of one.
+      num_short_units: pieces under half the usual length, left out since their maximum says little.
+      minutes: scored time.
+      files: names of the videos.
+      days: dates of recording, as far as the files tell them.
+      another_recording: whether it was recorded apart from the training's footage.
+    """
+
+    unit: str
+    num_units: int
+    unit_s: float
+    num_short_units: int
+    minutes: float
+    files: tuple[str, ...]
+    days: tuple[str, ...] = ()
+    another_recording: bool = False
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What normal looks like, and from where on a score is an alarm.
 
     Attributes:
       components: statistics of each component that normal footage has values of.
-      weights: weights of the fused score that `threshold` belongs to.
+      highest: largest standardised value of each on it.
+      weights: weights of the fused score that the rule belongs to.
       dropped: weighted components that normal footage has no values of (no period head, no cycle).
-      threshold: alarm when the fused score is ABOVE it.
-      alpha: share of normal units that may reach above the threshold, as asked for.
-      unit: "cycle", "10 s stretch" or "video": over what the maximum is taken, the pieces of the
-        bound; stretches of one video are less independent than the bound assumes.
-      num_units: how many of them the threshold rests on.
-      num_short_units: pieces under half the usual length, left out since their maximum says little.
-      false_positive_bound: upper bound, at 95 % confidence, of the share of normal units with an
-        alarm.
-      made_with: what the scores this was fitted on were made with, and `FIT_LEAVES`.
+      rule: thresholds of a frame's score and of its running median, and the rest.
+      wish: what the thresholds were set for.
+      single, sustained: how each threshold came about; None where there is no sustained rule.
+      basis: the footage.
+      made_with: what the scores this was fitted on were made with, and the leaves of the fit.
     """
 
     components: dict[str, Statistics]
+    highest: dict[str, float]
     weights: dict[str, float]
     dropped: tuple[str, ...]
-    threshold: float
-    alpha: float
-    unit: str
-    num_units: int
-    num_short_units: int
-    false_positive_bound: float
+    rule: AlarmRule
+    wish: Wish
+    single: Tail
+    sustained: Tail | None
+    basis: Basis
     made_with: MadeWith = field(default_factory=dict)
 
     @classmethod
@@ -109,8 +149,11 @@ class Calibration:
         cls,
         normal: FrameScores,
         weights: Mapping[str, float],
-        alpha: float = 0.05,
+        wish: Wish = DEFAULT_WISH,
         made_with: MadeWith | None = None,
+        *,
+        days: tuple[str, ...] = (),
+        another_recording: bool = False,
     ) -> "Calibration":
         """Fit on scores of held-out normal footage.
 
@@ -118,17 +161,16 @@ class Calibration:
           normal: no frame of it may be labelled anomalous.
           weights: weight of each component in the fused score, e.g. {"pooled_mean": 1,
             "period_error": 1}.
-          alpha: share of normal units that may raise an alarm, in (0, 1).
+          wish: for the alarm; its false alarms are shared evenly between the two rules.
           made_with: of the calibration; that of the scores by default.
-
-        Returns:
-          The calibration, with the threshold of `false_alarms.threshold`.
+          days, another_recording: as of `Basis`.
 
         Raises:
-          ValueError: anomalous frames, no scored frame, unknown components, alpha outside (0, 1).
+          ValueError: anomalous frames, no scored frame, footage that never changes, unknown
+            components, a wish out of range.
 
-        Location and scale come from the same units as the threshold. For a single component that
-        changes nothing (standardising keeps the order); for several the bound is slightly
+        Location and scale come from the same units as the thresholds. For a single component that
+        changes nothing (standardising keeps the order); for several the promise is slightly
         optimistic at small n.
         """
         if (normal.label == 1).any():
@@ -137,6 +179,7 @@ class Calibration:
                 "labelled anomalous; calibrate on normal footage only."
             )
         check_weights(weights, normal.components)
+        check_wish(wish)
         statistics = {
             name: describe(name, values, normal.position, classes=normal.stride > 1)
             for name, values in normal.components.items()
@@ -155,31 +198,52 @@ class Calibration:
                 "was not read rightly, or the camera hangs. Look at it with `ipad-jax validate video_folder "
                 "--source DIR --full`."
             )
-        draft = cls(
+        parts = {name: _standardised(name, normal, found) for name, found in statistics.items()}
+        fused = _fused(parts, weights)
+        scored = fused[np.isfinite(fused)]
+        level = float(np.median(scored))
+        reach = float(np.quantile(scored, USUAL_REACH)) - level
+        silent = AlarmRule(
+            math.inf,
+            sustained_s=wish.sustained_s,
+            level=level,
+            drift_per_hour=wish.drift_per_hour * reach,
+        )
+        followed = followed_by_video(fused, normal, silent)
+        single_maxima, group, basis = unit_maxima(followed.score, normal)
+        rules = 2 if wish.sustained_s else 1
+        share = wish.false_alarms_per_hour * basis.unit_s / 3600 / rules
+        single = tail_threshold(single_maxima, group, min(share, 0.5))
+        sustained = None
+        if wish.sustained_s:
+            maxima, group, _ = unit_maxima(followed.sustained, normal, basis.unit)
+            # footage shorter than the running median has none: then only single frames raise alarms
+            sustained = tail_threshold(maxima, group, min(share, 0.5)) if len(maxima) else None
+        return cls(
             components=statistics,
+            highest={
+                name: float(np.nanmax(values))
+                for name, values in parts.items()
+                if np.isfinite(values).any()
+            },
             weights=dict(weights),
             dropped=dropped,
-            threshold=math.nan,
-            alpha=alpha,
-            unit="",
-            num_units=0,
-            num_short_units=0,
-            false_positive_bound=math.nan,
+            rule=replace(
+                silent,
+                threshold=single.threshold,
+                sustained=math.inf if sustained is None else sustained.threshold,
+            ),
+            wish=wish,
+            single=single,
+            sustained=sustained,
+            basis=replace(basis, days=days, another_recording=another_recording),
             made_with=normal.made_with if made_with is None else made_with,
         )
-        fused = fuse(normal, draft)
-        maxima, unit, num_short = unit_maxima(fused, normal)
-        threshold, bound, _ = false_alarms.threshold(maxima, alpha, unit)
-        return cls(
-            **{
-                **draft.__dict__,
-                "threshold": threshold,
-                "unit": unit,
-                "num_units": len(maxima),
-                "num_short_units": num_short,
-                "false_positive_bound": bound,
-            }
-        )
+
+    @property
+    def threshold(self) -> float:
+        """Of the score of a single frame: alarm ABOVE it."""
+        return self.rule.threshold
 
     @property
     def stride(self) -> int:
@@ -188,8 +252,21 @@ class Calibration:
 
     @property
     def bound(self) -> float:
-        """The false-positive bound by its short name, as all results carry it."""
-        return self.false_positive_bound
+        """Share of normal units that may raise an alarm, at most, at `CONFIDENCE`."""
+        return min(1.0, self.wish.false_alarms_per_hour * self.basis.unit_s / 3600)
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether the footage is too short to show the wished rate, so that a threshold lies beyond it."""
+        return self.single.extrapolated or bool(self.sustained and self.sustained.extrapolated)
+
+    @property
+    def minutes_needed(self) -> float:
+        """Minutes of normal footage that support the wish without extrapolation."""
+        rules = 1 if self.sustained is None else 2
+        share = min(0.5, self.wish.false_alarms_per_hour * self.basis.unit_s / 3600 / rules)
+        alike = max(t.alike for t in (self.single, self.sustained) if t is not None)
+        return alike * units_needed(share) * self.basis.unit_s / 60
 
     @property
     def mapped(self) -> str:
@@ -198,31 +275,54 @@ class Calibration:
         return max(known, key=lambda name: self.weights.get(name, 0.0), default=MAPPED[-1])
 
     def statement(self) -> str:
-        """In plain words, what the threshold rests on."""
-        dropped = f" Without {', '.join(self.dropped)}: no values." if self.dropped else ""
-        basis = false_alarms.statement(
-            self.threshold,
-            self.num_units,
-            self.alpha,
-            self.unit,
-            unit_seconds=self._unit_seconds,
-        )
-        return basis + dropped
+        """In plain words, what the thresholds rest on and promise."""
+        basis, rate = self.basis, self.wish.false_alarms_per_hour
+        single, sustained = self.single, self.sustained
+        second = ""
+        if sustained is not None:
+            second = f", {sustained.threshold:.2f} for its median over {self.rule.sustained_s:g} s"
+        dates = f", of {' and '.join(basis.days)}" if basis.days else ""
+        few = f" in {len(basis.files)} videos" if len(basis.files) > 1 else ""
+        lines = [
+            f"Alarm above {single.threshold:.2f} for a frame{second}: with {100 * CONFIDENCE:.0f} % "
+            f"confidence at most {rate:g} false alarm{'s' * (rate != 1)} an hour on footage like the "
+            f"{basis.minutes:.1f} minutes of normal footage ({counted(basis.num_units, basis.unit)}"
+            f"{few}{dates}) that it rests on."
+        ]
+        if self.extrapolated:
+            lines.append(
+                f"Extrapolated: so little footage cannot show so low a rate (90 % interval of the frame's "
+                f"threshold {single.low:.2f} to {single.high:.2f}); {self.minutes_needed:.0f} minutes would."
+            )
+        if not basis.another_recording:
+            lines.append(
+                "It is of the same recording as the training, which promises nothing about tomorrow: "
+                "record normal footage on another day and run `ipad-jax calibrate`."
+            )
+        if self.dropped:
+            lines.append(f"Without {', '.join(self.dropped)}: no values.")
+        return " ".join(lines)
 
     def provisional(self) -> str:
-        """Where the threshold rests on too few units: that, and how many would be enough; else ""."""
-        return false_alarms.provisional(
-            self.num_units, self.alpha, self.unit, unit_seconds=self._unit_seconds
-        )
-
-    @property
-    def _unit_seconds(self) -> float | None:
-        return UNIT_S if self.unit == STRETCH else None
+        """What to know before trusting the thresholds; "" where they rest on enough other footage."""
+        found = []
+        if self.extrapolated:
+            found.append(
+                f"the thresholds are extrapolated from {self.basis.minutes:.1f} minutes of normal footage, "
+                f"where {self.minutes_needed:.0f} would show the wished rate"
+            )
+        if not self.basis.another_recording:
+            found.append("they rest on the same recording as the training, not on another day")
+        return "; ".join(found)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write calibration.json, whole or not at all."""
         content = {"format": FORMAT, **asdict(self)}
-        write_atomic(path, json.dumps(content, indent=2, allow_nan=False).encode())
+        for name in ("wish", "single", "sustained"):
+            value = getattr(self, name)
+            content[name] = None if value is None else value._asdict()
+        text = json.dumps(_without_infinity(content), indent=2, allow_nan=False)
+        write_atomic(path, text.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Calibration":
@@ -252,11 +352,46 @@ class Calibration:
                 )
                 for name, value in content["components"].items()
             }
+            content["rule"] = AlarmRule(**{k: _number(v) for k, v in content["rule"].items()})
+            content["wish"] = Wish(**content["wish"])
+            for name in ("single", "sustained"):
+                if content[name] is not None:
+                    tail = {k: _number(v) for k, v in content[name].items()}
+                    content[name] = Tail(**tail)
+            basis = content["basis"]
+            content["basis"] = Basis(
+                **{**basis, "files": tuple(basis["files"]), "days": tuple(basis["days"])}
+            )
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} is not a calibration of this version: {error}. Evaluate the run again."
             ) from error
+
+
+def _without_infinity(value: Any) -> Any:
+    """JSON knows no infinity: a threshold that is never reached is "inf" there."""
+    if isinstance(value, dict):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    return "inf" if isinstance(value, float) and value == math.inf else value
+
+
+def _number(value: Any) -> Any:
+    return math.inf if value == "inf" else value
+
+
+def check_wish(wish: Wish) -> None:
+    """Refuse rates and lengths that make no alarm rule."""
+    if not 0 < wish.false_alarms_per_hour < math.inf:
+        raise ValueError(
+            f"eval.false_alarms_per_hour={wish.false_alarms_per_hour} must be above 0, e.g. 1 or 0.1."
+        )
+    if not 0 <= wish.sustained_s <= 60:
+        raise ValueError(
+            f"eval.sustained_s={wish.sustained_s} must lie between 0 (off) and 60 seconds."
+        )
+    if not 0 <= wish.drift_per_hour < math.inf:
+        raise ValueError(f"eval.drift_per_hour={wish.drift_per_hour} must be at least 0 (off).")
 
 
 def _varies(values: np.ndarray) -> bool:
@@ -307,7 +442,10 @@ def describe(name: str, values: np.ndarray, position: np.ndarray, classes: bool)
 
 def standardise(name: str, scores: Scored, calibration: Calibration) -> np.ndarray:
     """One component in units of its normal spread, upwards = anomalous; float64 [n], NaN kept."""
-    statistics = calibration.components[name]
+    return _standardised(name, scores, calibration.components[name])
+
+
+def _standardised(name: str, scores: Scored, statistics: Statistics) -> np.ndarray:
     values = scores.components[name].astype(np.float64)
     location = np.full(values.shape, statistics.location)
     scale = np.full(values.shape, statistics.scale)
@@ -334,42 +472,96 @@ def fuse(
     """
     weights = calibration.weights if weights is None else weights
     check_weights(weights, scores.components)
-    used = {k: w for k, w in weights.items() if w and k in calibration.components}
+    used = {k for k, w in weights.items() if w and k in calibration.components}
     if not used:
         raise ValueError(
             f"The calibration has none of {sorted(weights)}, only {sorted(calibration.components)}."
         )
+    return _fused({name: standardise(name, scores, calibration) for name in used}, weights)
+
+
+def _fused(parts: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    used = {name: weight for name, weight in weights.items() if weight and name in parts}
     alone = set(used) <= set(OPTIONAL)
-    fused = np.zeros(len(scores.position))
+    fused = np.zeros(len(next(iter(parts.values()))))
     for name, weight in used.items():
-        part = weight * standardise(name, scores, calibration)
+        part = weight * parts[name]
         if name in OPTIONAL and not alone:
             part = np.where(np.isfinite(part), part, 0.0)
         fused += part
     return fused
 
 
-def unit_maxima(fused: np.ndarray, normal: FrameScores) -> tuple[np.ndarray, str, int]:
-    """Largest fused score of each independent piece of normal footage.
+def followed_by_video(fused: np.ndarray, scores: FrameScores, rule: AlarmRule) -> Followed:
+    """The alarm rule over each video of a table; rows as they are, events of all videos in order."""
+    columns = [np.full(len(fused), np.nan), np.full(len(fused), np.nan)]
+    alarm = np.zeros(len(fused), bool)
+    events = []
+    for video in np.unique(scores.video):
+        at = np.flatnonzero(scores.video == video)
+        found = follow(fused[at], scores.frame[at], rule, scores.fps[video])
+        columns[0][at], columns[1][at], alarm[at] = found.score, found.sustained, found.alarm
+        events += found.events
+    return Followed(columns[0], columns[1], alarm, events)
+
+
+def unit_maxima(
+    score: np.ndarray, normal: FrameScores, unit: str = ""
+) -> tuple[np.ndarray, np.ndarray, Basis]:
+    """Largest score of each piece of normal footage.
+
+    Pieces are cycles if every scored frame has a number and there are enough of them, else stretches of
+    `UNITS_S`, as long as there are enough, else frames.
+
+    Args:
+      score: [n] of each frame, NaN = unscored.
+      normal: the frames.
+      unit: as `Basis.unit`; chosen by itself where it is "".
 
     Returns:
-      (maxima [n], unit, pieces left out because they are under half the median length: the cut-off
-      end of a cycle says less than a whole one). Units are cycles if every scored frame has a
-      number, else stretches of `UNIT_S`, else, where no video is longer than one, videos.
+      (maxima [units], video of each, what they are). Pieces under half the median length are left out:
+      the cut-off end of a cycle says less than a whole one.
     """
-    scored = np.isfinite(fused)
-    fused, video = fused[scored], normal.video[scored]
-    if (normal.cycle[scored] >= 0).all():
-        unit, number = "cycle", normal.cycle[scored]
-    else:
-        length = np.maximum(1, np.round(UNIT_S * np.array(normal.fps))).astype(int)[video]
-        first = np.full(len(normal.fps), np.iinfo(np.int32).max)
-        np.minimum.at(first, video, normal.frame[scored])
-        number = (normal.frame[scored] - first[video]) // length
-        unit = STRETCH if number.any() else "video"
-    piece = np.stack([video, number])
-    _, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
-    maxima = np.full(len(counts), -np.inf)
-    np.maximum.at(maxima, index.reshape(-1), fused)
-    whole = counts >= np.median(counts) / 2
-    return maxima[whole], unit, int((~whole).sum())
+    at = np.flatnonzero(np.isfinite(score))
+    video, frame = normal.video[at], normal.frame[at]
+    fps = np.array(normal.fps, float)
+    first = np.full(len(fps), np.iinfo(np.int64).max)
+    np.minimum.at(first, video, frame)
+    choices: dict[str, np.ndarray] = {}
+    if len(at) and (normal.cycle[at] >= 0).all():
+        choices["cycle"] = normal.cycle[at].astype(np.int64)
+    for seconds in UNITS_S:
+        length = np.maximum(1, np.round(seconds * fps)).astype(np.int64)
+        choices[f"{seconds:g} s stretch"] = (frame - first[video]) // length[video]
+    choices["frame"] = frame.astype(np.int64)
+    found = None
+    for name, number in choices.items():
+        if unit not in ("", name):
+            continue
+        piece = np.stack([video.astype(np.int64), number])
+        keys, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
+        maxima = np.full(len(counts), -np.inf)
+        np.maximum.at(maxima, index.reshape(-1), score[at])
+        whole = counts >= np.median(counts) / 2 if len(counts) else np.zeros(0, bool)
+        seconds = float(np.median(counts[whole])) / float(np.median(fps)) if whole.any() else 0.0
+        seconds *= _frames_a_row(normal)
+        minutes = len(at) * _frames_a_row(normal) / float(np.median(fps)) / 60
+        basis = Basis(
+            name,
+            int(whole.sum()),
+            seconds,
+            int((~whole).sum()),
+            minutes,
+            tuple(normal.video_names[v] for v in np.unique(video)),
+        )
+        found = maxima[whole], keys[0][whole], basis
+        if basis.num_units > MIN_TAIL:
+            break
+    assert found is not None
+    return found
+
+
+def _frames_a_row(normal: FrameScores) -> int:
+    """Frames that a row stands for: more than 1 where only every n-th has one."""
+    steps = np.diff(normal.frame)[np.diff(normal.video) == 0]
+    return max(1, int(np.median(steps))) if len(steps) else 1

@@ -7,10 +7,11 @@ out; the same score runs live.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ipad_jax.evaluation.alarm_rule import Event, follow
 from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -23,16 +24,18 @@ class Judged:
 
     Attributes:
       scores: the rows that count: label known, scored, folder not excluded.
-      score: float64 [n], one for each of them.
+      score: float64 [n], one for each of them; for "strict" less its slow change, if that is followed.
       protocol: "paper" or "strict".
       left_out: {"unlabelled": frames, "unscored": frames, "mislabelled_frames": frames,
         "mislabelled_videos": names}; a frame is counted once, in this order: folder, label, score.
+      events: alarms by video, at the calibration's rule; empty without one.
     """
 
     scores: FrameScores
     score: np.ndarray
     protocol: str
     left_out: dict
+    events: dict[int, list[Event]] = field(default_factory=dict)
 
 
 def min_max(values: np.ndarray) -> np.ndarray:
@@ -81,6 +84,7 @@ def judge(
     Raises:
       ValueError: unknown protocol, or "strict" without a calibration.
     """
+    events: dict[int, list[Event]] = {}
     if protocol == "paper":
         score = paper_score(scores, period_weight)
         excluded: set[str] = set()
@@ -96,6 +100,10 @@ def judge(
                 f"stride {scores.stride}; calibrate again at the stride of the evaluation."
             )
         score = fuse(scores, calibration, weights)
+        for video in np.unique(scores.video) if weights is None else ():
+            at = np.flatnonzero(scores.video == video)
+            found = follow(score[at], scores.frame[at], calibration.rule, scores.fps[video])
+            score[at], events[int(video)] = found.score, found.events
         excluded = set(mislabelled)
     else:
         raise ValueError(f"protocol={protocol!r} is unknown; the choices are {PROTOCOLS}.")
@@ -110,4 +118,4 @@ def judge(
         "mislabelled_frames": int(bad.sum()),
         "mislabelled_videos": sorted(excluded & set(scores.video_names)),
     }
-    return Judged(scores.select(keep), score[keep], protocol, left_out)
+    return Judged(scores.select(keep), score[keep], protocol, left_out, events)

@@ -1,4 +1,4 @@
-"""Calibration: robust location and scale, the conformal threshold and the bound it supports."""
+"""Calibration: robust location and scale, the thresholds for a wish, and what they rest on."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ from ipad_jax.video.scores.calibration import (
     ABSOLUTE_FLOOR,
     FORMAT,
     Calibration,
+    Wish,
     fuse,
     standardise,
     unit_maxima,
@@ -133,55 +134,70 @@ def test_a_component_without_values_drops_out_and_is_said():
     )
 
 
-def test_the_unit_is_the_cycle_or_else_the_video_where_none_is_longer_than_10_s():
-    assert Calibration.fit(table(), WEIGHTS).unit == "cycle"
-    assert Calibration.fit(table(), WEIGHTS).num_units == 12
-    whole = Calibration.fit(table(cycle_frames=None), WEIGHTS)  # 4 s each
-    assert (whole.unit, whole.num_units) == ("video", 6)
-
-
-def test_long_footage_without_a_cycle_is_cut_into_stretches_of_10_s():
-    # one file of 12 minutes at 25 frames/s: 72 stretches, where a video as a unit would be one
-    normal = table(num_videos=1, frames=72 * 250, cycle_frames=None)
-    found = Calibration.fit(normal, WEIGHTS)
-    assert (found.unit, found.num_units, found.num_short_units) == ("10 s stretch", 72, 0)
-    assert found.false_positive_bound < 0.11  # 72 units, alpha 5 %
-    assert "of 72 normal 10 s stretches held out" in found.statement()
-    assert "as far as those of one video are independent" in found.statement()
-    assert "provisional" not in found.statement()
+def test_the_unit_is_the_cycle_or_else_a_stretch_of_which_there_are_enough():
+    basis = Calibration.fit(table(), WEIGHTS).basis
+    assert (basis.unit, basis.num_units, basis.unit_s) == ("cycle", 12, 2.0)
+    assert basis.minutes == pytest.approx(0.4)
+    assert basis.files == ("v0", "v1", "v2", "v3", "v4", "v5")
+    basis = Calibration.fit(table(cycle_frames=None), WEIGHTS).basis  # 6 videos of 4 s
+    assert (basis.unit, basis.num_units) == ("1 s stretch", 24)
+    long = table(num_videos=1, frames=72 * 250, cycle_frames=None)
+    basis = Calibration.fit(long, WEIGHTS).basis
+    assert (basis.unit, basis.num_units, basis.num_short_units) == ("10 s stretch", 72, 0)
+    few = Calibration.fit(table(num_videos=1, frames=60, cycle_frames=None), WEIGHTS).basis
+    assert (few.unit, few.num_units) == ("frame", 60)
 
 
 def test_stretches_begin_where_a_held_out_tail_does_and_stumps_are_no_units():
-    normal = table(num_videos=2, frames=600, cycle_frames=None)  # 24 s: 10, 10 and 4
+    normal = table(num_videos=12, frames=600, cycle_frames=None)  # 24 s: 10, 10 and 4
     late = dataclasses.replace(normal, frame=normal.frame + 1130)
-    found = Calibration.fit(late, WEIGHTS)
-    assert (found.num_units, found.num_short_units) == (4, 2)
-    maxima, _, _ = unit_maxima(np.arange(1200.0), late)
-    assert maxima.tolist() == [249, 499, 849, 1099]
-
-
-def test_few_units_are_called_provisional_with_what_is_missing():
-    found = Calibration.fit(table(num_videos=1, frames=1250, cycle_frames=None), WEIGHTS)
-    assert found.num_units == 5
-    assert "provisional: 24 more 10 s stretches (4.0 minutes) held out would support 10 %" in (
-        found.statement()
-    )
+    maxima, group, basis = unit_maxima(np.arange(7200.0), late)
+    assert (basis.num_units, basis.num_short_units) == (24, 12)
+    assert maxima[:4].tolist() == [249, 499, 849, 1099]
+    assert group[:4].tolist() == [0, 0, 1, 1]
 
 
 def test_the_stump_of_a_cycle_is_no_unit():
     # 100 frames a video, cycles of 45: the third has 10 frames only
-    calibration = Calibration.fit(table(cycle_frames=45), WEIGHTS)
-    assert (calibration.num_units, calibration.num_short_units) == (12, 6)
+    basis = Calibration.fit(table(cycle_frames=45), WEIGHTS).basis
+    assert (basis.num_units, basis.num_short_units) == (12, 6)
 
 
-def test_no_calibration_unit_is_above_a_threshold_that_is_the_maximum():
+def test_a_wish_for_fewer_alarms_raises_both_thresholds_and_is_extrapolated():
     normal = table()
-    calibration = Calibration.fit(normal, WEIGHTS, alpha=0.01)  # 12 units: too few, so the largest
-    assert fuse(normal, calibration).max() == calibration.threshold
+    often, rare = (Calibration.fit(normal, WEIGHTS, Wish(rate)) for rate in (1200.0, 0.1))
+    assert often.threshold < rare.threshold
+    assert often.rule.sustained < rare.rule.sustained
+    assert not often.extrapolated
+    assert rare.extrapolated
+    assert "at most 0.1 false alarms an hour" in rare.statement()
+    assert "Extrapolated" in rare.statement()
+    assert "extrapolated from 0.4 minutes" in rare.provisional()
+    assert rare.minutes_needed > 24 * 60 > often.minutes_needed
+    assert (often.bound, rare.bound) == (1200 * 2 / 3600, 0.1 * 2 / 3600)
+
+
+def test_the_statement_says_whose_footage_it_rests_on():
+    normal = table()
+    same = Calibration.fit(normal, WEIGHTS)
+    assert "promises nothing about tomorrow" in same.statement()
+    fresh = Calibration.fit(normal, WEIGHTS, days=("2026-11-02",), another_recording=True)
+    assert "tomorrow" not in fresh.statement()
+    assert "in 6 videos, of 2026-11-02" in fresh.statement()
+
+
+def test_the_two_rules_share_the_false_alarms():
+    normal = table()
+    alone = Calibration.fit(normal, WEIGHTS, Wish(2.0, sustained_s=0.0))
+    both = Calibration.fit(normal, WEIGHTS, Wish(4.0, sustained_s=1.0))
+    assert (alone.sustained, alone.rule.sustained) == (None, math.inf)
+    assert both.threshold == alone.threshold
+    # a median over a second varies less than a frame: what is unusual for it begins lower
+    assert both.rule.sustained < both.threshold
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):
-    calibration = Calibration.fit(table(stride=3, frames=120), WEIGHTS)
+    calibration = Calibration.fit(table(stride=3, frames=120), WEIGHTS, Wish(1.0, sustained_s=0.0))
     path = tmp_path / "calibration.json"
     calibration.save(path)
     assert Calibration.load(path) == calibration
@@ -213,8 +229,8 @@ def test_bad_input_is_refused():
         Calibration.fit(normal, {"phase": 1.0})
     with pytest.raises(ValueError, match="at least one number other than 0"):
         Calibration.fit(normal, {"pooled_mean": 0.0})
-    with pytest.raises(ValueError, match="alpha=5 must lie between"):
-        Calibration.fit(normal, WEIGHTS, alpha=5)
+    with pytest.raises(ValueError, match="false_alarms_per_hour=0 must be above 0"):
+        Calibration.fit(normal, WEIGHTS, Wish(0))
     with pytest.raises(ValueError, match="calibration footage is empty"):
         Calibration.fit(table(pooled_mean=np.full(600, np.nan)), {"pooled_mean": 1.0})
     normal.label[3] = 1
