@@ -1,6 +1,6 @@
 """A threshold that keeps false alarms below a wished rate, also where footage is too short to count them.
 
-Units of normal footage (cycles, stretches of seconds) have each a largest score. Where there are enough
+Units of normal footage (such as seconds) have each a largest score. Where there are enough
 of them, the threshold is one of these scores (`false_alarms`). Else the tail is extrapolated by
 a generalised Pareto distribution of the exceedances over a high level (Coles, "An Introduction to
 Statistical Modeling of Extreme Values", 2001, ch. 4): not by its best fit, which a dozen exceedances leave

@@ -30,7 +30,7 @@ from ipad_jax.input.split import whole_videos
 from ipad_jax.main import main
 from ipad_jax.run import compile_cache
 from ipad_jax.run.config import load_config, save_config
-from ipad_jax.video.detector import detect, detector
+from ipad_jax.video.detector import alarms, detect, detector
 from ipad_jax.video.detector import record as detect_record
 from ipad_jax.video.detector.calibration_files import calibration_made_with
 from ipad_jax.video.detector.detector import Footage
@@ -106,7 +106,7 @@ def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     assert 20 - 8 < alarm.event.start <= 20
     assert 28 <= alarm.event.stop < 28 + 8
     assert 20 <= alarm.event.peak < 28
-    assert alarm.cause == detect_record.PICTURE
+    assert alarm.cause == alarms.PICTURE
     assert alarm.place == "bottom right"
     said = detect.summary(record, source)
     assert "1 alarm:" in said
@@ -313,7 +313,7 @@ def test_command(prepared, command, tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0
     assert command("--video", prepared[0], "--out", tmp_path / "quiet", "--no-side-by-side") == 0
     said = capsys.readouterr().out
-    assert "Threshold" in said
+    assert "Alarm above" in said
     assert "no alarm: no score above" in said
     assert (tmp_path / "quiet" / "scores.csv").exists()
     (folder / "notes.txt").touch()

@@ -87,7 +87,7 @@ def test_a_training_is_refused_for_what_it_learned_by_not_for_how_it_was_judged(
     config = config_of(tmp_path)
     write_training(tmp_path, CELL.training, config)
     with config.unlocked():
-        config.eval.alpha = 0.5
+        config.eval.sustained_s = 0.5
         config.eval.later = 1
     assert cells.is_trained(tmp_path, CELL.training, config)
     config.optim.lr = 0.5
@@ -98,7 +98,7 @@ def test_a_training_is_refused_for_what_it_learned_by_not_for_how_it_was_judged(
 def test_another_scene_is_judged_again_with_eval_as_it_is_now(tmp_path, monkeypatch):
     cell = Cell(CELL.training, WAY, OTHER)
     config, old = config_of(tmp_path), config_of(tmp_path)
-    old.data.name, old.eval.alpha = OTHER, 0.5
+    old.data.name, old.eval.sustained_s = OTHER, 0.5
     save_config(tmp_path / cell.run_folder, old)
     write_training(tmp_path, CELL.training, config)
     used = []
@@ -108,7 +108,7 @@ def test_another_scene_is_judged_again_with_eval_as_it_is_now(tmp_path, monkeypa
     )
     monkeypatch.setattr(cells, "_keep", lambda *_: None)
     cells.run_job(tmp_path, Job(cell.training, (cell,)), config, say=lambda _: None)
-    assert [(c.data.name, c.eval.alpha) for c in used] == [(OTHER, config.eval.alpha)]
+    assert [(c.data.name, c.eval.sustained_s) for c in used] == [(OTHER, config.eval.sustained_s)]
 
 
 @pytest.mark.parametrize("before", ["/moved/away", "runs/tables", "gs://bucket/tables"])

@@ -148,7 +148,7 @@ def test_the_factory_renders_the_default_scene():
         ({"eval.stride": 5}, r"config\.eval: stride=5 must lie in 1\.\.clip_len=4"),
         ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of stride=2"),
         ({"eval.window": 4}, r"window=4 must be odd"),
-        ({"eval.alpha": 0.0}, r"eval\.alpha=0\.0 must lie between"),
+        ({"eval.false_alarms_per_hour": 0.0}, r"eval\.false_alarms_per_hour=0\.0 must be above"),
         ({"eval.protocol": "strikt"}, r"eval\.protocol='strikt'; one of paper, strict"),
         (dict.fromkeys(WEIGHTS, 0.0), "other than 0"),
     ],

@@ -15,7 +15,6 @@ import numpy as np
 from etils import epath
 
 from ipad_jax.evaluation.alarm_rule import AlarmRule, Followed, follow
-from ipad_jax.evaluation.false_alarms import counted
 from ipad_jax.evaluation.tail import CONFIDENCE, MIN_TAIL, Tail, tail_threshold, units_needed
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.provenance import MadeWith
@@ -23,7 +22,9 @@ from ipad_jax.video.scores.frame_scores import FrameScores
 
 FORMAT = 7  # 7: an alarm rule for a wished rate in place of one threshold
 MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
-UNITS_S = (10.0, 1.0)  # seconds of a piece where no cycle is known or too few are; our choice
+# Seconds of a piece of footage, whose highest score is one of those that the tail is made of. Chosen on
+# the tuning scenes: from ten minutes, pieces of 10 s are too few to tell how heavy the tail is.
+UNIT_S = 1.0
 USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 # 1.4826 MAD estimates a normal distribution's standard deviation.
 MAD_TO_SIGMA = 1.4826
@@ -98,8 +99,7 @@ class Basis:
     """The normal footage that a calibration rests on.
 
     Attributes:
-      unit: "cycle", "10 s stretch", "1 s stretch" or "frame": over what the maximum is taken.
-      num_units, unit_s: how many of them, and the seconds of one.
+      num_units, unit_s: pieces over which the maximum is taken, and the seconds of one.
       num_short_units: pieces under half the usual length, left out since their maximum says little.
       minutes: scored time.
       files: names of the videos.
@@ -107,7 +107,6 @@ class Basis:
       another_recording: whether it was recorded apart from the training's footage.
     """
 
-    unit: str
     num_units: int
     unit_s: float
     num_short_units: int
@@ -216,7 +215,7 @@ class Calibration:
         single = tail_threshold(single_maxima, group, min(share, 0.5))
         sustained = None
         if wish.sustained_s:
-            maxima, group, _ = unit_maxima(followed.sustained, normal, basis.unit)
+            maxima, group, _ = unit_maxima(followed.sustained, normal, basis.unit_s)
             # footage shorter than the running median has none: then only single frames raise alarms
             sustained = tail_threshold(maxima, group, min(share, 0.5)) if len(maxima) else None
         return cls(
@@ -286,8 +285,7 @@ class Calibration:
         lines = [
             f"Alarm above {single.threshold:.2f} for a frame{second}: with {100 * CONFIDENCE:.0f} % "
             f"confidence at most {rate:g} false alarm{'s' * (rate != 1)} an hour on footage like the "
-            f"{basis.minutes:.1f} minutes of normal footage ({counted(basis.num_units, basis.unit)}"
-            f"{few}{dates}) that it rests on."
+            f"{basis.minutes:.1f} minutes of normal footage{few}{dates} that it rests on."
         ]
         if self.extrapolated:
             lines.append(
@@ -506,59 +504,39 @@ def followed_by_video(fused: np.ndarray, scores: FrameScores, rule: AlarmRule) -
 
 
 def unit_maxima(
-    score: np.ndarray, normal: FrameScores, unit: str = ""
+    score: np.ndarray, normal: FrameScores, unit_s: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, Basis]:
     """Largest score of each piece of normal footage.
 
-    Pieces are cycles if every scored frame has a number and there are enough of them, else stretches of
-    `UNITS_S`, as long as there are enough, else frames.
+    Pieces are seconds; frames where the footage has too few seconds to show a tail.
 
     Args:
       score: [n] of each frame, NaN = unscored.
       normal: the frames.
-      unit: as `Basis.unit`; chosen by itself where it is "".
+      unit_s: as `Basis.unit_s`; by default chosen so.
 
     Returns:
       (maxima [units], video of each, what they are). Pieces under half the median length are left out:
-      the cut-off end of a cycle says less than a whole one.
+      a cut-off end says less than a whole piece.
     """
     at = np.flatnonzero(np.isfinite(score))
     video, frame = normal.video[at], normal.frame[at]
-    fps = np.array(normal.fps, float)
+    fps, each = np.array(normal.fps, float), _frames_a_row(normal)
+    rate = float(np.median(fps))
     first = np.full(len(fps), np.iinfo(np.int64).max)
     np.minimum.at(first, video, frame)
-    choices: dict[str, np.ndarray] = {}
-    if len(at) and (normal.cycle[at] >= 0).all():
-        choices["cycle"] = normal.cycle[at].astype(np.int64)
-    for seconds in UNITS_S:
-        length = np.maximum(1, np.round(seconds * fps)).astype(np.int64)
-        choices[f"{seconds:g} s stretch"] = (frame - first[video]) // length[video]
-    choices["frame"] = frame.astype(np.int64)
-    found = None
-    for name, number in choices.items():
-        if unit not in ("", name):
-            continue
-        piece = np.stack([video.astype(np.int64), number])
-        keys, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
-        maxima = np.full(len(counts), -np.inf)
-        np.maximum.at(maxima, index.reshape(-1), score[at])
-        whole = counts >= np.median(counts) / 2 if len(counts) else np.zeros(0, bool)
-        seconds = float(np.median(counts[whole])) / float(np.median(fps)) if whole.any() else 0.0
-        seconds *= _frames_a_row(normal)
-        minutes = len(at) * _frames_a_row(normal) / float(np.median(fps)) / 60
-        basis = Basis(
-            name,
-            int(whole.sum()),
-            seconds,
-            int((~whole).sum()),
-            minutes,
-            tuple(normal.video_names[v] for v in np.unique(video)),
-        )
-        found = maxima[whole], keys[0][whole], basis
-        if basis.num_units > MIN_TAIL:
-            break
-    assert found is not None
-    return found
+    minutes = len(at) * each / rate / 60
+    if unit_s is None:
+        unit_s = UNIT_S if 60 * minutes > MIN_TAIL * UNIT_S else each / rate
+    length = np.maximum(1, np.round(unit_s * fps)).astype(np.int64)
+    piece = np.stack([video.astype(np.int64), (frame - first[video]) // length[video]])
+    keys, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
+    maxima = np.full(len(counts), -np.inf)
+    np.maximum.at(maxima, index.reshape(-1), score[at])
+    whole = counts >= np.median(counts) / 2 if len(counts) else np.zeros(0, bool)
+    files = tuple(normal.video_names[v] for v in np.unique(video))
+    basis = Basis(int(whole.sum()), unit_s, int((~whole).sum()), minutes, files)
+    return maxima[whole], keys[0][whole], basis
 
 
 def _frames_a_row(normal: FrameScores) -> int:

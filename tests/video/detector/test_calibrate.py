@@ -89,11 +89,11 @@ def test_an_overridden_evaluation_keeps_its_files_to_itself(run):
     assert contents(workdir / "eval" / "fine").keys() == set(FILES)
 
 
-def test_another_share_of_alarms_needs_no_new_scores(run):
+def test_another_wish_needs_no_new_scores(run):
     workdir, config, calibrate, predicted = run
     first = calibrate(workdir, config, 20)
     own = contents(workdir)
-    other = calibrate(workdir, override_eval(config, {"alpha": 0.5}), 20)
+    other = calibrate(workdir, override_eval(config, {"false_alarms_per_hour": 100.0}), 20)
     assert other.threshold < first.threshold
     assert predicted == [2]
     assert contents(workdir) == own

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_detector import FakePredictor, make_config
 
-from ipad_jax.evaluation.events import event_metrics
+from ipad_jax.evaluation.events import event_metrics, events_of
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.record import Record
 from ipad_jax.video.normal.frames import NormalFrames
@@ -86,7 +86,7 @@ def detector() -> Detector:
     predictor = ReadsTheSlide(Normal(near, moving, phases=phases))
     made = Detector(predictor, config, Footage(FPS, float(CYCLE)))
     rows = list(made.stream(machine(turns, seed=1), batch_size=8, prepare=as_it_is))
-    calibration = Calibration.fit(table(rows), WEIGHTS, alpha=0.05)
+    calibration = Calibration.fit(table(rows), WEIGHTS)
     # twice the highest normal score: the noise of another drawing shall not decide
     threshold = 2 * calibration.threshold
     return Detector(predictor, config, Footage(FPS, float(CYCLE)), calibration, threshold)
@@ -134,8 +134,7 @@ def test_minutes_of_a_fault_score_alike_and_make_one_event_from_onset_to_end(
     assert float(event["end_s"]) == pytest.approx((NORMAL + FAULT) / FPS, abs=2.5)
     label = np.zeros(COUNT, int)
     label[NORMAL : NORMAL + FAULT] = 1
-    found = event_metrics(
-        score, label, 0 * label, np.arange(COUNT), np.array([FPS]), detector.threshold
-    )
+    at = (0 * label, np.arange(COUNT), [FPS])
+    found = event_metrics(events_of(score, *at, detector.rule), label, *at)
     assert found.event_coverage > 0.99
     assert (found.event_recall, found.num_false_alarms) == (1, 0)

@@ -92,7 +92,8 @@ def test_a_table_without_a_judged_frame_says_what_was_left_out(tmp_path):
 def test_normal_footage_alone_has_false_alarms_and_no_auc(tmp_path):
     text = text_of(tmp_path, np.zeros(100))
     assert "no frame AUC: all frames are normal" in text
-    assert "false alarms per hour of normal time" in text
+    assert "of normal time in alarm" in text
+    assert "false alarms an hour of it" in text
     assert "faults found" not in text
     assert "nan" not in text
 
@@ -111,7 +112,7 @@ def test_the_report_of_one_class_has_no_curve_and_says_so(tmp_path, label, only)
     assert roc_curves(found.judged) == {}
     warnings = warnings_of(found.calibration, found.metrics)
     assert f"All test frames are {only}: an AUC needs both." in warnings
-    assert any("rests on only 10 normal videos" in warning for warning in warnings)
+    assert any("thresholds are extrapolated from" in warning for warning in warnings)
 
 
 def test_numbers_have_their_unit(tmp_path):
@@ -206,10 +207,10 @@ def test_a_stride_that_is_said_beats_the_protocols_own(tmp_path, model_free, cap
 def test_overrides_are_what_was_said_and_nothing_else(tmp_path):
     workdir = str(run_of(tmp_path))
     assert chosen(make_parser().parse_args(["--workdir", workdir]))[1] == {}
-    said = ["--config.eval.components.nearest=2.0", "--config.eval.alpha", "0.05"]
+    said = ["--config.eval.components.nearest=2.0", "--config.eval.false_alarms_per_hour", "1.0"]
     overrides = chosen(make_parser().parse_args(["--workdir", workdir, *said]))[1]
     assert overrides == {
-        "alpha": 0.05,
+        "false_alarms_per_hour": 1.0,
         "components": {"nearest": 2.0, "motion": 1.0},
     }  # the rest stays
     with pytest.raises(ValueError, match=r"eval\.protocol='best'; take paper or strict"):

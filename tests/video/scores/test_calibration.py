@@ -134,33 +134,22 @@ def test_a_component_without_values_drops_out_and_is_said():
     )
 
 
-def test_the_unit_is_the_cycle_or_else_a_stretch_of_which_there_are_enough():
-    basis = Calibration.fit(table(), WEIGHTS).basis
-    assert (basis.unit, basis.num_units, basis.unit_s) == ("cycle", 12, 2.0)
+def test_units_are_seconds_or_frames_where_there_are_too_few():
+    basis = Calibration.fit(table(), WEIGHTS).basis  # 6 videos of 4 s
+    assert (basis.num_units, basis.unit_s, basis.num_short_units) == (24, 1.0, 0)
     assert basis.minutes == pytest.approx(0.4)
     assert basis.files == ("v0", "v1", "v2", "v3", "v4", "v5")
-    basis = Calibration.fit(table(cycle_frames=None), WEIGHTS).basis  # 6 videos of 4 s
-    assert (basis.unit, basis.num_units) == ("1 s stretch", 24)
-    long = table(num_videos=1, frames=72 * 250, cycle_frames=None)
-    basis = Calibration.fit(long, WEIGHTS).basis
-    assert (basis.unit, basis.num_units, basis.num_short_units) == ("10 s stretch", 72, 0)
-    few = Calibration.fit(table(num_videos=1, frames=60, cycle_frames=None), WEIGHTS).basis
-    assert (few.unit, few.num_units) == ("frame", 60)
+    few = Calibration.fit(table(num_videos=1, frames=60), WEIGHTS).basis
+    assert (few.num_units, few.unit_s) == (60, 0.04)
 
 
-def test_stretches_begin_where_a_held_out_tail_does_and_stumps_are_no_units():
-    normal = table(num_videos=12, frames=600, cycle_frames=None)  # 24 s: 10, 10 and 4
+def test_seconds_begin_where_a_held_out_part_does_and_stumps_are_no_units():
+    normal = table(num_videos=6, frames=60)  # 25, 25 and 10 frames
     late = dataclasses.replace(normal, frame=normal.frame + 1130)
-    maxima, group, basis = unit_maxima(np.arange(7200.0), late)
-    assert (basis.num_units, basis.num_short_units) == (24, 12)
-    assert maxima[:4].tolist() == [249, 499, 849, 1099]
-    assert group[:4].tolist() == [0, 0, 1, 1]
-
-
-def test_the_stump_of_a_cycle_is_no_unit():
-    # 100 frames a video, cycles of 45: the third has 10 frames only
-    basis = Calibration.fit(table(cycle_frames=45), WEIGHTS).basis
+    maxima, group, basis = unit_maxima(np.arange(360.0), late)
     assert (basis.num_units, basis.num_short_units) == (12, 6)
+    assert maxima[:4].tolist() == [24, 49, 84, 109]
+    assert group[:4].tolist() == [0, 0, 1, 1]
 
 
 def test_a_wish_for_fewer_alarms_raises_both_thresholds_and_is_extrapolated():
@@ -174,7 +163,7 @@ def test_a_wish_for_fewer_alarms_raises_both_thresholds_and_is_extrapolated():
     assert "Extrapolated" in rare.statement()
     assert "extrapolated from 0.4 minutes" in rare.provisional()
     assert rare.minutes_needed > 24 * 60 > often.minutes_needed
-    assert (often.bound, rare.bound) == (1200 * 2 / 3600, 0.1 * 2 / 3600)
+    assert (often.bound, rare.bound) == (1200 / 3600, 0.1 / 3600)
 
 
 def test_the_statement_says_whose_footage_it_rests_on():
