@@ -15,7 +15,7 @@ from ipad_jax.video.normal.phase_tracking import PhaseMap
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.aggregate import FrameRows
-from ipad_jax.video.scores.calibration import Calibration
+from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 HEIGHT, WIDTH, CYCLE, FPS = 24, 48, 40, 10.0
@@ -88,7 +88,7 @@ def detector() -> Detector:
     rows = list(made.stream(machine(turns, seed=1), batch_size=8, prepare=as_it_is))
     calibration = Calibration.fit(table(rows), WEIGHTS)
     # twice the highest normal score: the noise of another drawing shall not decide
-    threshold = 2 * calibration.threshold
+    threshold = 2 * float(np.nanmax(fuse(table(rows), calibration)))
     return Detector(predictor, config, Footage(FPS, float(CYCLE)), calibration, threshold)
 
 

@@ -151,7 +151,13 @@ def test_every_leaf_that_changes_the_arrays_is_among_the_fit_leaves(config, monk
         return {name: array.tobytes() for name, array in made.items()}
 
     others = {"nearest_px": 12, "motion_px": 12, "register": True, "features": NETWORK}
-    others |= {"track_phase": False, "pool_px": 3, "false_alarms_per_hour": 5.0, "stride": 1, "window": 3}
+    others |= {
+        "track_phase": False,
+        "pool_px": 3,
+        "false_alarms_per_hour": 5.0,
+        "stride": 1,
+        "window": 3,
+    }
     usual = arrays({})
     changing = {f"eval.{leaf}" for leaf, value in others.items() if arrays({leaf: value}) != usual}
     assert changing == set(FIT_LEAVES)
