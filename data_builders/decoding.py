@@ -110,7 +110,7 @@ def _watched(
     hangs = Hangs(reading, info.fps)
     previous_s, size = 0.0, ()
     try:
-        for stated_s, frame in _deinterlaced(frames, reading):
+        for stated_s, frame in deinterlaced(frames, reading):
             if not reading.frames:
                 reading.start_s = stated_s or 0.0
             # A container without times is taken at its rate.
@@ -126,7 +126,7 @@ def _watched(
                     "between was not filmed; cut the file there, or re-encode it at an even rate "
                     "(`ipad-jax detect --fps RATE` takes its frames without their times)"
                 )
-            image = _picture(frame)
+            image = picture_of(frame)
             if size and image.shape != size:
                 raise ValueError(
                     f"{path}: its pictures change from {size[1]}x{size[0]} to "
@@ -230,7 +230,7 @@ def _decode_packet(stream: Any, packet: av.Packet, losses: Losses) -> Iterator[a
             losses.failed(packet)
 
 
-def _deinterlaced(
+def deinterlaced(
     frames: Iterator[tuple[float | None, av.VideoFrame]], reading: Reading
 ) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """The same frames, as many and with the same times; those of two fields made one picture.
@@ -285,7 +285,7 @@ def _pull(
         yield inside.popleft(), frame
 
 
-def _picture(frame: av.VideoFrame) -> np.ndarray:
+def picture_of(frame: av.VideoFrame) -> np.ndarray:
     """[h, w, 3] uint8 BGR, turned as the file's rotation tag says."""
     image = frame.to_ndarray(format="bgr24")
     turns = _quarter_turns(frame)

@@ -1,18 +1,22 @@
 """Marks faults in a video, a folder of frames or a camera, frame by frame, or in images.
 
 Causal: what is written about a frame never changes. Rows are written as they come, so a killed process
-leaves a readable scores.csv or results.csv. Exit status 1 where a source could not be read to its end,
-3 with --fail-on-alarm where there was an alarm.
+leaves a readable scores.csv or results.csv. A camera that goes away is opened again, for ever; each
+start has a folder of its own. Exit status 1 where a source could not be read to its end, 3 with
+--fail-on-alarm where there was an alarm.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate, share
 
 if TYPE_CHECKING:
+    from ipad_jax.input.camera import Camera
     from ipad_jax.input.live import VideoSource
 
 
@@ -24,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "detect",
         __doc__,
-        "--workdir DIR (--video PATH | --camera N_OR_RTSP | --images PATH) [options]",
+        "--workdir DIR (--video PATH | --camera ADDRESS | --images PATH) [options]",
         "ipad-jax detect --workdir runs/press --video today.mp4",
     )
     parser.add_argument(
@@ -34,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--video", metavar="PATH", help="video file, folder of numbered frames, or folder of videos"
     )
-    what.add_argument("--camera", metavar="N_OR_RTSP", help="camera number or rtsp:// address")
+    what.add_argument(
+        "--camera", metavar="ADDRESS", help="camera number or device, rtsp:// or http:// address"
+    )
     what.add_argument("--images", type=Path, metavar="PATH", help="image file, or folder of images")
     parser.add_argument(
         "--fail-on-alarm", action="store_true", help="exit status 3 where there was an alarm"
@@ -53,7 +59,11 @@ def make_parser() -> argparse.ArgumentParser:
         "calibration the pooled error, 0 to 1",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="for the results (default: WORKDIR/detect/NAME)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="for the results (default: WORKDIR/detect/NAME); of a camera each start has a folder there, "
+        "named by its UTC",
     )
     parser.add_argument(
         "--stride", type=int, metavar="N", help="frames between clips (default: the config's)"
@@ -71,8 +81,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--side-by-side",
         action=argparse.BooleanOptionalAction,
-        help="write the video of frame, reconstruction and heat map, or overlays of images (default: for "
-        "files only)",
+        help="write the video of frame, reconstruction and heat map, all of it (default: no), or overlays "
+        "of images (default: yes)",
+    )
+    parser.add_argument(
+        "--give-up-after",
+        type=rate,
+        metavar="SECONDS",
+        help="end when the camera has shown nothing for so long (default: never)",
     )
     return parser
 
@@ -99,11 +115,13 @@ def run(args: argparse.Namespace) -> int:
     folders = [out if single else out / source.name for source in sources]
     for folder in folders:
         check_can_be_folder(folder, "--out" if args.out else "--workdir")
+    from ipad_jax.input.camera import Camera
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.progress import frame_progress
     from ipad_jax.run.stopwatch import INTERRUPTED
     from ipad_jax.video.detector.detect import detect, summary
     from ipad_jax.video.detector.detector import load
+    from ipad_jax.video.detector.watch import watch
 
     enable_compile_cache()
     with frame_progress("calibrating") as progress:
@@ -123,22 +141,30 @@ def run(args: argparse.Namespace) -> int:
         print(detector.threshold_statement())
     delay = detector.delay_frames
     print(f"a frame is judged {delay} frames ({delay / detector.fps:.1f} s) after it is seen")
-    problems = 0
+    say = partial(print, flush=True)
+    problems = alarms = 0
     for source, folder in zip(sources, folders):
         try:
             with frame_progress("detecting") as progress:
-                record = detect(
-                    detector,
-                    source,
-                    folder,
-                    fps_given=args.fps is not None,
-                    side_by_side=not source.live
-                    if args.side_by_side is None
-                    else args.side_by_side,
-                    batch_size=args.batch_size or detector.config.eval.batch_size,
-                    progress=progress,
-                    say=lambda text: print(text, flush=True),
-                )
+                if isinstance(source, Camera):
+                    record = watch(
+                        detector,
+                        source,
+                        folder,
+                        fps_given=args.fps is not None,
+                        side_by_side=bool(args.side_by_side),
+                        say=say,
+                    )
+                else:
+                    record = detect(
+                        detector,
+                        source,
+                        folder,
+                        side_by_side=bool(args.side_by_side),
+                        batch_size=args.batch_size or detector.config.eval.batch_size,
+                        progress=progress,
+                        say=say,
+                    )
         except ValueError as error:  # of this source; the others may be well
             print(f"ipad-jax detect: {error}", file=sys.stderr, flush=True)
             problems += 1
@@ -147,6 +173,9 @@ def run(args: argparse.Namespace) -> int:
         if record.interrupted:
             return INTERRUPTED[record.interrupted]
         problems += bool(source.problem) or not record.num_frames
+        alarms += record.num_alarms
+    if args.fail_on_alarm and alarms:
+        return ALARM
     return 1 if problems else 0
 
 
@@ -184,12 +213,15 @@ def detect_images(args: argparse.Namespace) -> int:
     return 1 if any(result.problem for result in results) else 0
 
 
-def open_sources(args: argparse.Namespace) -> "list[VideoSource]":
+def open_sources(args: argparse.Namespace) -> "Sequence[VideoSource | Camera]":
     """The camera, the video, or the videos of a folder, each with a name of its own."""
-    from ipad_jax.input.live import open_camera, open_video, videos_in
+    from ipad_jax.input.camera import open_camera
+    from ipad_jax.input.live import open_video, videos_in
 
     if args.camera is not None:
-        return [open_camera(args.camera, args.fps)]
+        return [open_camera(args.camera, args.fps, args.give_up_after)]
+    if args.give_up_after is not None:
+        raise UsageError("--give-up-after is for --camera.")
     paths = videos_in(args.video)
     sources: list[VideoSource] = [open_video(path, args.fps) for path in paths]
     if len({source.name for source in sources}) < len(sources):  # a.mp4 beside a.avi

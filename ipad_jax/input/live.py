@@ -1,12 +1,10 @@
-"""Frames of video files, folders of frames and cameras, as a stream: constant memory, any length.
+"""Frames of video files and folders of frames, as a stream: constant memory, any length.
 
 What a detector sees must be what training saw: files are decoded and brought to the training's rate
 by the dataset builder's own code (`timed_frames`, `resample`), and to its size and JPEG quality by
 `as_stored`, the same steps in the same order.
 """
 
-import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,19 +20,15 @@ from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem
 from ipad_jax.data_builders.numbered_files import numbered_frames
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
-RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again
-READ_TRIES = 5  # a camera that fails so often in a row is gone
-RETRY_S = 0.2
 
 
 class VideoSource(Protocol):
     """A stream of frames, to be read once.
 
     Attributes:
-      name: of the file, folder or camera.
+      name: of the file or folder.
       fps: frames a second; None unknown.
       num_frames: as the container states it; None unknown.
-      live: frames come as they happen.
       problem: after reading, what was wrong with the stream; "" nothing.
       note: after reading, what was odd about it and no harm; "" nothing.
     """
@@ -42,7 +36,6 @@ class VideoSource(Protocol):
     name: str
     fps: float | None
     num_frames: int | None
-    live: bool
     problem: str
     note: str
 
@@ -64,7 +57,6 @@ class VideoFile:
     num_frames: int | None
     info: VideoInfo = field(repr=False)
     rate_given: bool = False
-    live: bool = False
     problem: str = ""
     note: str = ""
 
@@ -113,7 +105,6 @@ class FrameFolder:
     fps: float | None
     num_frames: int | None
     bit_depth: int | None = None
-    live: bool = False
     problem: str = ""
     note: str = ""
 
@@ -124,57 +115,6 @@ class FrameFolder:
         for index, file in enumerate(self.files):
             frame = cv2.cvtColor(read_picture(file, depth), cv2.COLOR_BGR2RGB)
             yield index / (self.fps or 1.0), frame
-
-
-@dataclass
-class Camera:
-    """A camera by number, or a network stream by address; opened when it is read.
-
-    By OpenCV, which opens the cameras of every system alike; FFmpeg has another name for each.
-    """
-
-    address: str | int = field(repr=False)  # may hold a password
-    shown: str
-    name: str
-    fps: float | None
-    num_frames: int | None = None
-    live: bool = True
-    problem: str = ""
-    note: str = ""
-
-    def __iter__(self) -> Iterator[TimedFrame]:
-        capture = cv2.VideoCapture(self.address)
-        count = failures = judged = 0
-        judged_s = time.monotonic()
-        try:
-            while failures < READ_TRIES:
-                ok, image = capture.read()
-                if not ok:
-                    failures += 1
-                    time.sleep(RETRY_S)
-                    continue
-                count, failures = count + 1, 0
-                elapsed = time.monotonic() - judged_s
-                if elapsed > RATE_WINDOW_S:
-                    self._judge_rate((count - judged) / elapsed)
-                    judged, judged_s = count, time.monotonic()
-                yield (count - 1) / (self.fps or 1.0), cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        finally:
-            capture.release()
-        # A camera has no end: when it goes away nobody watches any more.
-        gone = f"camera {self.shown} stopped delivering after {count:,} frames; start again."
-        self.problem = f"{gone} {self.problem}".strip()
-
-    def _judge_rate(self, measured: float) -> None:
-        """A camera in the dark, or a machine too slow for it, delivers fewer frames than it says."""
-        if self.fps and abs(measured - self.fps) > 0.1 * self.fps:
-            self.problem = (
-                f"camera {self.shown} delivers {measured:.1f} frames a second, not {self.fps:g}: its "
-                f"scores are not to be trusted. Fix its exposure time, use a faster machine or a longer "
-                f"--stride, or pass the true rate with --fps."
-            )
-        else:
-            self.problem = ""
 
 
 def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
@@ -231,32 +171,6 @@ def _held(folder: Path) -> tuple[list[Path], list[Path]]:
     files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
     videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]
     return videos, [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def open_camera(address: str | int, fps: float | None = None) -> Camera:
-    """Opens a camera by number or a stream by address (rtsp://...).
-
-    Args:
-      address: 0 is the first camera.
-      fps: the rate it really delivers; otherwise what it states, which may be nothing.
-
-    Raises:
-      ValueError: it cannot be opened.
-    """
-    target = int(address) if str(address).isdigit() else str(address)
-    shown = re.sub(r"//[^/@]*@", "//", str(address))  # user and password stay out of files and logs
-    # Only asked here: frames that came while a model loads would be read late, in one burst.
-    capture = cv2.VideoCapture(target)
-    opened, stated = capture.isOpened(), capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    if not opened:
-        raise ValueError(
-            f"camera {shown!r} cannot be opened; give a camera's number (0 is the first; on Linux "
-            f"they are /dev/video*) or the address of a stream (rtsp://host/path)."
-        )
-    known = np.isfinite(stated) and 0 < stated <= 1000
-    rate = fps or (float(stated) if known else None)
-    return Camera(target, shown, "camera-" + re.sub(r"[^\w.-]+", "_", shown), rate)
 
 
 def as_stored(frame: np.ndarray, size: tuple[int, int], quality: int) -> np.ndarray:

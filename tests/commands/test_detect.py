@@ -35,6 +35,7 @@ from ipad_jax.video.detector import record as detect_record
 from ipad_jax.video.detector.calibration_files import calibration_made_with
 from ipad_jax.video.detector.detector import Footage
 from ipad_jax.video.detector.predictor import score_segments
+from ipad_jax.video.detector.timeline import Timeline
 from ipad_jax.video.evaluation.judge_run import override_eval
 from ipad_jax.video.scores.calibration import Calibration
 
@@ -100,7 +101,7 @@ def test_the_score_is_the_calibrated_one(prepared, calibration):
 def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     marked = make_detector(cycle_frames=None, calibration=calibration, threshold=FAR_ABOVE)
     source = open_video(write_avi(tmp_path / "a.avi", faulty(size=(32, 48))))
-    record = detect.detect(marked, source, tmp_path / "out", batch_size=4)
+    record = detect.detect(marked, source, tmp_path / "out", batch_size=4, side_by_side=True)
     (alarm,) = record.alarms
     # clips that see the fault give part of it to the frames before and after: at most a clip each way
     assert 20 - 8 < alarm.event.start <= 20
@@ -135,13 +136,13 @@ def test_events_are_found_with_cause_and_place(tmp_path, calibration):
 def test_without_calibration_scores_are_written_and_no_events(tmp_path):
     marked = make_detector()
     source = open_video(write_avi(tmp_path / "a.avi", faulty()))
-    record = detect.detect(marked, source, tmp_path / "out", side_by_side=False)
+    record = detect.detect(marked, source, tmp_path / "out")
     assert "no events: the run has no calibration" in detect.summary(record, source)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["scores.csv", "timeline.png"]
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert all(row["score"] == row["pooled_mean"] for row in rows)
     with_threshold = make_detector(threshold=0.9)
-    record = detect.detect(with_threshold, source, tmp_path / "other", side_by_side=False)
+    record = detect.detect(with_threshold, source, tmp_path / "other")
     assert record.num_alarms == 1
     assert "Threshold 0.9 of pooled_mean" in with_threshold.threshold_statement()
 
@@ -161,30 +162,24 @@ def test_a_killed_process_leaves_readable_files(tmp_path):
 def test_footage_of_another_rate_is_resampled_or_refused(tmp_path):
     marked = make_detector()
     source = open_video(write_avi(tmp_path / "a.avi", frames(60), fps=30))
-    stream, fps, note = detect.frames_at_rate(source, marked, fps_given=False)
+    stream, fps, note = detect.frames_at_rate(source, marked)
     assert fps == 10
     assert note == "30 frames a second resampled to the training's 10"
     assert len(list(stream)) == 20
     same = open_video(write_avi(tmp_path / "b.avi", frames(60), fps=10))
-    stream, _, note = detect.frames_at_rate(same, marked, fps_given=False)
+    stream, _, note = detect.frames_at_rate(same, marked)
     assert (note, len(list(stream))) == ("", 60)
-    camera = replace(same, live=True, fps=30.0)
-    with pytest.raises(
-        ValueError, match=r"states 30 frames a second, the detector was trained at 10"
-    ):
-        detect.frames_at_rate(camera, marked, fps_given=False)
-    assert detect.frames_at_rate(camera, marked, fps_given=True)[-1]
     lying = open_video(tmp_path / "b.avi", fps=20.0)  # states 10, as the detector wants
-    stream, _, note = detect.frames_at_rate(lying, marked, fps_given=True)
+    stream, _, note = detect.frames_at_rate(lying, marked)
     assert note == "20 frames a second resampled to the training's 10"
     assert len(list(stream)) == 30
     with pytest.raises(ValueError, match=r"no frame rate of its own; pass --fps"):
-        detect.frames_at_rate(replace(same, fps=None), marked, fps_given=False)
+        detect.frames_at_rate(replace(same, fps=None), marked)
 
 
 def test_times_are_the_sources_own_where_its_rate_is_almost_the_trainings(tmp_path):
     source = replace(open_video(write_avi(tmp_path / "a.avi", frames(60), fps=10)), fps=10 * 0.999)
-    record = detect.detect(make_detector(), source, tmp_path / "out", side_by_side=False)
+    record = detect.detect(make_detector(), source, tmp_path / "out")
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     assert len(rows) == 61
     assert float(rows[-1].split(",")[1]) == pytest.approx(59 / 9.99, abs=5e-4)  # three digits
@@ -206,7 +201,7 @@ def test_frames_are_prepared_as_their_dataset_stored_them(tmp_path):
     source = open_video(write_frames(tmp_path / "frames", frames(20)), fps=10.0)
     table = {}
     for name, marked in (("again", again), ("as_is", as_is)):
-        detect.detect(marked, source, tmp_path / name, side_by_side=False)
+        detect.detect(marked, source, tmp_path / name)
         with (tmp_path / name / "scores.csv").open() as file:
             table[name] = [row["diff_mean"] for row in csv.DictReader(file)]
     assert table["again"] != table["as_is"]
@@ -263,9 +258,9 @@ def test_the_timeline_keeps_every_peak():
     for count in (0, 1, 10, 11, 1000):
         scores = rng.normal(size=count)
         scores[::7] = np.nan
-        timeline = detect_record.Timeline(points=10)
-        for score in scores:
-            timeline.add(score)
+        timeline = Timeline(points=10)
+        for frame, score in enumerate(scores):
+            timeline.add(frame, score)
         time_s, highest = timeline.curve(fps=2.0)
         assert len(time_s) == len(highest) <= 10
         if count:
@@ -309,7 +304,6 @@ def test_command(prepared, command, tmp_path, capsys):
         "scores.csv",
         "events.csv",
         "timeline.png",
-        "side_by_side.webm",
     }
     assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0
     assert command("--video", prepared[0], "--out", tmp_path / "quiet", "--no-side-by-side") == 0

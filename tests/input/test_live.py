@@ -8,9 +8,8 @@ from prepared import write_dataset
 
 from ipad_jax.data_builders.timing import resample, same_rate
 from ipad_jax.data_builders.video_files import FileVideo
-from ipad_jax.input import live as video_file
 from ipad_jax.input.frames import open_source
-from ipad_jax.input.live import as_stored, open_camera, open_video, videos_in
+from ipad_jax.input.live import as_stored, open_video, videos_in
 
 
 def numbered(number):
@@ -49,7 +48,6 @@ def test_reads_a_file_in_rgb_with_times(tmp_path, name, fourcc):
     assert video.name == "a"
     assert video.fps == pytest.approx(25)
     assert video.num_frames == 30
-    assert not video.live
     times, frames = zip(*video)
     np.testing.assert_allclose(times, np.arange(30) / 25, atol=1e-3)  # containers count in ms
     assert frames[0].dtype == np.uint8
@@ -65,33 +63,6 @@ def test_a_given_rate_overrules_the_files_own(tmp_path):
     times = [t for t, _ in open_video(path, fps=20.0)]
     np.testing.assert_allclose(times, np.arange(30) / 20)
     assert numbers(resample(open_video(path, fps=20.0), 10.0)) == list(range(0, 30, 2))
-
-
-class FakeCapture:
-    """What OpenCV would open: numbered frames with given times; None is a read that fails."""
-
-    is_open = 0
-
-    def __init__(self, times):
-        self.times = iter(times)
-        self.index, self.time_s = -1, 0.0
-        FakeCapture.is_open += 1
-
-    def isOpened(self):
-        return True
-
-    def read(self):
-        time_s = next(self.times, None)
-        if time_s is None:
-            return False, None
-        self.index, self.time_s = self.index + 1, time_s
-        return True, numbered(self.index)
-
-    def get(self, what):
-        return 15.0 if what == cv2.CAP_PROP_FPS else 1000 * self.time_s
-
-    def release(self):
-        FakeCapture.is_open -= 1
 
 
 def test_uneven_times_are_read_alike_by_builder_and_detector(tmp_path):
@@ -117,36 +88,6 @@ def test_labels_follow_their_frames_through_resampling(tmp_path):
     labels = (np.arange(30) >= 15).astype(np.int8)
     video = FileVideo("a", path, 10.0, open_video(path).info, 1, labels=labels, counted=30)
     assert [f.label for f in video.frames()] == labels[::3].tolist()
-
-
-@pytest.fixture
-def camera_of(monkeypatch):
-    """Opens a camera that delivers as `times` say."""
-    monkeypatch.setattr(video_file, "RETRY_S", 0.0)
-
-    def camera(times):
-        monkeypatch.setattr(cv2, "VideoCapture", lambda address: FakeCapture(times))
-        return open_camera("rtsp://user:password@host/path")
-
-    return camera
-
-
-def test_a_camera_is_opened_when_it_is_read(camera_of):
-    """Frames that came while a model loads would be read late, in one burst."""
-    camera = camera_of([0.0] * 3)
-    assert FakeCapture.is_open == 0
-    assert camera.fps == 15
-    frames = [f for _, f in camera]
-    assert numbers(frames) == [0, 1, 2]
-    assert is_rgb(frames[0])
-    assert FakeCapture.is_open == 0
-    assert "password" not in repr(camera)
-
-
-def test_a_camera_that_goes_away_is_a_problem(camera_of):
-    camera = camera_of([0.0, None, None, 0.0, 0.0])  # two reads that fail do no harm
-    assert numbers(f for _, f in camera) == [0, 1, 2]
-    assert "camera rtsp://host/path stopped delivering after 3 frames" in camera.problem
 
 
 def test_reads_a_folder_in_numeric_order(tmp_path):
@@ -193,8 +134,6 @@ def test_bad_inputs_say_what_to_do(tmp_path):
     (tmp_path / "text.mp4").write_bytes(b"not a video" * 100)
     with pytest.raises(ValueError, match=r"text.mp4 cannot be decoded"):
         open_video(tmp_path / "text.mp4")
-    with pytest.raises(ValueError, match=r"camera 'rtsp://127.0.0.1:1/none' cannot be opened"):
-        open_camera("rtsp://user:password@127.0.0.1:1/none")
 
 
 def test_bad_frame_folders(tmp_path):

@@ -161,6 +161,8 @@ class Detector:
         batch_size: int = 1,
         pictures: bool = False,
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+        start: int = 0,
+        alarms: AlarmStream | None = None,
     ) -> Iterator[FrameScore]:
         """Scores a stream of any length; each row is final when it comes.
 
@@ -170,6 +172,8 @@ class Detector:
             stride frames. Memory does not depend on the stream's length.
           pictures: also hand out frame, reconstruction and error map, from the same forward pass.
           prepare: brings a frame to the model's size; by default what the dataset's builder does.
+          start: number of the first frame.
+          alarms: of an earlier stretch of the same footage, to go on from.
 
         Yields:
           One row a frame, in order.
@@ -180,13 +184,15 @@ class Detector:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be a whole number, at least 1.")
         calibration = self.calibration
-        alarms = None if self.rule is None else AlarmStream(self.rule, self.fps)
+        if alarms is None and self.rule is not None:
+            alarms = AlarmStream(self.rule, self.fps)
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(
                 self.config,
                 self.predictor.normal,
                 self.footage.cycle_frames,
                 pool,
+                start=start,
                 pictures=pictures,
                 mapped="" if calibration is None else calibration.mapped,
             )

@@ -4,58 +4,61 @@ All of it is written as rows come, in constant memory; a killed process leaves r
 """
 
 import csv
+import errno
+import io
 import math
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from ipad_jax.evaluation.alarm_rule import SUSTAINED
-from ipad_jax.evaluation.report.data import Curve
 from ipad_jax.evaluation.report.heatmap import heat_range
-from ipad_jax.evaluation.report.plots import LIGHT, save_png, score_curve
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
 from ipad_jax.video.detector.alarms import Alarm, AlarmFinder
 from ipad_jax.video.detector.detector import Detector, FrameScore
+from ipad_jax.video.detector.timeline import Timeline
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS
 
 FILES = ("scores.csv", "events.csv", "timeline.png", "side_by_side.webm")
 CSV_COMPONENTS = (*COMPONENTS, *BESIDE)
-TIMELINE_POINTS = 4000  # stretches of time the plot tells apart; each keeps its highest score
-EVENT_COLUMNS = (
-    "start_s", "end_s", "peak_s", "peak_score", "strength", "rule", "cause", "place",
-    "left", "top", "right", "bottom",
+SCORE_COLUMNS = (
+    *("frame", "time_s", "utc", "score", "sustained", "alarm"), *CSV_COMPONENTS, "note",
 )  # fmt: skip
+EVENT_COLUMNS = (
+    "start_s", "end_s", "peak_s", "start_utc", "end_utc", "peak_score", "strength", "rule",
+    "cause", "place", "left", "top", "right", "bottom",
+)  # fmt: skip
+MOST_ALARMS = 1000  # for the summary; a camera may run for months
 VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
 
 
-class Timeline:
-    """The course of a score of any length in at most `TIMELINE_POINTS` stretches, each with its maximum."""
+class CsvFile:
+    """A CSV file that grows by whole rows, each of them on the disk when `add` returns."""
 
-    def __init__(self, points: int = TIMELINE_POINTS):
-        if points < 2 or points % 2:
-            raise ValueError(f"points={points} must be even and at least 2.")
-        self.points = points
-        self._frames_each = 1
-        self._highest = np.full(points, np.nan)
-        self._num_frames = 0
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self._file = path.open("wb", buffering=0)
+        self._size = 0
+        self.add(columns)
 
-    def add(self, score: float) -> None:
-        """Takes the next frame's score; NaN is none."""
-        if self._num_frames == self.points * self._frames_each:
-            pairs = self._highest.reshape(-1, 2)
-            self._highest = np.full(self.points, np.nan)
-            self._highest[: self.points // 2] = np.fmax(pairs[:, 0], pairs[:, 1])
-            self._frames_each *= 2
-        place = self._num_frames // self._frames_each
-        self._highest[place] = np.fmax(self._highest[place], score)
-        self._num_frames += 1
+    def add(self, values: Sequence[Any]) -> None:
+        """Adds a row; raises OSError, and leaves no part of it behind, where the disk is full."""
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        data = line.getvalue().encode()
+        try:
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, "disk full")
+        except OSError:
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+            raise
+        self._size += len(data)
 
-    def curve(self, fps: float) -> tuple[np.ndarray, np.ndarray]:
-        """(seconds at which each stretch starts, its highest score)."""
-        used = -(-self._num_frames // self._frames_each)
-        return np.arange(used) * self._frames_each / fps, self._highest[:used]
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
 
 class Record:
@@ -67,17 +70,23 @@ class Record:
     Attributes:
       interrupted: the signal that ended it early; "" none.
       replaced: whether results of an earlier detection were there.
+      num_gaps: stretches without pictures.
+      num_lost: rows that a full disk had no room for.
     """
 
-    def __init__(self, folder: Path, name: str, detector: Detector, pictures: bool):
+    def __init__(
+        self, folder: Path, name: str, detector: Detector, pictures: bool, live: bool = False
+    ):
+        """Prepares; of a live source a full disk costs rows, of others it is an error."""
         self.folder, self.name, self.detector = folder, name, detector
-        self.num_frames = self.num_unscored = self.num_alarms = 0
+        self.num_frames = self.num_unscored = self.num_alarms = self.num_gaps = self.num_lost = 0
         self.alarms: list[Alarm] = []
         self.interrupted, self.replaced = "", False
-        self._pictures = pictures
+        self._pictures, self._live = pictures, live
         self._timeline = Timeline()
         self._stack = ExitStack()
         self._finder = None
+        self._anchor: tuple[int, float] | None = None  # the last row's frame, and its UTC
         if detector.threshold is not None:
             self._finder = AlarmFinder(detector.calibration)
 
@@ -87,16 +96,9 @@ class Record:
             (self.folder / name).unlink()
             self.replaced = True
         with ExitStack() as stack:
-            self._scores_file = self._open_csv(stack, "scores.csv")
-            self._scores = csv.writer(self._scores_file)
-            self._scores.writerow(
-                ["frame", "time_s", "score", "sustained", "alarm", *CSV_COMPONENTS]
-            )
+            self._scores = self._open_csv(stack, "scores.csv", SCORE_COLUMNS)
             if self._finder is not None:
-                self._events_file = self._open_csv(stack, "events.csv")
-                self._events = csv.writer(self._events_file)
-                self._events.writerow(EVENT_COLUMNS)
-                self._events_file.flush()
+                self._events = self._open_csv(stack, "events.csv", EVENT_COLUMNS)
             self._video = stack.enter_context(self._writer()) if self._pictures else None
             self._stack = stack.pop_all()
         return self
@@ -107,12 +109,17 @@ class Record:
         return [name for name in FILES if (self.folder / name).exists()]
 
     @property
+    def has_video(self) -> bool:
+        """Whether it takes rows with pictures."""
+        return self._video is not None
+
+    @property
     def open_alarm(self) -> Alarm | None:
         """The alarm that is on."""
         return self._finder.open if self._finder else None
 
-    def _open_csv(self, stack: ExitStack, name: str) -> IO[str]:
-        return stack.enter_context((self.folder / name).open("w", newline=""))
+    def _open_csv(self, stack: ExitStack, name: str, columns: Sequence[str]) -> CsvFile:
+        return stack.enter_context(closing(CsvFile(self.folder / name, columns)))
 
     def _writer(self) -> SideBySideWriter:
         """The side-by-side video, on the calibration's scales."""
@@ -133,29 +140,63 @@ class Record:
             title=self.name,
         )
 
-    def add(self, row: FrameScore) -> Alarm | None:
-        """Writes a row; returns an alarm that is over with it."""
+    def add(self, row: FrameScore, utc_s: float | None = None) -> Alarm | None:
+        """Writes a row; returns an alarm that is over with it.
+
+        Args:
+          row: the next one.
+          utc_s: when its frame was filmed, in seconds since 1970; None unknown.
+        """
         self.num_frames += 1
         self.num_unscored += not math.isfinite(row.score)
-        values = [row.components[name] for name in CSV_COMPONENTS]
-        self._scores.writerow(
+        self._anchor = None if utc_s is None else (row.frame, utc_s)
+        self._write(
+            self._scores,
             [
                 row.frame,
                 f"{row.time_s:.3f}",
+                utc(utc_s),
                 number(row.score),
                 number(row.sustained),
                 int(row.alarm),
-                *map(number, values),
-            ]
+                *(number(row.components[name]) for name in CSV_COMPONENTS),
+                "",
+            ],
         )
-        self._scores_file.flush()
-        self._timeline.add(row.score)
+        self._timeline.add(row.frame, row.score)
         alarm = self._finder.add(row) if self._finder else None
         if self._video is not None:
             self._write_picture(row)
         if alarm:
             self._write_alarm(alarm)
         return alarm
+
+    def add_gap(self, time_s: float, utc_s: float, note: str) -> None:
+        """Writes a row without a frame, which says why there is none or that there is one again."""
+        row = dict.fromkeys(SCORE_COLUMNS, "")
+        row |= {"time_s": f"{time_s:.3f}", "utc": utc(utc_s), "alarm": "0", "note": note}
+        self._write(self._scores, list(row.values()))
+
+    def end_alarm(self) -> Alarm | None:
+        """Ends the alarm that is on, where the pictures stop."""
+        alarm = self._finder.close() if self._finder else None
+        if alarm:
+            self._write_alarm(alarm)
+        return alarm
+
+    def _write(self, file: CsvFile, values: Sequence[Any]) -> None:
+        try:
+            file.add(values)
+        except OSError:
+            if not self._live:
+                raise
+            self.num_lost += 1
+
+    def _utc_of(self, frame: int) -> float | None:
+        """When a frame shortly before the last row was filmed."""
+        if self._anchor is None:
+            return None
+        return self._anchor[1] + (frame - self._anchor[0]) / self.detector.fps
 
     def _write_picture(self, row: FrameScore) -> None:
         pictures = row.pictures
@@ -173,22 +214,24 @@ class Record:
     def _write_alarm(self, alarm: Alarm) -> None:
         event, fps = alarm.event, self.detector.fps
         self.num_alarms += 1
-        if len(self.alarms) < 1000:  # for the summary; a camera may run for months
+        if len(self.alarms) < MOST_ALARMS:
             self.alarms.append(alarm)
-        self._events.writerow(
+        self._write(
+            self._events,
             [
                 f"{event.start / fps:.3f}",
                 f"{event.stop / fps:.3f}",
                 f"{event.peak / fps:.3f}",
+                utc(self._utc_of(event.start)),
+                utc(self._utc_of(event.stop)),
                 number(event.peak_score),
                 number(event.strength),
                 event.rule,
                 alarm.cause,
                 alarm.place,
                 *("" if alarm.box is None else f"{edge:.3f}" for edge in alarm.box or 4 * (0.0,)),
-            ]
+            ],
         )
-        self._events_file.flush()
 
     def __exit__(self, *error: Any) -> None:
         try:
@@ -197,18 +240,20 @@ class Record:
             self._stack.__exit__(*error)
 
     def _finish(self) -> None:
-        alarm = self._finder.close() if self._finder else None
-        if alarm:
-            self._write_alarm(alarm)
+        self.end_alarm()
         if self.num_frames:
             fps = self.detector.fps
-            time_s, score = self._timeline.curve(fps)
             events = [(a.event.start / fps, a.event.stop / fps) for a in self.alarms]
-            curve = Curve(self.name, time_s, score, events=events)
-            figure = score_curve(curve, self.detector.threshold, palette=LIGHT)
-            figure.set_size_inches(11, 3)
-            figure.patch.set(alpha=1, facecolor=LIGHT.paper)
-            save_png(figure, self.folder / "timeline.png")
+            path = self.folder / "timeline.png"
+            self._timeline.save(path, self.name, fps, events, self.detector.threshold)
+
+
+def utc(seconds: float | None) -> str:
+    """Seconds since 1970 as 2026-11-28T22:15:03.120Z; empty where unknown."""
+    if seconds is None:
+        return ""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def number(value: float) -> str:

@@ -1,0 +1,254 @@
+"""A detector beside a camera, for weeks: gaps are survived and written down, nothing is overwritten.
+
+Where pictures stop, what is temporal ends with them: an alarm that is on, clips, motion, the phase of a
+cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ipad_jax.data_builders.timing import resample, same_rate
+from ipad_jax.evaluation.alarm_rule import AlarmStream
+from ipad_jax.input.camera import Camera, Gap, Shot
+from ipad_jax.run.interrupt import Interrupt
+from ipad_jax.video.detector.alarms import Alarm
+from ipad_jax.video.detector.detector import Detector, FrameScore
+from ipad_jax.video.detector.record import Record, describe_alarm, describe_open_alarm, utc
+
+LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothing
+
+
+def start_folder(parent: Path) -> Path:
+    """A new folder of this start, named by its UTC."""
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(f"{parent} has a thousand folders of one second.")
+
+
+def watch(
+    detector: Detector,
+    camera: Camera,
+    parent: Path,
+    *,
+    fps_given: bool = False,
+    side_by_side: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Record:
+    """Runs the detector beside a camera until Ctrl-C, SIGTERM or the camera gives up.
+
+    Args:
+      detector: from `load`.
+      camera: from `open_camera`.
+      parent: of the folder of this start, where the results go.
+      fps_given: whether a person vouches for the camera's rate.
+      side_by_side: also write the video of all of it.
+      say: called with what a person beside the camera should read, as it happens.
+
+    Returns:
+      The record, its files closed.
+
+    Raises:
+      ValueError: the camera states no rate, or another one than the training's; its pictures have other
+        proportions from the start.
+    """
+    detector.warm_up(pictures=side_by_side)
+    with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        record = stack.enter_context(
+            Record(start_folder(parent), camera.name, detector, side_by_side, live=True)
+        )
+        say(f"{camera.name}: results go to {record.folder}")
+        events = stack.enter_context(closing(camera.events()))
+        _Watch(detector, camera, record, events, interrupt, fps_given, say).run()
+        record.interrupted = interrupt.received
+    return record
+
+
+class _Watch:
+    """The state of a watch."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        camera: Camera,
+        record: Record,
+        events: Iterator[Shot | Gap | None],
+        interrupt: Interrupt,
+        fps_given: bool,
+        say: Callable[[str], None],
+    ):
+        self._detector, self._camera, self._record = detector, camera, record
+        self._events, self._interrupt, self._fps_given = events, interrupt, fps_given
+        self._report = _Report(detector, camera, say)
+        self._alarms = None if detector.rule is None else AlarmStream(detector.rule, detector.fps)
+        self._start_s: float | None = None  # of `time.monotonic`; frame 0
+        self._number = 0  # of the next frame
+        self._times: deque[float] = deque()  # UTC of the frames whose row is not yet there
+        self._gap: Gap | None = None
+        self._shape: tuple[int, ...] = ()  # of pictures that fit
+
+    def run(self) -> None:
+        """Stretch by stretch."""
+        while (shot := self._wait()) is not None:
+            self._begin(shot)
+            rows = self._detector.stream(
+                self._frames(shot),
+                pictures=self._record.has_video,
+                start=self._number,
+                alarms=self._alarms,
+            )
+            for row in rows:
+                self._number = row.frame + 1
+                alarm = self._record.add(row, self._times.popleft())
+                self._report.tell(row, alarm, self._record.open_alarm)
+            if self._alarms is not None:
+                self._alarms.close()
+            if alarm := self._record.end_alarm():
+                self._report.over(alarm)
+            if self._gap is not None:
+                self._write_gap(self._gap)
+
+    def _wait(self) -> Shot | None:
+        """The first picture of a stretch; None at the end."""
+        while (event := self._event()) is not None:
+            if isinstance(event, Shot) and (reason := self._misfit(event)):
+                event = Gap(reason, event.at_s)
+            if isinstance(event, Shot):
+                return event
+            if self._gap is None:
+                self._gap = event
+                self._write_gap(event)
+        return None
+
+    def _begin(self, shot: Shot) -> None:
+        """Numbers what is to come."""
+        if self._start_s is None:
+            self._start_s = shot.at_s
+        elapsed = round((shot.at_s - self._start_s) * self._detector.fps)
+        self._number = max(self._number, elapsed)
+        self._times.clear()
+        if self._gap is not None:
+            lasted_s, self._gap = shot.at_s - self._gap.since_s, None
+            note = f"pictures again after {lasted_s:.1f} s"
+            self._record.add_gap(self._number / self._detector.fps, shot.utc_s, note)
+            self._report.say(note)
+
+    def _write_gap(self, gap: Gap) -> None:
+        if self._start_s is None:
+            self._start_s = gap.since_s
+        utc_s = gap.since_s + time.time() - time.monotonic()
+        time_s = max(gap.since_s - self._start_s, self._number / self._detector.fps)
+        self._record.num_gaps += 1
+        self._record.add_gap(time_s, utc_s, f"gap: {gap.reason}")
+        self._report.say(f"no picture since {utc(utc_s)}: {gap.reason}")
+
+    def _frames(self, first: Shot) -> Iterator[np.ndarray]:
+        """The frames of a stretch, at the training's rate."""
+        shots, fps, wanted = self._shots(first), self._camera.fps, self._detector.fps
+        if fps and not same_rate(fps, wanted):
+            shots = resample(((i / fps, shot) for i, shot in enumerate(shots)), wanted)
+        for shot in shots:
+            self._times.append(shot.utc_s)
+            yield shot.image
+
+    def _shots(self, first: Shot) -> Iterator[Shot]:
+        event: Shot | Gap | None = first
+        while isinstance(event, Shot):
+            if reason := self._misfit(event):
+                event = Gap(reason, event.at_s)
+                break
+            yield event
+            event = self._event()
+        self._gap = event
+
+    def _event(self) -> Shot | Gap | None:
+        """The next picture or gap; None at the end."""
+        for event in self._events:
+            self._report.tick()
+            if self._interrupt.received:
+                return None
+            if event is not None:
+                return event
+        return None
+
+    def _misfit(self, shot: Shot) -> str:
+        """Why a picture cannot be scored; "" it can."""
+        if shot.image.shape == self._shape:
+            return ""
+        if not self._shape:
+            self._check_rate()
+        try:
+            self._detector.footage.check_shape(shot.image)
+        except ValueError as error:
+            if not self._shape:
+                raise
+            return str(error)
+        self._shape = shot.image.shape
+        return ""
+
+    def _check_rate(self) -> None:
+        camera, wanted = self._camera, self._detector.fps
+        if camera.fps is None:
+            raise ValueError(
+                f"{camera.name} states no frame rate; pass --fps with the rate it delivers (the "
+                f"detector was trained at {wanted:g})."
+            )
+        if not same_rate(camera.fps, wanted):
+            if not self._fps_given:
+                raise ValueError(
+                    f"{camera.name} states {camera.fps:g} frames a second, the detector was trained at "
+                    f"{wanted:g}. Set the camera to {wanted:g}, or pass --fps with the rate it truly "
+                    f"delivers; frames are then picked by it."
+                )
+            self._report.say(
+                f"{camera.fps:g} frames a second resampled to the training's {wanted:g}"
+            )
+
+
+class _Report:
+    """What a person beside a camera reads: alarms as they begin and end, problems, a sign of life."""
+
+    def __init__(self, detector: Detector, camera: Camera, say: Callable[[str], None]):
+        self._detector, self._camera, self._say = detector, camera, say
+        self._problem, self._alarm_start, self._sign = "", -1, ""
+        self._last_s = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Says a line, with the time."""
+        self._last_s = time.monotonic()
+        self._say(f"{utc(time.time())[:19]}Z  {text}")
+
+    def over(self, alarm: Alarm) -> None:
+        """Says that an alarm is over."""
+        self.say(f"alarm over: {describe_alarm(alarm, self._detector).strip()}")
+
+    def tell(self, row: FrameScore, over: Alarm | None, on: Alarm | None) -> None:
+        """Says what is new: an alarm that is over with this row, one that is on."""
+        if over:
+            self.over(over)
+        if on and on.event.start != self._alarm_start:
+            self._alarm_start = on.event.start
+            self.say(describe_open_alarm(on, self._detector))
+        alarm = f"   {describe_open_alarm(on, self._detector)}" if on else ""
+        self._sign = f"score {row.score:.2f}{alarm}"
+
+    def tick(self) -> None:
+        """Says what is wrong with the camera when that changes, and gives a sign of life."""
+        problem = self._camera.problem if not self._camera.gap else self._problem
+        if bool(problem) != bool(self._problem):
+            self.say(problem or "rate is right again")
+        self._problem = problem
+        if time.monotonic() - self._last_s > LIVE_REPORT_S:
+            self.say(self._camera.problem or self._sign)
