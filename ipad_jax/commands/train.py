@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         from ipad_jax.training.task import make_task
 
         task = make_task(config)
-        print(f"{task.describe()}\n\n{describe_work(task)}")
+        steps = hasattr(task, "loss_fn")
+        print(f"{task.describe()}\n\n{describe_work(task) if steps else 'no steps: fitted once'}")
         return 0
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.stopwatch import INTERRUPTED

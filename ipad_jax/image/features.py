@@ -88,10 +88,12 @@ def box_average(x: jax.Array, side: int) -> jax.Array:
     """Mean over side x side cells around each, of those inside: [b, h, w, c]."""
     if side == 1:
         return x
-    window, ones = (1, side, side, 1), jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
 
     def box_sum(values: jax.Array) -> jax.Array:
-        return lax.reduce_window(values, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
+        for window in ((1, side, 1, 1), (1, 1, side, 1)):  # separable: fewer additions
+            values = lax.reduce_window(values, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
+        return values
 
     return box_sum(x) / box_sum(ones)
 

@@ -10,6 +10,7 @@ from drawn_images import image_config, spot, stripes, write
 
 from ipad_jax import load_detector
 from ipad_jax.commands import detect, evaluate
+from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import calibrate, load
 from ipad_jax.image.evaluation import rescore
@@ -114,6 +115,14 @@ def test_saved_scores_are_judged_again_without_the_model(evaluated, bank_run):
     assert again.threshold < first["threshold"]
     with pytest.raises(ValueError, match="changes the maps"):
         rescore(bank_run, evaluated / "scores.npz", overrides={"blur_px": 1.0})
+
+
+@pytest.mark.parametrize("name", ["bank", "cfa"])
+def test_describe_counts_what_trains(name, capsys):
+    assert train_command.main(["--config", f"{name}:tiny", "--describe"]) == 0
+    text = capsys.readouterr().out
+    assert "backbone: 692,688 numbers, 0 of them trained" in text
+    assert ("no steps" in text) == (name == "bank")
 
 
 def test_another_dataset_is_refused(bank_run):

@@ -1,6 +1,23 @@
 """The image methods by name, as `config.task="image.<name>"` finds them."""
 
+from ipad_jax.image.methods.autoencoder import AutoencoderTask
 from ipad_jax.image.methods.bank import BankTask
+from ipad_jax.image.methods.cfa import CfaTask
+from ipad_jax.image.methods.cflow import CflowTask
+from ipad_jax.image.methods.draem import DraemTask
+from ipad_jax.image.methods.fastflow import FastFlowTask
 from ipad_jax.image.methods.pca import PcaTask
+from ipad_jax.image.methods.stfpm import StfpmTask
+from ipad_jax.image.methods.uniad import UniadTask
 
-METHODS = {"bank": BankTask, "pca": PcaTask}
+METHODS = {
+    "autoencoder": AutoencoderTask,
+    "bank": BankTask,
+    "cfa": CfaTask,
+    "cflow": CflowTask,
+    "draem": DraemTask,
+    "fastflow": FastFlowTask,
+    "pca": PcaTask,
+    "stfpm": StfpmTask,
+    "uniad": UniadTask,
+}

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from ipad_jax.image.feature_task import FeatureTask
 from ipad_jax.image.features import each_picture, level_scales
-from ipad_jax.image.methods.bank import FeatureTask
 from ipad_jax.image.task import Arrays, NormalImages
 
 SCALE_CELLS = 20_000  # random cells that the levels' norms are measured on

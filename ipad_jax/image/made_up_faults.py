@@ -1,0 +1,87 @@
+"""Faults made up for training where there are none: textures laid over parts of good pictures.
+
+Everything is drawn on the device from a key. The published DRAEM lays pictures of an archive of textures
+(DTD) over; ours are drawn (octaves of coloured noise, stripes), or parts of other pictures of the batch,
+moved and recoloured, half and half. That costs where real defects look like photographs of textures; none
+is assumed.
+"""
+
+import jax
+import jax.numpy as jnp
+
+BUMPS = (2, 5, 12)  # of a region's noise along a side, one of them; DRAEM has 1 to 32
+
+
+def smooth_noise(
+    key: jax.Array, size: tuple[int, int], cells: tuple[int, int], channels: int = 1
+) -> jax.Array:
+    """Noise with about `cells` bumps along each side, float32 [h, w, channels] in about [-1, 1]."""
+    coarse = jax.random.normal(key, (cells[0] + 1, cells[1] + 1, channels))
+    return jax.image.resize(coarse, (*size, channels), "cubic")
+
+
+def blobs(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """A random region, bool [h, w]: smooth noise above a level, as DRAEM's Perlin noise above 0.5."""
+    keys = jax.random.split(key, 3)
+    chosen = jax.random.categorical(keys[0], jnp.zeros(len(BUMPS)))
+    drawn = [smooth_noise(keys[0], size, (n, n))[..., 0] for n in BUMPS]
+    found = sum(jnp.where(chosen == i, x, 0.0) for i, x in enumerate(drawn))
+    # where it lies at all: a soft window at a random place, so that faults are local
+    centre = jax.random.uniform(keys[1], (2,), minval=0.1, maxval=0.9)
+    reach = jax.random.uniform(keys[2], (), minval=0.08, maxval=0.35)
+    y, x = (jnp.linspace(0, 1, n) for n in size)
+    away = jnp.hypot(y[:, None] - centre[0], x[None] - centre[1]) / reach
+    return found - jnp.square(away) > -0.2
+
+
+def texture(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """A drawn texture, float32 [h, w, 3] in [0, 1]."""
+    keys = jax.random.split(key, 8)
+    base = jax.random.uniform(keys[0], (1, 1, 3))
+    total = jnp.zeros((*size, 3))
+    for octave, cells in enumerate((4, 16, 48)):
+        strength = jax.random.uniform(keys[1 + octave], (), maxval=0.5)
+        total = total + strength * smooth_noise(keys[4], size, (cells, cells), 3)
+    angle = jax.random.uniform(keys[5], (), maxval=jnp.pi)
+    y, x = jnp.meshgrid(*(jnp.linspace(0, 1, n) for n in size), indexing="ij")
+    rate = jax.random.uniform(keys[6], (), minval=8, maxval=60)
+    stripes = jnp.sin(2 * jnp.pi * rate * (x * jnp.cos(angle) + y * jnp.sin(angle)))
+    weight = jax.random.uniform(keys[7], (), minval=-0.3, maxval=0.3)
+    return jnp.clip(base + total + weight * stripes[..., None], 0, 1)
+
+
+def elsewhere(key: jax.Array, picture: jax.Array) -> jax.Array:
+    """A picture [h, w, 3] moved, turned over and recoloured."""
+    keys = jax.random.split(key, 4)
+    h, w = picture.shape[:2]
+    move = jax.random.randint(keys[0], (2,), jnp.array([h // 8, w // 8]), jnp.array([h, w]))
+    moved = jnp.roll(picture, move, axis=(0, 1))
+    moved = jnp.where(jax.random.bernoulli(keys[1]), moved[::-1], moved)
+    gain = jax.random.uniform(keys[2], (1, 1, 3), minval=0.5, maxval=1.5)
+    shift = jax.random.uniform(keys[3], (1, 1, 3), minval=-0.2, maxval=0.2)
+    return jnp.clip(moved * gain + shift, 0, 1)
+
+
+def with_faults(key: jax.Array, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pictures of which half have a fault laid over, and where (DRAEM, eq. 1).
+
+    Args:
+      pictures: float32 [b, h, w, 3] in [0, 1].
+
+    Returns:
+      pictures, and bool [b, h, w].
+    """
+    size = (pictures.shape[1], pictures.shape[2])
+
+    def one(key: jax.Array, picture: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys = jax.random.split(key, 6)
+        over = jnp.where(
+            jax.random.bernoulli(keys[0]), texture(keys[1], size), elsewhere(keys[2], other)
+        )
+        mask = blobs(keys[3], size) & jax.random.bernoulli(keys[4])
+        beta = jax.random.uniform(keys[5], (), maxval=0.8)  # of the original that shines through
+        laid = beta * picture + (1 - beta) * over
+        return jnp.where(mask[..., None], laid, picture), mask
+
+    keys = jax.random.split(key, len(pictures))
+    return jax.vmap(one)(keys, pictures, jnp.roll(pictures, 1, axis=0))

@@ -1,0 +1,158 @@
+"""Every image method: published sizes, a step that learns, and the contract of its map."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from drawn_images import image_config, spot, stripes
+from flax import nnx
+
+from ipad_jax.image.methods import METHODS
+from ipad_jax.image.methods.autoencoder import AutoencoderModel
+from ipad_jax.image.methods.cfa import Descriptor
+from ipad_jax.image.methods.cflow import Flows as CFlows
+from ipad_jax.image.methods.draem import DraemModel
+from ipad_jax.image.methods.fastflow import Flows as FastFlows
+from ipad_jax.image.methods.stfpm import Student
+from ipad_jax.image.methods.uniad import Rebuild
+from ipad_jax.image.scorer import Scorer
+from ipad_jax.nn.backbones import stages_of
+from ipad_jax.run.config import CONFIGS, load_config
+from ipad_jax.training.setup import TrainSetup, train_step
+from ipad_jax.training.sharding import make_mesh
+from ipad_jax.training.state import inference_view
+from ipad_jax.training.task import make_task
+
+SPECS = {path.stem: "tiny" for path in CONFIGS.glob("[!_]*.py")}
+SPECS = {name: arg for name, arg in SPECS.items() if load_config(name).task.startswith("image.")}
+
+
+def count(make, of=nnx.Param):
+    """Numbers in the parameters of a module, by shapes alone."""
+    model = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    return sum(x.size for x in jax.tree.leaves(nnx.state(model, of)))
+
+
+def stages(network, *names):
+    return [stage for stage in stages_of(network) if stage.name in names]
+
+
+def fastflow(network, names, small_kernels):
+    model = load_config("fastflow").model
+    model.small_kernels = small_kernels
+    return lambda rngs: FastFlows(stages(network, *names), (256, 256), model, rngs=rngs)
+
+
+STEPS = 10
+LAYERS = ("layer1", "layer2", "layer3")
+# Published sizes, in numbers that train; counted from the public codes' modules.
+PUBLISHED = {
+    "stfpm": (lambda rngs: Student((64, 128, 256), rngs=rngs), 2_782_784),
+    "fastflow resnet18": (fastflow("resnet18", LAYERS, False), 4_657_408 + 917_504),
+    "cflow": (lambda rngs: CFlows((512, 1024, 2048), 8, rngs=rngs), 81_647_616),
+    "cflow shallow": (lambda rngs: CFlows((256, 512, 1024), 8, rngs=rngs), 24_705_024),
+    "cfa": (lambda rngs: Descriptor(1792, 1792, rngs=rngs), 3_216_640),
+    "draem": (lambda rngs: DraemModel((128, 64), rngs=rngs), 97_422_725),
+    "autoencoder": (lambda rngs: AutoencoderModel((32, 64, 128, 256), rngs=rngs), 1_545_971),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name):
+    make, published = PUBLISHED[name]
+    assert count(make) == published
+
+
+@pytest.mark.parametrize(("low", "high", "make"), [
+    (41.25e6 + 3.65e6, 41.35e6 + 3.75e6, fastflow("wide_resnet50_2", LAYERS, True)),
+    (7.65e6, 7.75e6, lambda rngs: Rebuild(272, (14, 14), load_config("uniad").model, rngs=rngs)),
+])  # fmt: skip
+def test_published_sizes_that_are_stated_rounded(low, high, make):
+    """FastFlow with Wide ResNet 41.3M + 3.7M, UniAD 7.7M."""
+    assert low < count(make) < high
+
+
+def test_every_method_has_a_config():
+    tasks = {load_config(name).task for name in SPECS}
+    assert tasks == {f"image.{name}" for name in METHODS}
+
+
+@functools.cache
+def stepped(name, data_dir):
+    """A tiny method after some steps on one batch: task, model, losses."""
+    task = make_task(image_config(f"{name}:tiny", data_dir, **{"optim.warmup_steps": 0}))
+    model_key = jax.random.key(1)
+    if not hasattr(task, "loss_fn"):
+        return task, inference_view(task.init_model(model_key)), []
+    setup = TrainSetup.make(task.config, task, make_mesh(1, 1), 20)
+    state = setup.create_state(model_key)
+    batch = next(task.train_data(1, 0, 1))
+    step = jax.jit(
+        lambda state, batch: train_step(
+            state, batch, model_key, task=task, graphdef=setup.graphdef, tx=setup.tx
+        )
+    )
+    losses = []
+    for _ in range(STEPS):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    model = nnx.merge(setup.graphdef, state.trainable, state.frozen, state.variables, copy=True)
+    return task, inference_view(model), losses
+
+
+def cases(names):
+    """Parameters; DRAEM's two deep networks take long to compile."""
+    slow = {"draem": pytest.mark.slow}
+    return [pytest.param(name, marks=slow.get(name, ())) for name in sorted(names)]
+
+
+STEPPED = [name for name in SPECS if name not in ("bank", "pca", "patchcore")]
+
+
+@pytest.mark.parametrize("name", cases(STEPPED))
+def test_the_loss_of_a_memorised_batch_falls(name, drawn):
+    _, _, losses = stepped(name, drawn)
+    assert np.isfinite(losses).all()
+    # DRAEM and UniAD draw anew in each step: compare means, not single values
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("name", cases(SPECS))
+def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
+    task, model, _ = stepped(name, drawn)
+    arrays = task.fit(model, task.normal_data())
+    scorer = Scorer(task, model, arrays)
+    images = [spot(4)[0], stripes(9, (48, 30)), stripes(2), spot(9)[0], stripes(5)]
+    together = list(scorer.scored(images))  # batches of 4, the second filled up
+    for image, found in zip(images, together, strict=True):
+        assert found.map.shape == image.shape[:2]
+        assert found.map.dtype == np.float32
+    alone = next(scorer.scored([images[3]]))
+    np.testing.assert_array_equal(alone.map, together[3].map)
+    assert alone.score == task.reduce(together[3].map)
+
+
+def test_cfas_memory_is_the_mean_of_what_was_seen(drawn):
+    """After an epoch it is that of all good images, by the untrained descriptor."""
+    task, model, _ = stepped("cfa", drawn)
+    batch = next(task.train_data(1, 0, 1))
+    seen = task.features(model, jnp.asarray(batch["picture"])).mean(0)
+    np.testing.assert_allclose(model.mean[...], seen, atol=1e-4)  # the same batch again and again
+    assert float(model.count[...]) == STEPS * task.config.batch_size
+
+
+def test_a_flows_determinant_is_that_of_its_jacobian():
+    flow = CFlows((6,), 3, rngs=nnx.Rngs(3)).levels[0]
+    # weights away from the start, where every step is nearly the identity
+    state = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape),
+        nnx.state(flow, nnx.Param),
+    )
+    nnx.update(flow, state)
+    x = jax.random.normal(jax.random.key(0), (6,))
+    where = jax.random.normal(jax.random.key(1), (128,))
+    jacobian = jax.jacobian(lambda x: flow(x[None], where[None])[0][0])(x)
+    stated = flow(x[None], where[None])[1][0]
+    np.testing.assert_allclose(stated, np.linalg.slogdet(jacobian)[1], rtol=1e-3)
