@@ -62,7 +62,7 @@ def image_config(
     checkpoint.keep = 2  # complete checkpoints kept
 
     config.eval = evaluation = ConfigDict()
-    evaluation.alpha = 0.05  # share of good images that may raise an alarm
+    evaluation.false_alarm_share = 0.05  # share of good images that may raise an alarm
     evaluation.batch_size = 4  # images
     evaluation.blur_px = (
         4.0  # std of the Gaussian over a map, pixels of a picture; PatchCore's code

@@ -103,7 +103,8 @@ def calibration_of(
 
     Args:
       workdir: run folder.
-      config: of the run, with the `eval` section in force; `eval.alpha` is applied to saved scores.
+      config: of the run, with the `eval` section in force; its false_alarm_share is applied to saved
+        scores.
       scorer: of this config.
       step: of the checkpoint.
       progress: called with (images done, images in all).
@@ -120,7 +121,7 @@ def calibration_of(
         if (folder / FILE).exists():
             saved = Calibration.load(folder / FILE)
             if saved.made_with == wanted:
-                return dataclasses.replace(saved, alpha=config.eval.alpha)
+                return dataclasses.replace(saved, alpha=config.eval.false_alarm_share)
     source = open_images(config, "train")
     held = scorer.task.indices[1]
     if not held:
@@ -131,7 +132,7 @@ def calibration_of(
         if progress:
             progress(len(scores), len(held))
     made = Calibration(
-        np.array(scores), config.eval.alpha, wanted, source.metadata.get("bit_depth")
+        np.array(scores), config.eval.false_alarm_share, wanted, source.metadata.get("bit_depth")
     )
     folder = run
     if (run / FILE).exists() and _is_other(Calibration.load(run / FILE).made_with, wanted):

@@ -111,7 +111,7 @@ def load(
       workdir: run folder, fitted and calibrated or with its dataset at hand.
       step: checkpoint; the newest by default.
       threshold: instead of the calibration's.
-      false_alarms: share of good images that may raise an alarm, instead of `eval.alpha`.
+      false_alarms: share of good images that may raise an alarm, instead of `eval.false_alarm_share`.
       batch_size: images at once, instead of `eval.batch_size`.
       progress: called while calibrating.
 
@@ -122,7 +122,7 @@ def load(
     config, _, model, step = restore_for_inference(workdir, step)
     config = ConfigDict(config.to_dict())
     if false_alarms is not None:
-        config.eval.alpha = float(false_alarms)
+        config.eval.false_alarm_share = float(false_alarms)
     if batch_size is not None:
         config.eval.batch_size = batch_size
     scorer = load_scorer(workdir, config, model, step)

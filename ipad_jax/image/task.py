@@ -21,6 +21,7 @@ from ipad_jax.image.untrained import fit_untrained
 from ipad_jax.image.views import Views
 from ipad_jax.input.batches import endless_batches
 from ipad_jax.input.images import ImageSource, open_images, split_good
+from ipad_jax.training.state import named_leaves
 
 Arrays = dict[str, np.ndarray]
 FIT_LEAVES = (
@@ -34,7 +35,7 @@ FIT_LEAVES = (
     "seed",
 )
 PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "eval.blur_px")  # those that change a map
-EVAL_LEAVES = ("alpha", "batch_size", "blur_px", "save_maps")
+EVAL_LEAVES = ("batch_size", "false_alarm_share", "blur_px", "save_maps")
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ class ImageTask(ABC):
         self.views = Views(data.height, data.width, data.tiles)
         if missing := [leaf for leaf in EVAL_LEAVES if leaf not in section]:
             raise ValueError(f"the config's eval section lacks {', '.join(missing)}.")
-        if not 0 < section.alpha < 1:
-            raise ValueError(f"eval.alpha={section.alpha} must lie between 0 and 1, e.g. 0.05.")
+        if not 0 < section.false_alarm_share < 1:
+            raise ValueError(
+                f"eval.false_alarm_share={section.false_alarm_share} must lie between 0 and 1, e.g. 0.05."
+            )
         if section.batch_size < 1 or section.blur_px < 0:
             raise ValueError(
                 f"eval.batch_size={section.batch_size} must be 1 or more, "
@@ -161,13 +164,15 @@ class ImageTask(ABC):
     def describe(self) -> str:
         """Parameters by part of the model, frozen ones apart; the images, where they are prepared."""
         model = nnx.eval_shape(lambda: self.init_model(jax.random.key(0)))
-        lines = []
-        for part, state in nnx.split(model)[1].items():
-            shapes = jax.tree.leaves(state)
-            trained = jax.tree.leaves(nnx.state(getattr(model, str(part)), nnx.Param))
-            count = sum(x.size for x in trained)
-            total = sum(x.size for x in shapes)
-            lines.append(f"{part}: {total:,} numbers, {count:,} of them trained")
+        _, trained, rest = nnx.split(model, nnx.Param, ...)
+        counts: dict[str, list[int]] = {}
+        for place, state in enumerate((trained, rest)):
+            for name, leaf in named_leaves(state).items():
+                counts.setdefault(name.partition(".")[0], [0, 0])[place] += leaf.size
+        lines = [
+            f"{part}: {sum(both):,} numbers, {both[0]:,} of them trained"
+            for part, both in counts.items()
+        ]
         try:
             fitted, held = self.indices
             lines += ["", f"data: {self.source.path}"]

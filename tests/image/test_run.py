@@ -110,7 +110,7 @@ def test_a_run_folder_needs_no_dataset_and_holds_no_pickle(bank_run, tmp_path, m
 
 def test_saved_scores_are_judged_again_without_the_model(evaluated, bank_run):
     first = json.loads((evaluated / "metrics.json").read_text())
-    again = rescore(bank_run, evaluated / "scores.npz", overrides={"alpha": 0.5})
+    again = rescore(bank_run, evaluated / "scores.npz", overrides={"false_alarm_share": 0.5})
     assert again.metrics["image_auroc"] == first["image_auroc"]
     assert again.threshold < first["threshold"]
     with pytest.raises(ValueError, match="changes the maps"):

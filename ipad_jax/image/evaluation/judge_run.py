@@ -163,7 +163,7 @@ def rescore(
       workdir: run folder; its held-out scores give the threshold anew.
       scores_path: scores.npz of an earlier evaluation.
       name: results go to eval/<name>/; "test_rescored" by default.
-      overrides: leaves of the `eval` section to change: alpha.
+      overrides: leaves of the `eval` section to change: false_alarm_share.
       data_name: as of `evaluate`.
 
     Raises:
@@ -181,7 +181,7 @@ def rescore(
         if (place / FILE).exists():
             saved = Calibration.load(place / FILE)
             if saved.made_with == scores.made_with:
-                calibration = dataclasses.replace(saved, alpha=config.eval.alpha)
+                calibration = dataclasses.replace(saved, alpha=config.eval.false_alarm_share)
     if calibration is None and config.data.holdout_share:
         raise ValueError(
             f"no calibration in {workdir} goes with {scores_path}: evaluate again without --scores."
