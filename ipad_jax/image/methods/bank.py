@@ -3,7 +3,8 @@
 Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (PatchCore), 2022, sec. 3; public code
 amazon-science/patchcore-inspection. Deviations: the bank has a fixed number of rows, not a share of the
 training cells, so that its memory does not grow with their number (the share is a leaf); each level is
-brought to the same mean norm; proportions are kept and nothing is cropped.
+brought to the same mean norm; proportions are kept and nothing is cropped; a patch is the mean of its
+cells, where the code pools channels and cells together to 1024 numbers.
 """
 
 from functools import partial
