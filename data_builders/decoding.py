@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import re
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -180,6 +181,18 @@ def sample(path: Path, info: VideoInfo, places: int, frames: int) -> tuple[int, 
 def decode(path: Path, info: VideoInfo) -> Iterator[np.ndarray]:
     """The frames of `timed_frames` without their times."""
     return (image for _, image in timed_frames(path, info, by_rate=info.fps))
+
+
+def recorded_on(path: Path) -> str:
+    """The day a file says it was recorded, as YYYY-MM-DD in UTC; "" where it says none."""
+    if not path.is_file():
+        return ""
+    try:
+        with _open(path) as container:
+            said = container.metadata.get("creation_time", "")
+    except FFmpegError:
+        return ""
+    return said[:10] if re.match(r"\d{4}-\d\d-\d\d", said) else ""
 
 
 def _open(path: Path) -> av.container.InputContainer:

@@ -14,6 +14,7 @@ COMMANDS = {
     "validate": "check an archive, your own footage or images before preparing it",
     "train": "train a config; the same --workdir resumes",
     "evaluate": "score a test split: scores, metrics, report",
+    "calibrate": "set the alarm's thresholds on fresh normal footage",
     "detect": "mark faults in images, a video, a folder of frames or a camera",
     "reproduce": "run what Tables 2, 3 and 4 of the paper need, print them beside its numbers",
     "merge": "make an ordinary run of one trained with adapters",

@@ -59,6 +59,12 @@ def make_parser() -> argparse.ArgumentParser:
         "calibration the pooled error, 0 to 1",
     )
     parser.add_argument(
+        "--calibration",
+        default="",
+        metavar="NAME",
+        help='made by `ipad-jax calibrate`, or "held_out" (default: the newest)',
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -130,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
             step=args.step,
             threshold=args.threshold,
             stride=args.stride,
+            calibration=args.calibration,
             progress=progress,
         )
     if detector.threshold is None:

@@ -34,6 +34,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--scores", metavar="FILE", help="score this scores.npz again, without the model"
     )
     parser.add_argument(
+        "--calibration",
+        default="",
+        metavar="NAME",
+        help='made by `ipad-jax calibrate`, or "held_out" (default: the newest)',
+    )
+    parser.add_argument(
         "--no-report", action="store_true", help="numbers only, no page and no videos"
     )
     return parser
@@ -77,9 +83,13 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.training.task import family_module, family_of
 
     config = read_config(args.workdir)
+    if args.calibration and family_of(config) != "video":
+        raise UsageError(f"--calibration {args.calibration} is for video runs.")
     doors = family_module(config, "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     choices["data_name"] = data_name
+    if args.calibration:
+        choices["calibration"] = args.calibration
     if args.scores:
         if jax.process_index():
             return 0  # the first process does it alone

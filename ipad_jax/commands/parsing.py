@@ -160,6 +160,27 @@ def share(text: str) -> float:
     return found
 
 
+HOURS = {"hour": 1.0, "shift": 8.0, "day": 24.0, "week": 168.0}
+
+
+def false_alarm_rate(text: str) -> tuple[float, str]:
+    """'1' -> (1.0, "hour"); '3/week' -> (3.0, "week"); '1/1000cycles' -> (0.001, "cycle")."""
+    number, _, per = text.replace(",", "").partition("/")
+    per = per or "hour"
+    try:
+        value = float(number)
+        if per.endswith("cycles"):
+            value, per = value / float(per.removesuffix("cycles")), "cycle"
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 0 < value < float("inf") or per not in (*HOURS, "cycle"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give a number above 0 an hour, such as 0.5, or 1/shift (8 h), 1/day, 3/week, "
+            "1/1000cycles"
+        )
+    return value, per
+
+
 def rate(text: str) -> float:
     """'25' -> 25.0 frames a second, above 0 and at most 1000."""
     try:

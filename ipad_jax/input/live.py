@@ -117,7 +117,7 @@ class FrameFolder:
             yield index / (self.fps or 1.0), frame
 
 
-def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
+def open_video(path: str | Path, fps: float | None = None) -> VideoFile | FrameFolder:
     """Opens a video file or a folder of frames.
 
     Args:

@@ -131,7 +131,7 @@ RETIRED = {  # constants now
     "eval.features_frames": 300,
     "eval.features_share": 0.1,
 }
-# Leaves of `eval` in place of eval.alpha, a share of normal cycles.
+# Leaves of a video run's `eval` in place of eval.alpha, a share of normal cycles.
 IN_PLACE_OF_ALPHA = {"false_alarms_per_hour": 1.0, "sustained_s": 1.0, "drift_per_hour": 0.0}
 OLD_TASKS = {"video": "video.ipad"} | {
     name: f"video.{name}" for name in ("conae", "memae", "astnet", "dmad", "convlstm")
@@ -165,7 +165,7 @@ def with_new_names(config: ConfigDict) -> ConfigDict:
     if "scene" in config.get("data", {}):
         config.data.name = config.data.scene
         del config.data["scene"]
-    if "alpha" in config.get("eval", {}):
+    if {"alpha", "components"} <= set(config.get("eval", {})):  # a video run of before 0.3
         del config.eval["alpha"]
         config.eval.update(IN_PLACE_OF_ALPHA)
     for name, value in leaves(config).items():

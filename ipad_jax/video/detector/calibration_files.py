@@ -6,7 +6,9 @@ changed leaves of `eval` needs lies in a folder below eval/, and never replaces 
 """
 
 import dataclasses
+import json
 import os
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -29,6 +31,9 @@ JUDGING_LEAVES = (
     "eval.drift_per_hour",
 )
 CALIBRATION, SCORES = "calibration.json", "calibration_scores.npz"
+# calibrations/<name>/ holds those on footage recorded apart, see fresh_calibration.py
+FRESH, FRESH_SCORES, FOOTAGE = "calibrations", "scores.npz", "footage.json"
+HELD_OUT = "held_out"  # names the run's own calibration, on footage held out of training
 
 
 def calibration_of(
@@ -79,6 +84,68 @@ def calibration_of(
     return calibration
 
 
+def calibration_in_force(
+    workdir: str | os.PathLike[str], config: ConfigDict, step: int, name: str = ""
+) -> Calibration | None:
+    """The newest calibration on other footage that goes with a checkpoint; None without one.
+
+    Args:
+      workdir: run folder.
+      config: of the run, with the `eval` section in force. Where its wish or components are not the
+        run's own, the calibration is fitted with them.
+      step: checkpoint.
+      name: this one; HELD_OUT: none of them.
+
+    Raises:
+      ValueError: the named one is not there or does not go with the checkpoint; names those that do.
+    """
+    if name == HELD_OUT:
+        return None
+    made = made_with(config, PREDICTION_LEAVES, step)
+    fitting: dict[str, tuple[str, FrameScores, list[dict[str, Any]]]] = {}
+    problems = []
+    root = epath.Path(workdir) / FRESH
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        listed, scores = stored_fresh(folder)
+        if scores is None or (name and folder.name != name):
+            continue
+        if different := mismatch(scores.made_with, made):
+            problems.append(f"{folder.name}: {different}")
+        else:
+            fitting[folder.name] = (max(entry["added"] for entry in listed), scores, listed)
+    if not fitting:
+        if name:
+            reason = "; ".join(problems) or f"there is no {root / name}"
+            raise ValueError(
+                f"no calibration {name!r} for checkpoint {step}: {reason}. Make it with `ipad-jax calibrate "
+                f"--workdir {workdir} --name {name} --video ...`, or take --calibration {HELD_OUT}."
+            )
+        return None
+    newest = max(fitting, key=lambda key: fitting[key][0])
+    own = read_config(workdir)
+    asked = (wish_of(config), config.eval.components.to_dict())
+    if asked == (wish_of(own), own.eval.components.to_dict()):
+        return Calibration.load(root / newest / CALIBRATION)
+    return fit_fresh(config, fitting[newest][1], fitting[newest][2])
+
+
+def fit_fresh(config: ConfigDict, scores: FrameScores, listed: list[dict[str, Any]]) -> Calibration:
+    days = tuple(sorted({entry["recorded"] for entry in listed if entry["recorded"]}))
+    return fit(config, scores, days=days, another_recording=True)
+
+
+def stored_fresh(folder: epath.Path) -> tuple[list[dict[str, Any]], FrameScores | None]:
+    """What a calibration's folder holds; ([], None) where there is none yet."""
+    if not (folder / FRESH_SCORES).exists():
+        return [], None
+    try:
+        return json.loads((folder / FOOTAGE).read_text()), FrameScores.load(folder / FRESH_SCORES)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder} is damaged ({error}); delete it and calibrate again, or take another --name."
+        ) from error
+
+
 def calibration_made_with(config: ConfigDict, step: int) -> MadeWith:
     """What a calibration depends on."""
     return made_with(config, (*PREDICTION_LEAVES, *JUDGING_LEAVES), step)
@@ -112,11 +179,12 @@ def with_cycles(scores: FrameScores, source: FrameSource) -> FrameScores:
     return dataclasses.replace(scores, cycle=cycle)
 
 
-def fit(config: ConfigDict, scores: FrameScores) -> Calibration:
-    """Fits a calibration with the config's components and wish."""
+def fit(config: ConfigDict, scores: FrameScores, **basis: Any) -> Calibration:
+    """Fits a calibration with the config's components and wish; `basis` as of `Calibration.fit`."""
     made = scores.made_with | made_with(config, JUDGING_LEAVES)
     made["dataset"] = scores.made_with.get("dataset", "")
-    return Calibration.fit(scores, config.eval.components.to_dict(), wish_of(config), made)
+    weights = config.eval.components.to_dict()
+    return Calibration.fit(scores, weights, wish_of(config), made, **basis)
 
 
 def wish_of(config: ConfigDict) -> Wish:

@@ -22,7 +22,7 @@ from ipad_jax.input.live import as_stored
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.provenance import MadeWith
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.video.detector.calibration_files import calibration_of
+from ipad_jax.video.detector.calibration_files import HELD_OUT, calibration_in_force, calibration_of
 from ipad_jax.video.detector.footage import Footage, footage_of
 from ipad_jax.video.detector.predictor import Predictor, Progress, load_predictor, score_segments
 from ipad_jax.video.detector.stream import (
@@ -84,6 +84,7 @@ class Detector:
         footage: Footage,
         calibration: Calibration | None = None,
         threshold: float | None = None,
+        step: int = -1,
     ):
         """Takes a restored run; `load` is the short way.
 
@@ -93,7 +94,9 @@ class Detector:
           footage: rate and cycle of the training footage.
           calibration: of this run at this stride.
           threshold: instead of the calibration's.
+          step: of the checkpoint; -1 unknown.
         """
+        self.step = step
         self.predictor, self.config, self.footage = predictor, config, footage
         self.calibration = calibration
         self.rule: AlarmRule | None = None
@@ -265,6 +268,7 @@ def load(
     step: int | None = None,
     threshold: float | None = None,
     stride: int | None = None,
+    calibration: str = "",
     progress: Progress | None = None,
 ) -> Detector:
     """The detector of a trained run, calibrated first where it is not.
@@ -274,6 +278,8 @@ def load(
       step: a given checkpoint; the newest by default.
       threshold: instead of the calibration's.
       stride: frames between clips, instead of the config's.
+      calibration: name of one made on other footage (`calibrate_on`), or "held_out"; the newest by
+        default, and the run's own where there is none.
       progress: called with the frames done, if the run must first be calibrated.
 
     Raises:
@@ -288,8 +294,10 @@ def load(
         config.eval.stride = stride
     footage = footage_of(workdir, config)
     predictor = load_predictor(workdir, config, model, step)
-    calibration = _calibration(workdir, config, predictor, step, progress)
-    return Detector(predictor, config, footage, calibration, threshold)
+    found = calibration_in_force(workdir, config, step, calibration)
+    if found is None:
+        found = _calibration(workdir, config, predictor, step, progress)
+    return Detector(predictor, config, footage, found, threshold, step)
 
 
 def calibrate(
@@ -307,7 +315,7 @@ def calibrate(
 
     Raises: as `load`.
     """
-    return load(workdir, step=step, progress=progress).calibration
+    return load(workdir, step=step, calibration=HELD_OUT, progress=progress).calibration
 
 
 def _calibration(

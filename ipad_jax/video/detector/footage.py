@@ -35,6 +35,11 @@ class Footage:
     bit_depth: int | None = None
     source_size: tuple[int, int] | None = None
 
+    @property
+    def cycle_s(self) -> float | None:
+        """Seconds of a normal cycle, None where there is none."""
+        return None if self.cycle_frames is None else self.cycle_frames / self.fps
+
     def check_shape(self, frame: np.ndarray) -> None:
         """Raises ValueError for a frame of other proportions, which resizing would squeeze.
 

@@ -16,7 +16,11 @@ from ipad_jax.input.split import open_split, whole_videos
 from ipad_jax.run.config import read_config
 from ipad_jax.run.files import check_name
 from ipad_jax.training.checkpoints import restore_for_inference
-from ipad_jax.video.detector.calibration_files import calibration_of, fit_for
+from ipad_jax.video.detector.calibration_files import (
+    calibration_in_force,
+    calibration_of,
+    fit_for,
+)
 from ipad_jax.video.detector.footage import footage_of
 from ipad_jax.video.detector.predictor import Progress, load_predictor
 from ipad_jax.video.detector.scene_folder import check_one_scene, scene_folder
@@ -38,6 +42,7 @@ def evaluate(
     overrides: Mapping[str, Any] | None = None,
     report: bool = True,
     data_name: str = "",
+    calibration: str = "",
     stages: Stages | None = None,
 ) -> Evaluation | None:
     """Evaluates a run on its test split; several processes share the scoring.
@@ -51,6 +56,7 @@ def evaluate(
       report: also write report.html and side-by-side videos.
       data_name: dataset that is judged instead of the run's own, which must be one; everything then
         lies in the run's scenes/<data_name>/, calibration included (see scene_folder.py).
+      calibration: name of one made on other footage, or "held_out"; the newest by default.
       stages: shows progress.
 
     Returns:
@@ -73,7 +79,9 @@ def evaluate(
         return None
     stages = stages or (lambda _: nullcontext(lambda done, total: None))
     with SharedWork(workdir) as shared:
-        return _evaluate(workdir, name, step, dict(overrides or {}), report, shared, stages)
+        return _evaluate(
+            workdir, name, step, dict(overrides or {}), report, calibration, shared, stages
+        )
 
 
 def _evaluate(
@@ -82,6 +90,7 @@ def _evaluate(
     step: int | None,
     overrides: dict[str, Any],
     report: bool,
+    calibration_name: str,
     shared: SharedWork,
     stages: Stages,
 ) -> Evaluation:
@@ -98,6 +107,8 @@ def _evaluate(
     score = shared.score_fn(predictor, step)
     calibration = None
     if config.eval.protocol != "paper":  # which needs none
+        calibration = calibration_in_force(workdir, config, step, calibration_name)
+    if config.eval.protocol != "paper" and calibration is None:
         with stages("calibrating") as progress:
             calibration = calibration_of(workdir, config, score, step, progress, name)
         if calibration is None:
@@ -146,6 +157,7 @@ def rescore(
     name: str = "",
     overrides: Mapping[str, Any] | None = None,
     data_name: str = "",
+    calibration: str = "",
 ) -> Evaluation:
     """Scores and measures a saved table again, without the model.
 
@@ -156,7 +168,7 @@ def rescore(
         lies in the protocol's folder would no longer fit the numbers.
       overrides: leaves of the `eval` section to change: components, alpha, protocol. Those that change
         predictions are the table's own.
-      data_name: as of `evaluate`.
+      data_name, calibration: as of `evaluate`.
 
     Raises:
       FileNotFoundError: no run or scores there.
@@ -171,11 +183,13 @@ def rescore(
     scores = FrameScores.load(scores_path)
     made = {k.removeprefix("eval."): scores.made_with[k] for k in PREDICTION_LEAVES}
     config = override_eval(read_config(workdir), made | dict(overrides or {}))
-    calibration = None
+    found = None
     if config.eval.protocol == "strict":
-        calibration = fit_for(config, scores, epath.Path(scores_path).parent, workdir)
+        found = calibration_in_force(workdir, config, scores.checkpoint_step, calibration)
+        if found is None:
+            found = fit_for(config, scores, epath.Path(scores_path).parent, workdir)
     folder = fresh_folder(workdir, name or f"{config.eval.protocol}_rescored")
-    return measure(folder, config, scores, calibration)
+    return measure(folder, config, scores, found)
 
 
 def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:

@@ -1,0 +1,103 @@
+"""Sets the alarm's thresholds on fresh normal footage: another day, another shift. Trains nothing.
+
+The same --name adds files up; `detect` and `evaluate` use the newest calibration from then on. All of the
+footage must be normal: a fault in it makes the alarm deaf to its like.
+"""
+
+import argparse
+
+from ipad_jax.commands.parsing import HOURS, UsageError, false_alarm_rate, new_parser, rate
+
+DEFAULT_NAME = "fresh"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax calibrate`."""
+    parser = new_parser(
+        "calibrate",
+        __doc__,
+        "--workdir DIR --video PATH [PATH ...] [options]",
+        "ipad-jax calibrate --workdir runs/press --video monday.mp4 tuesday.mp4 --false-alarms-per-hour 1",
+    )
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="run folder made by `ipad-jax train`"
+    )
+    parser.add_argument(
+        "--video",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="normal footage: video files, folders of them, folders of numbered frames",
+    )
+    parser.add_argument(
+        "--name",
+        default=DEFAULT_NAME,
+        help="of the calibration, made or extended (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--false-alarms-per-hour",
+        type=false_alarm_rate,
+        metavar="X",
+        help="at most (default: the config's); also 1/shift (8 h), 1/day, 3/week, 1/1000cycles",
+    )
+    parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
+    parser.add_argument(
+        "--fps", type=rate, help="the footage's true rate, where it states none or a wrong one"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores the footage and writes the calibration."""
+    from ipad_jax.input.live import open_video, videos_in
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    config = read_config(args.workdir)
+    if family_of(config) != "video":
+        raise UsageError(
+            f"{args.workdir} is a run of the {family_of(config)} family: `calibrate` is for video runs."
+        )
+    sources = [open_video(file, args.fps) for path in args.video for file in videos_in(path)]
+    from ipad_jax.run.compile_cache import enable_compile_cache
+    from ipad_jax.run.progress import frame_progress
+    from ipad_jax.video.detector.detector import load
+    from ipad_jax.video.detector.fresh_calibration import calibrate_on, with_wish
+
+    enable_compile_cache()
+    with frame_progress("loading") as progress:
+        detector = load(args.workdir, step=args.step, progress=progress)
+    if args.false_alarms_per_hour is not None:
+        config = with_wish(config, hourly(args.false_alarms_per_hour, detector.footage.cycle_s))
+    with frame_progress("scoring") as progress:
+        found = calibrate_on(
+            args.workdir,
+            detector,
+            sources,
+            name=args.name,
+            config=config,
+            fps_given=args.fps is not None,
+            progress=progress,
+        )
+    print(found.summary())
+    print(f"next: ipad-jax detect --workdir {args.workdir} --video FILE")
+    return 0
+
+
+def hourly(wish: tuple[float, str], cycle_s: float | None) -> float:
+    """A wish as false alarms an hour.
+
+    Raises:
+      UsageError: counted in cycles, of a machine without one.
+    """
+    count, per = wish
+    if per != "cycle":
+        return count / HOURS[per]
+    if cycle_s is None:
+        raise UsageError("--false-alarms-per-hour in cycles: the run's footage has no known cycle.")
+    return count * 3600 / cycle_s
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax calibrate --help`."""
+    return run(make_parser().parse_args(argv))
