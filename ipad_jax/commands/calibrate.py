@@ -76,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
             sources,
             name=args.name,
             config=config,
-            fps_given=args.fps is not None,
             progress=progress,
         )
     print(found.summary())

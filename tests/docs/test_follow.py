@@ -17,6 +17,7 @@ from ipad_jax.training.loop import train
 from ipad_jax.video.evaluation import evaluate
 
 
+@pytest.mark.slow
 def test_a_method_of_your_own_trains_and_is_judged(tmp_path, monkeypatch):
     (code,) = (
         block.code

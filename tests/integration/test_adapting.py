@@ -29,6 +29,8 @@ from ipad_jax.video.detector.predictor import Predictor
 from ipad_jax.video.evaluation import judge_run as evaluate
 from ipad_jax.video.scores.frame_scores import FrameScores
 
+pytestmark = pytest.mark.slow  # trains
+
 SCENES = ("arm_synthetic", "lift_synthetic", "arm_real")
 QUICK = {"log_every": 1, "checkpoint_every": 0, "eval_every": 0, "num_devices": 1}
 LENGTH = 3 * CYCLE  # frames of a video

@@ -14,6 +14,8 @@ from ipad_jax.video.detector import load
 from ipad_jax.video.evaluation.judge_run import evaluate
 from ipad_jax.video.scores.frame_scores import FrameScores
 
+pytestmark = pytest.mark.slow  # trains
+
 LENGTH = 24  # frames, two cycles
 
 

@@ -99,6 +99,7 @@ def test_tiny_trains_and_is_restored(trained):
     np.testing.assert_array_equal(found["mse"][0], found["mse"][1])  # nothing random is left
 
 
+@pytest.mark.slow
 def test_two_and_two_equals_four_with_other_workers(data_dir, trained, tmp_path):
     train(tiny(data_dir, total_steps=2), tmp_path)
     train(tiny(data_dir, num_workers=1, **{"data.cache_mb": 0.0}), tmp_path)
@@ -109,6 +110,7 @@ def test_two_and_two_equals_four_with_other_workers(data_dir, trained, tmp_path)
     assert losses(trained) == losses(tmp_path)
 
 
+@pytest.mark.slow
 def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
     from ipad_jax.video.ipad.task import VideoTask
 
@@ -128,6 +130,7 @@ def test_loss_falls_on_one_memorised_batch(data_dir, tmp_path, monkeypatch):
     assert found[60] < 0.5 * found[20]
 
 
+@pytest.mark.slow
 def test_a_frozen_part_stays_bit_equal_with_its_statistics(data_dir, tmp_path):
     for steps in (1, 3):  # a checkpoint at the end of each
         length = {"total_steps": steps, "checkpoint_every": 0}

@@ -11,6 +11,7 @@ smoke = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(smoke)
 
 
+@pytest.mark.slow
 def test_it_trains_on_every_device_and_says_how_fast(capsys):
     assert smoke.main(["--seconds", "0", "--clips-per-device", "1"]) == 0
     out = capsys.readouterr().out

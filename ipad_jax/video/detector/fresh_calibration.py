@@ -87,7 +87,6 @@ def calibrate_on(
     *,
     name: str,
     config: ConfigDict,
-    fps_given: bool = False,
     progress: Progress | None = None,
 ) -> Recalibrated:
     """Sets or extends a calibration on normal footage.
@@ -98,7 +97,6 @@ def calibrate_on(
       sources: files or folders of frames, all normal.
       name: of the calibration; one that exists is extended.
       config: of the run, with the wish in its `eval` section.
-      fps_given: whether a person vouches for the sources' rate.
       progress: called with frames done and in all of each source.
 
     Raises:
@@ -121,9 +119,7 @@ def calibrate_on(
             twice.append(source.name)
             continue
         known.add(digest)
-        scores = _score(
-            detector, config, source, made, f"{name}-{len(listed)}", fps_given, progress
-        )
+        scores = _score(detector, config, source, made, f"{name}-{len(listed)}", progress)
         if source.problem:
             raise ValueError(
                 f"{source.name}: {source.problem} Nothing was added to the calibration."
@@ -182,14 +178,13 @@ def _score(
     source: VideoFile | FrameFolder,
     made: dict[str, Any],
     name: str,
-    fps_given: bool,
     progress: Progress | None,
 ) -> FrameScores:
     """Raw scores of every frame of a source."""
     if isinstance(source, FrameFolder):
         source.bit_depth = detector.footage.bit_depth
     prepare = detector.prepare_file if isinstance(source, FrameFolder) else detector.prepare
-    frames, fps, _ = frames_at_rate(source, detector, fps_given)
+    frames, fps, _ = frames_at_rate(source, detector)
     total = round(source.num_frames * fps / (source.fps or fps)) if source.num_frames else 0
     parts: list[FrameRows] = []
     with ThreadPoolExecutor(num_cores()) as pool:
@@ -203,7 +198,7 @@ def _score(
                 progress(min(first + config.data.clip_len, total or first), total or first + 1)
         parts.append(scorer.close().rows)
     rows = FrameRows.concat([part for part in parts if len(part)])
-    if not any(np.isfinite(column).any() for column in rows.components.values()):
+    if len(rows) < config.data.clip_len:
         raise ValueError(
             f"{source.name} has {len(rows)} frames, fewer than a clip of {config.data.clip_len}."
         )

@@ -14,6 +14,7 @@ from ipad_jax.video.ipad.adapters import add_adapters
 from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig
 
 
+@pytest.mark.slow
 def test_describe_shows_10_25_million_at_the_papers_size(capsys):
     told = ["--config", "ipad_adapter", "--describe", "--config.data.data_dir=/nowhere"]
     assert main(told) == 0
@@ -43,6 +44,7 @@ def test_describe_shows_10_25_million_at_the_papers_size(capsys):
     assert rows["encoder: qkv, projections, MLPs"] == ["0", "0.00M", f"{kept:,}"]
 
 
+@pytest.mark.slow
 def test_an_adapted_model_is_the_base_bit_by_bit():
     cfg = VideoModelConfig.debug()
     base, adapted = (drawn(lambda: VideoModel(cfg, rngs=nnx.Rngs(3)), seed=3) for _ in range(2))
