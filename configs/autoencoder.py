@@ -31,8 +31,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if "paper" in options:
         config.data.height = config.data.width = 256  # pixels
         config.total_steps, config.epochs = 0, 50.0  # the source's
-        config.optim.weight_decay = 1e-5
-        config.eval.blur_px = 0.0
+        config.optim.weight_decay = 1e-5  # decoupled; the source's
+        config.eval.blur_px = 0.0  # pixels; the source blurs nothing
         model.score = "mean"
     if "tiny" in options:
         config.total_steps = 20  # steps

@@ -29,7 +29,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         model.backbone = "wide_resnet50_2"
         model.stages = ("layer2", "layer3", "layer4")
         config.batch_size, config.total_steps, config.epochs = 32, 0, 200.0
-        config.optim.schedule = "cosine"
+        config.optim.schedule = "cosine"  # published code
     if "tiny" in options:
         config.total_steps = 20  # steps
         config.log_every = 5  # steps

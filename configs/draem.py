@@ -28,7 +28,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         model.widths = (128, 64)  # public code
         config.data.height = config.data.width = 256  # pixels
         config.total_steps, config.epochs = 0, 700.0
-        config.optim.lr = 1e-4
+        config.optim.lr = 1e-4  # paper
         config.eval.blur_px = 6.0  # pixels
     if "tiny" in options:
         config.total_steps = 20  # steps

@@ -29,7 +29,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if "paper" in options:
         model.backbone, model.stages = "resnet18", ("layer1", "layer2", "layer3")
         config.batch_size, config.total_steps, config.epochs = 32, 0, 500.0
-        config.optim.clip_norm = 0.0
+        config.optim.clip_norm = 0.0  # no clipping, as published
     if "tiny" in options:
         config.total_steps = 20  # steps
         config.log_every = 5  # steps

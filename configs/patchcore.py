@@ -21,6 +21,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     options = parse_arg(arg, ARGS)
     config = bank.get_config(",".join(sorted(options | {"paper"})))
     if "paper" not in options:
-        config.model.backbone = "efficientnet_lite0"
+        config.model.backbone = "efficientnet_lite0"  # for two cores
         config.model.stages = ("blocks.4", "blocks.10")  # of strides 8 and 16, as layer2 and layer3
     return config

@@ -33,7 +33,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         model.backbone = "efficientnet_b4"
         model.stages = ("blocks.1", "blocks.5", "blocks.9", "blocks.21")
         config.total_steps, config.epochs = 0, 1000.0
-        config.optim.lr = 1e-4
+        config.optim.lr = 1e-4  # paper
     if "tiny" in options:
         config.total_steps = 20  # steps
         config.log_every = 5  # steps

@@ -51,7 +51,7 @@ def test_a_config_is_found_by_name_or_path(spec, monkeypatch, tmp_path):
 
 
 def test_an_unknown_config_names_those_there_are():
-    with pytest.raises(FileNotFoundError, match=r"there are: .*factory, ipad, .*video_folder"):
+    with pytest.raises(FileNotFoundError, match=r"there are: .*factory, .*ipad, .*video_folder"):
         config_path("factroy")
 
 
