@@ -37,7 +37,8 @@ class EventMetrics:
     """Alarms against the truth.
 
     Attributes:
-      normal_time_in_alarm: share of normal, scored time inside an alarm; NaN without any.
+      normal_time_in_alarm: share of normal, scored time inside an alarm, also where it outlasts its fault;
+        NaN without any.
       false_alarms_per_hour: false alarms an hour of normal time, every started minute of one counted; 60
         for an alarm that is always on; NaN without normal time.
       event_recall: share of faults found; NaN without any. Found is a fault in which an alarm begins, or

@@ -143,7 +143,8 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
         Card(
             share(get("normal_time_in_alarm"), 2),
             "normal time in alarm",
-            "Of the time in which nothing was wrong. An alarm that is always on has 100 %.",
+            "Of the time in which nothing was wrong, that in which an alarm outlasts its fault among "
+            "it. An alarm that is always on has 100 %.",
         ),
         Card(
             number(get("false_alarms_per_hour"), 1),
