@@ -109,13 +109,23 @@ class FolderVideo:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """A scene read from disk; `description` is scene.json as it stands ({} without one)."""
+    """A scene read from disk.
+
+    description: scene.json as it stands ({} without one). calibrate: normal videos recorded apart from
+    the training's, to set the alarm's thresholds on.
+    """
 
     path: Path
     kinds: tuple[str, ...]
     train: tuple[Any, ...]  # FolderVideo, or video_files.FileVideo
     test: tuple[Any, ...]
     description: dict[str, Any] = dataclasses.field(default_factory=dict)
+    calibrate: tuple[Any, ...] = ()
+
+    @property
+    def all(self) -> tuple[Any, ...]:
+        """Videos of every split."""
+        return (*self.train, *self.test, *self.calibrate)
 
     @property
     def mislabelled(self) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ class FrameBuilder(StreamingBuilder, skip_registration=True):
         self.info.metadata.update(metadata)
         self.info.metadata["request"] = request
         self.info.metadata["scene"] = self.builder_config.scene
-        self.info.metadata["videos"] = {"train": [], "test": []}
+        self.info.metadata["videos"] = {split: [] for split in {"train": 0, "test": 0} | videos}
         if self.progress:
             self.progress.start(count_frames([v for group in videos.values() for v in group]))
         # A split without a video is absent: TFDS refuses an empty one.

@@ -1,6 +1,7 @@
 """Reader of footage kept as video files; knows nothing of TFDS.
 
     <source>/train/normal/<name>.mp4     also directly in train/
+    <source>/calibrate/normal/<name>.mp4 normal, of another day: the alarm's thresholds rest on it
     <source>/test/normal/<name>.mp4      label 0
     <source>/test/<kind>/<name>.mp4      label 1 in every frame, unless labels lie beside it
     <source>/test/<name>.mp4             label unknown, unless labels lie beside it
@@ -39,6 +40,7 @@ from ipad_jax.data_builders.numbered_files import IGNORED_FILES
 from ipad_jax.data_builders.timing import Cycle, Timing, phase_of, resample, same_rate
 
 SQUEEZED = "squeezed into the dataset's shape"
+SPLITS = ("train", "test", "calibrate")
 MANY = 5  # files named one by one
 MANY_ODD = 20
 
@@ -145,18 +147,20 @@ def scan_folder(
             "cycle='folder' is for folders of frames; give the cycle of video files in seconds."
         )
     problems: list[Problem] = []
-    found = {split: _read_split(source, split, fps, cycle, problems) for split in ("train", "test")}
+    found = {split: _read_split(source, split, fps, cycle, problems) for split in SPLITS}
     named = {found.folder for found in found["test"]} | {
         kind for found in found["test"] for kind in found.kinds
     }
     kinds = [NORMAL, *sorted(kind for kind in named if kind and not is_normal(kind))]
-    train, test = (tuple(_with_kinds(one, kinds) for one in found[split]) for split in found)
+    train, test, calibrate = (
+        tuple(_with_kinds(f, kinds) for f in found[split]) for split in SPLITS
+    )
     problems += _strangers(source)
     if not train and not test and not problems:
         problems.append(Problem(source, f"holds no video files ({', '.join(VIDEO_SUFFIXES)})"))
     if fps is None:
-        problems += _odd_rates((*train, *test))
-    return Scene(source, tuple(kinds), train, test), problems
+        problems += _odd_rates((*train, *test, *calibrate))
+    return Scene(source, tuple(kinds), train, test, calibrate=calibrate), problems
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,9 +181,10 @@ def _read_split(
     found: list[_Found] = []
     for path in _files(root):
         folder = path.parent.name if path.parent != root else ""
-        if split == "train" and folder and not is_normal(folder):
+        if split != "test" and folder and not is_normal(folder):
+            use = "training" if split == "train" else "calibration"
             problems.append(
-                Problem(path, f"training footage must be normal; move it to train/{NORMAL}/")
+                Problem(path, f"{use} footage must be normal; move it to {split}/{NORMAL}/")
             )
             continue
         name = f"{folder}-{path.stem}" if folder else path.stem
@@ -196,7 +201,7 @@ def _read_split(
             continue
         video = FileVideo(name, path, fps or info.fps, info, kind=-1, cycle_s=cycle)
         kinds: list[str] = []
-        if split == "train":
+        if split != "test":
             folder = NORMAL
         elif sidecar := label_file(path.parent, path.stem, problems):
             try:
@@ -249,10 +254,11 @@ def _strangers(source: Path) -> list[Problem]:
     """
     problems = []
     test = source / "test"
-    for path in sorted(_visible(source / "train")):
+    for path in sorted([*_visible(source / "train"), *_visible(source / "calibrate")]):
         if path.suffix.lower() in LABEL_SUFFIXES and _labels_a_video(path):
+            use = "calibration" if path.is_relative_to(source / "calibrate") else "training"
             message = (
-                "labels training footage, which must be normal throughout; move the video to test/"
+                f"labels {use} footage, which must be normal throughout; move the video to test/"
             )
             problems.append(Problem(path, f"{message}, or take the labels away"))
     odd: dict[Path, list[Path]] = collections.defaultdict(list)
@@ -310,7 +316,7 @@ def uneven(scene: Scene) -> list[str]:
     """What a scene's files were not recorded alike in; the dataset makes them alike."""
     rates: dict[str, float] = {}
     sizes: dict[str, str] = {}
-    for video in (*scene.train, *scene.test):
+    for video in scene.all:
         name = str(video.path.relative_to(scene.path))
         # The first of those that count as one rate stands for them.
         known = (rate for rate in rates.values() if same_rate(video.info.fps, rate))
@@ -326,11 +332,11 @@ def uneven(scene: Scene) -> list[str]:
 def _left_out(scene: Scene) -> list[str]:
     """A sentence that names the files that nothing is made of; none where all are used."""
     found = []
-    for split in ("train", "test"):
+    for split in SPLITS:
         read = set(_files(scene.path / split))
         for path in sorted(_visible(scene.path / split)):
             # Other files in test/ are problems.
-            if path not in read and (split == "train" or path.suffix.lower() in VIDEO_SUFFIXES):
+            if path not in read and (split != "test" or path.suffix.lower() in VIDEO_SUFFIXES):
                 found.append(path)
     if not found:
         return []

@@ -23,6 +23,7 @@ TREE = """
     DIR/test_label/<NNN>.npy                 optional, as below
 or
     DIR/train/normal/<name>.mp4              video files (also avi, mkv, ts, ...), normal only
+    DIR/calibrate/normal/<name>.mp4          optional, normal footage of another day: sets the alarm
     DIR/test/normal/<name>.mp4
     DIR/test/<kind>/<name>.mp4               every frame is anomalous, unless labels lie beside it:
                                              <name>.npy, .csv or .txt with one 0/1 a frame, or
@@ -30,7 +31,7 @@ or
 
 
 # What a dataset is made of, in either layout; other files may come and go.
-PARTS = ("train", "test", "training", "testing", "test_label")
+PARTS = ("train", "test", "calibrate", "training", "testing", "test_label")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,17 +72,21 @@ class Builder(FrameBuilder):
         config = self.builder_config
         source = Path(config.source or manual_dir()).expanduser()
         if not str(config.cycle).startswith("auto"):
-            train, test, metadata = read_source(source, config.fps or None, config.cycle)
-            return {"train": train, "test": test}, {**metadata, "source": source.name}
+            scene, metadata = read(source, config.fps or None, config.cycle)
+            return splits_of(scene), {**metadata, "source": source.name}
         if config.measured is None:
             raise ValueError(
                 'cycle="auto" is measured by `ipad-jax prepare video_folder --cycle auto`; here give '
                 "seconds, or `measured` itself."
             )
-        train, test, metadata = read_source(source, config.fps or None, None)
+        scene, metadata = read(source, config.fps or None, None)
+        length = Timing(config.measured.cycle_frames)
         videos = {
-            "train": [timed(video, config.measured.train[video.name]) for video in train],
-            "test": [timed(video, Timing(config.measured.cycle_frames)) for video in test],
+            split: [
+                timed(v, config.measured.train[v.name] if split == "train" else length)
+                for v in group
+            ]
+            for split, group in splits_of(scene).items()
         }
         metadata["notes"] = [*metadata["notes"], config.measured.note]
         return videos, {**metadata, "source": source.name}
@@ -142,9 +147,23 @@ def layout(source: Path) -> Literal["files", "frames"]:
 def read_source(
     source: Path, fps: float | None, cycle: Cycle
 ) -> tuple[list[Any], list[Any], dict[str, Any]]:
-    """Videos of both splits in whichever layout the folder has.
+    """Training videos, test videos and metadata, as `read` gives them."""
+    scene, metadata = read(source, fps, cycle)
+    return list(scene.train), list(scene.test), metadata
 
-    Returns: training videos, test videos, metadata (kinds, mislabelled, notes; source_size: usual width
+
+def splits_of(scene: frame_folder.Scene) -> dict[str, list[Any]]:
+    """Videos by split; "calibrate" only where there is such footage."""
+    splits = {"train": list(scene.train), "test": list(scene.test)}
+    return splits | ({"calibrate": list(scene.calibrate)} if scene.calibrate else {})
+
+
+def read(
+    source: Path, fps: float | None, cycle: Cycle
+) -> tuple[frame_folder.Scene, dict[str, Any]]:
+    """A folder of footage in whichever layout it has.
+
+    Returns: its videos, metadata (kinds, mislabelled, notes; source_size: usual width
         and height before resizing; bit_depth: of 16-bit pictures, else None).
     Raises: FileNotFoundError or files.DataError saying what was expected.
     """
@@ -152,8 +171,13 @@ def read_source(
     if layout(source) == "files":
         scene = video_files.read_folder(source, fps=fps, cycle=cycle)
         notes = video_files.uneven(scene)
-        sizes = [video.info.size for video in (*scene.train, *scene.test)]
+        sizes = [video.info.size for video in scene.all]
     else:
+        if (source / "calibrate").is_dir():
+            raise ValueError(
+                f"{source / 'calibrate'}: folders of frames have no such part; give the footage to "
+                "`ipad-jax calibrate --video` after training, or take the folder away."
+            )
         scene = with_bit_depth(frame_folder.read_scene(source, fps=fps, cycle=cycle))
         by_name = first_sizes(scene)
         sizes = list(by_name.values())
@@ -169,4 +193,4 @@ def read_source(
         "source_size": list(collections.Counter(sizes).most_common(1)[0][0]),
         "bit_depth": bit_depth,
     }
-    return list(scene.train), list(scene.test), metadata
+    return scene, metadata

@@ -27,7 +27,7 @@ from ipad_jax.input.fingerprint import dataset_fingerprint
 from ipad_jax.run.files import check_name
 
 DATASET_VERSION = "1.0.0"
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "calibrate")  # the last: normal footage of another day, if any
 COLUMNS = {"label": np.int8, "phase": np.float32, "kind": np.int8, "cycle": np.int32}
 _parse: Any = vars(tf_example)["Example"].FromString  # made at run time, unseen by type checkers
 _REPAIR = "Copy it again from where it is whole, or prepare the dataset again with --overwrite."
@@ -326,7 +326,7 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
 
     Args:
       path: folder as given by `dataset_dir`.
-      split: "train" or "test". A split without videos gives a source without videos.
+      split: "train", "test" or "calibrate". A split without videos gives a source without videos.
       cache_mb: keep the frames decoded if they need at most so many megabytes; see `cache_note`.
 
     Raises:

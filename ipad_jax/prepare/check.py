@@ -127,7 +127,7 @@ def check_footage(source: Path, fps: float | None, full: bool, bars: Bars) -> Fi
 def _check_files(source: Path, fps: float | None, full: bool, bars: Bars) -> Findings:
     """Checks video files; one that is bad hides neither the others nor what is wrong with them."""
     scene, problems = video_files.scan_folder(source, fps=fps)
-    findings = _count(source.name, scene.train, scene.test)
+    findings = _count(source.name, scene.train, scene.test, scene.calibrate)
     findings.problems += problems
     findings.notes += [
         Problem(video.path, _off_count(video.counted, video.num_labels))
@@ -139,8 +139,12 @@ def _check_files(source: Path, fps: float | None, full: bool, bars: Bars) -> Fin
         findings.train_frames += _decode(video, findings, full, bars)
     for video in scene.test:
         findings.test_frames += _decode(video, findings, full, bars)
-    train, test = ([(v.path, len(v)) for v in split] for split in (scene.train, scene.test))
-    _name_short(train, test, findings)
+    for video in scene.calibrate:
+        _decode(video, findings, full, bars)
+    train, test, calibrate = (
+        [(v.path, len(v)) for v in split] for split in (scene.train, scene.test, scene.calibrate)
+    )
+    _name_short(train, test, findings, calibrate)
     return findings
 
 
@@ -217,10 +221,13 @@ def _places(spans: Sequence[tuple[float, float]]) -> str:
 
 
 def _name_short(
-    train: Sequence[tuple[Path, int]], test: Sequence[tuple[Path, int]], findings: Findings
+    train: Sequence[tuple[Path, int]],
+    test: Sequence[tuple[Path, int]],
+    findings: Findings,
+    calibrate: Sequence[tuple[Path, int]] = (),
 ) -> None:
     """Names videos that are shorter than a clip; without any training video that is not, a problem."""
-    for videos, use in ((train, "trained on"), (test, "scored")):
+    for videos, use in ((train, "trained on"), (test, "scored"), (calibrate, "calibrated on")):
         short = [(path, count) for path, count in videos if count < CLIP]
         all_short = videos is train and train and len(short) == len(train)
         for path, count in short:
@@ -233,14 +240,20 @@ def _off_count(frames: int, labels: int | None) -> str:
     return f"{frames} frames, {labels} labels; kept, surplus labels dropped, missing ones unknown"
 
 
-def _count(name: str, train: Sequence[Any], test: Sequence[Any]) -> Findings:
+def _count(
+    name: str, train: Sequence[Any], test: Sequence[Any], calibrate: Sequence[Any] = ()
+) -> Findings:
     """Videos, frames, the anomalous share and the time they take."""
     findings = Findings(name, len(train), sum(map(len, train)), len(test), sum(map(len, test)))
     labels = [_labels(video) for video in test]
     known = np.concatenate([label[label >= 0] for label in labels]) if labels else np.zeros(0)
     if len(known):
         findings.anomalous = float(known.mean())
-    videos = [video for video in (*train, *test) if len(video)]
+    if calibrate:
+        seconds = sum(len(video) / video.fps for video in calibrate)
+        text = f"calibrate: {len(calibrate)} videos, {seconds / 60:.1f} minutes of normal footage"
+        findings.notes.append(Problem(calibrate[0].path.parent, text))
+    videos = [video for video in (*train, *test, *calibrate) if len(video)]
     findings.fps = tuple(sorted({video.fps for video in videos}))
     findings.seconds = sum(len(video) / video.fps for video in videos)
     return findings

@@ -65,6 +65,41 @@ def test_video_files(tmp_path):
     assert frame_numbers(train[12:], 30, 9) == list(range(9))
 
 
+def test_normal_footage_of_another_day_is_a_split_of_its_own(tmp_path):
+    source = tmp_path / "source"
+    write_video(source / "train" / "normal" / "a.mp4", 9, seed=1)
+    write_video(source / "calibrate" / "normal" / "monday.mp4", 7, seed=30)
+    write_video(source / "calibrate" / "b.mp4", 5, seed=60)
+    folder = build(tmp_path)
+    found = metadata(folder)["videos"]
+    assert {split: [v["name"] for v in videos] for split, videos in found.items()} == {
+        "train": ["normal-a"],
+        "test": [],
+        "calibrate": ["b", "normal-monday"],
+    }
+    records = read_split(folder, "calibrate")
+    assert [int(r["label"]) for r in records] == [0] * 12
+    assert frame_numbers(records[:5], 60, 5) == list(range(5))
+    # it is part of what was asked for: other footage is another dataset
+    write_video(source / "calibrate" / "c.mp4", 5, seed=90)
+    config = VideoFolderConfig(scene="mine", width=32, height=24, source=str(source))
+    request = Builder(config=config, data_dir=tmp_path / "other").request()
+    assert request["files"] == 4
+
+
+def test_calibration_footage_must_be_normal(tmp_path):
+    write_video(tmp_path / "train" / "a.mp4", 5)
+    write_video(tmp_path / "calibrate" / "stuck" / "b.mp4", 5)
+    with pytest.raises(
+        DataError, match="calibration footage must be normal; move it to calibrate/"
+    ):
+        read_source(tmp_path, None, None)
+    write_scene(tmp_path / "frames")
+    (tmp_path / "frames" / "calibrate").mkdir()
+    with pytest.raises(ValueError, match="folders of frames have no such part"):
+        read_source(tmp_path / "frames", 10.0, None)
+
+
 def test_resampling_takes_the_nearest_frames(tmp_path):
     write_video(tmp_path / "source" / "train" / "v.avi", 30, fps=30.0)
     folder = build(tmp_path, fps=10.0)

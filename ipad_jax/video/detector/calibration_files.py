@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import FrameSource
-from ipad_jax.input.split import open_split, training_parts
+from ipad_jax.input.split import open_split, training_parts, whole_videos
 from ipad_jax.run.config import read_config
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import derived_folders
@@ -33,6 +33,7 @@ JUDGING_LEAVES = (
 CALIBRATION, SCORES = "calibration.json", "calibration_scores.npz"
 # calibrations/<name>/ holds those on footage recorded apart, see fresh_calibration.py
 FRESH, FRESH_SCORES, FOOTAGE = "calibrations", "scores.npz", "footage.json"
+APART = "calibrate/"  # begins the names of videos of the dataset's split of that name
 HELD_OUT = "held_out"  # names the run's own calibration, on footage held out of training
 
 
@@ -72,11 +73,16 @@ def calibration_of(
         folder = run / "eval" / (name or f"stride{config.eval.stride}_step{step}")
     scores = next((s for place in places if (s := saved_scores(place, config, step))), None)
     if scores is None:
-        source = open_split(config, "train")
-        held = training_parts(config, source)[1]
+        source = open_split(config, "calibrate")
+        held, prefix = whole_videos(source.videos), APART
+        if not held:
+            source, prefix = open_split(config, "train"), ""
+            held = training_parts(config, source)[1]
         if not held:
             return None
         scores = with_cycles(score(config, source, held, progress), source)
+        names = tuple(prefix + name for name in scores.video_names)
+        scores = dataclasses.replace(scores, video_names=names)
     calibration = fit(config, scores)
     folder.mkdir(parents=True, exist_ok=True)
     scores.save(folder / SCORES)
@@ -183,6 +189,8 @@ def fit(config: ConfigDict, scores: FrameScores, **basis: Any) -> Calibration:
     """Fits a calibration with the config's components and wish; `basis` as of `Calibration.fit`."""
     made = scores.made_with | made_with(config, JUDGING_LEAVES)
     made["dataset"] = scores.made_with.get("dataset", "")
+    apart = all(name.startswith(APART) for name in scores.video_names)
+    basis = {"another_recording": apart} | basis
     weights = config.eval.components.to_dict()
     return Calibration.fit(scores, weights, wish_of(config), made, **basis)
 

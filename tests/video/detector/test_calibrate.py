@@ -58,7 +58,8 @@ def run(tmp_path, monkeypatch):
         return calibration_of(workdir, config, score, step, name=name)
 
     videos = (Video("a", 0, 150, 2.0, None), Video("b", 150, 150, 2.0, None))
-    monkeypatch.setattr(module, "open_split", lambda *_: SimpleNamespace(videos=videos))
+    of = {"train": videos, "calibrate": ()}
+    monkeypatch.setattr(module, "open_split", lambda _, split: SimpleNamespace(videos=of[split]))
     monkeypatch.setattr(module, "training_parts", lambda *_: ([], [None]))
     return tmp_path, config, calibrate, predicted
 
@@ -73,6 +74,20 @@ def test_made_once_then_read(run):
     assert calibrate(workdir, config, 20) == first
     assert predicted == [2]
     assert FrameScores.load(workdir / FILES[1]).checkpoint_step == 20
+
+
+def test_footage_of_another_day_takes_the_place_of_what_is_held_out(run, monkeypatch):
+    workdir, config, calibrate, _ = run
+    assert not calibrate(workdir, config, 20).basis.another_recording
+    videos = (Video("a", 0, 150, 2.0, None), Video("b", 150, 150, 2.0, None))
+    monkeypatch.setattr(module, "open_split", lambda *_: SimpleNamespace(videos=videos))
+    monkeypatch.setattr(module, "training_parts", lambda *_: pytest.fail("nothing is held out"))
+    found = calibrate(workdir, config, 30)
+    assert found.basis.another_recording
+    assert found.basis.files == ("calibrate/b", "calibrate/a")
+    # also where it is fitted again from its scores
+    again = calibrate(workdir, override_eval(config, {"false_alarms_per_hour": 9.0}), 30)
+    assert again.basis.another_recording
 
 
 def test_an_overridden_evaluation_keeps_its_files_to_itself(run):
