@@ -96,8 +96,16 @@ LINES = [
         ("detect",),
         {"--workdir": ["{walk}/run"] * 8 + RUNS, "--video": FOOTAGE, "--no-side-by-side": []},
         {"--out": PATHS, "--threshold": NUMBERS, "--stride": INTEGERS, "--fps": NUMBERS}
-        | {"--step": INTEGERS, "--batch-size": INTEGERS, "--camera": ["99", "nosuch"]},
+        | {"--step": INTEGERS, "--batch-size": INTEGERS, "--camera": ["99", "nosuch"]}
+        | {"--calibration": ["held_out", *NAMES]},
         weight=6,
+    ),
+    Command(
+        ("calibrate",),
+        {"--workdir": ["{walk}/run"] * 8 + RUNS, "--video": FOOTAGE, "--name": ["a"] * 4 + NAMES},
+        {"--false-alarms-per-hour": ["1/day", "1/1000cycles", "1/moon", *NUMBERS]}
+        | {"--step": INTEGERS, "--fps": NUMBERS},
+        weight=4,
     ),
     Command(
         ("prepare", "video_folder"),

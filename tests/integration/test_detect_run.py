@@ -41,7 +41,7 @@ def test_the_command_needs_the_dataset_only_once(run, tmp_path, capsys):
     workdir, video = run
     arguments = ["--workdir", str(workdir), "--video", str(video), "--no-side-by-side"]
     assert detect.main([*arguments, "--out", str(tmp_path / "first")]) == 0
-    assert "Threshold" in capsys.readouterr().out
+    assert "Alarm above" in capsys.readouterr().out
     data = workdir.parent / "data"
     data.rename(workdir.parent / "elsewhere")
     try:
