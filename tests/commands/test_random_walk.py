@@ -2,7 +2,7 @@
 
 Each try is a command with some of its options and, where it has a config, some of its leaves, with values
 that are right, out of range, of another type, or that lead out of a folder. A try has its own copy of a
-trained run in `walk/`, the only folder it may write; the rest (footage, dataset, home, the folder for
+trained run in `walk/`, the only folder it may write; the rest (footage, dataset, the folder for
 temporary files) must stay as it was, and the folder it is started in empty.
 """
 
@@ -96,7 +96,7 @@ LINES = [
         ("detect",),
         {"--workdir": ["{walk}/run"] * 8 + RUNS, "--video": FOOTAGE, "--no-side-by-side": []},
         {"--out": PATHS, "--threshold": NUMBERS, "--stride": INTEGERS, "--fps": NUMBERS}
-        | {"--step": INTEGERS, "--batch-size": INTEGERS, "--camera": ["99", "nosuch"]}
+        | {"--step": INTEGERS, "--batch-size": INTEGERS}
         | {"--calibration": ["held_out", *NAMES]},
         weight=6,
     ),
@@ -215,16 +215,17 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A home, a footage folder, its dataset, a run trained and evaluated on it, and precious files."""
+    """A footage folder, its dataset, a run trained and evaluated on it, and precious files."""
     root = tmp_path_factory.mktemp("world")
     for length, name in ((200, "train/normal/long"), (50, "test/normal/a"), (50, "test/stuck/b")):
         write_video(root / "footage" / f"{name}.avi", length, fps=10.0)
-    for name in ("precious", "home", "temporary"):
+    for name in ("precious", "temporary"):
         (root / name).mkdir()
     for name in ("file.txt", "report.html", "metrics.json", "precious.webm"):
         (root / "precious" / name).write_text(name)
     patch = pytest.MonkeyPatch()
-    patch.setenv("HOME", str(root / "home"))
+    # a try without --data-dir rightly prepares into the home
+    patch.setenv("HOME", str(root / "walk" / "home"))
     patch.setattr(tempfile, "tempdir", str(root / "temporary"))
     data = ["--name", "square", "--source", f"{root}/footage", "--data-dir", f"{root}/data"]
     assert main(["prepare", "video_folder", *data, "--size", "32", "--workers", "1"]) == 0
