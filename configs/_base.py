@@ -39,7 +39,8 @@ def video_config() -> ConfigDict:
     data.clip_len = 16  # frames; paper sec. 5.2
     data.holdout_share = 0.2  # of the normal training videos, for calibration; our choice
     data.train_share = 1.0  # of the other training videos, whole ones; 0.2 is the paper's few-shot
-    data.holdout_min = 5  # videos held out whole, at least, else tails; our choice
+    data.holdout_min = 5  # videos held out whole, at least, else parts of each; our choice
+    data.holdout_blocks = 4  # such parts, spread over the video, at most; 0: its tail; our choice
     data.cache_mb = 512.0  # megabytes of frames kept decoded in memory if all fit; 0: none
 
     config.loss = loss = ConfigDict()

@@ -192,6 +192,12 @@ def scan_scene(
             Problem(path, f"fps is {fps}; frame folders need a positive rate, give one (--fps)")
         )
         fps = 1.0
+    if (path / "calibrate").is_dir():
+        message = (
+            "folders of frames have no such part; give the footage to `ipad-jax calibrate --video` after "
+            "training, or take the folder away"
+        )
+        problems.append(Problem(path / "calibrate", message))
     videos: dict[str, list[FolderVideo]] = {}
     for split, folder in SPLIT_FOLDERS.items():
         videos[split] = [

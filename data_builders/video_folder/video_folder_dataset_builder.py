@@ -173,11 +173,6 @@ def read(
         notes = video_files.uneven(scene)
         sizes = [video.info.size for video in scene.all]
     else:
-        if (source / "calibrate").is_dir():
-            raise ValueError(
-                f"{source / 'calibrate'}: folders of frames have no such part; give the footage to "
-                "`ipad-jax calibrate --video` after training, or take the folder away."
-            )
         scene = with_bit_depth(frame_folder.read_scene(source, fps=fps, cycle=cycle))
         by_name = first_sizes(scene)
         sizes = list(by_name.values())

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             findings = [check_footage(args.source.absolute(), args.fps, args.full, bars)]
     decoded = sum(f.decoded for f in findings)
-    total = sum(f.train_frames + f.test_frames for f in findings)
+    total = sum(f.train_frames + f.test_frames + f.calibrate_frames for f in findings)
     opened = f"{decoded:,} of {total:,} frames were decoded"
     return report(findings, footage_table(findings), opened, extra)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import FrameSource, Video, dataset_dir, open_source
 from ipad_jax.input.scenes import open_scenes, scene_names
+
+BLOCK_CLIPS = 4  # clips that a held-out block is long, at least; our choice
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ def training_parts(config: ConfigDict, source: FrameSource) -> tuple[list[Segmen
     data = config.data
     fitted, held = [], []
     for first, videos in _scenes(source.videos):
-        fit, hold = hold_out(videos, data.holdout_share, data.holdout_min, data.clip_len)
+        # A run of before the leaf was trained on all but the tails.
+        blocks = data.get("holdout_blocks", 0)
+        fit, hold = hold_out(videos, data.holdout_share, data.holdout_min, data.clip_len, blocks)
         fit = take_share(fit, data.get("train_share", 1.0))
         scene = f", scene {videos[0].scene}" if videos and videos[0].scene else ""
         for segments, purpose in ((fit, "train on"), *([(hold, "calibrate on")] if hold else [])):
@@ -84,19 +89,21 @@ def training_parts(config: ConfigDict, source: FrameSource) -> tuple[list[Segmen
 
 
 def take_share(segments: Sequence[Segment], share: float) -> list[Segment]:
-    """Whole segments, spread evenly over the list: the same ones every time, whatever the seed.
+    """All segments of some videos, spread evenly over the list: the same every time, whatever the seed.
 
     Args:
       segments: footage to fit.
-      share: part of their number to keep, in (0, 1]; at least one is kept.
+      share: part of the videos to keep, in (0, 1]; at least one is kept.
 
     Raises:
       ValueError: a share outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ValueError(f"data.train_share={share} must be above 0 and at most 1.")
-    count = min(len(segments), max(1, round(share * len(segments))))
-    return [segments[i] for i in _spread(len(segments), count)]
+    videos = list(dict.fromkeys(segment.video for segment in segments))
+    count = min(len(videos), max(1, round(share * len(videos))))
+    taken = {videos[i] for i in _spread(len(videos), count)}
+    return [segment for segment in segments if segment.video in taken]
 
 
 def describe_share(config: ConfigDict, source: FrameSource) -> str:
@@ -108,10 +115,11 @@ def describe_share(config: ConfigDict, source: FrameSource) -> str:
     with whole.unlocked():
         whole.data.train_share = 1.0
     all_of_them, taken = (training_parts(c, source)[0] for c in (whole, config))
-    names = ", ".join(source.videos[s.video].name for s in taken[:10])
-    more = f" and {len(taken) - 10} more" if len(taken) > 10 else ""
+    videos, chosen = (list(dict.fromkeys(s.video for s in part)) for part in (all_of_them, taken))
+    names = ", ".join(source.videos[video].name for video in chosen[:10])
+    more = f" and {len(chosen) - 10} more" if len(chosen) > 10 else ""
     return (
-        f"data.train_share={share:g}: {len(taken)} of {len(all_of_them)} training videos, "
+        f"data.train_share={share:g}: {len(chosen)} of {len(videos)} training videos, "
         f"{sum(s.length for s in taken):,} of {sum(s.length for s in all_of_them):,} frames: {names}{more}"
     )
 
@@ -138,25 +146,31 @@ def whole_videos(videos: Sequence[Video]) -> list[Segment]:
 
 
 def hold_out(
-    videos: Sequence[Video], share: float = 0.2, minimum: int = 5, clip_len: int = 16
+    videos: Sequence[Video],
+    share: float = 0.2,
+    minimum: int = 5,
+    clip_len: int = 16,
+    blocks: int = 0,
 ) -> tuple[list[Segment], list[Segment]]:
     """Divides normal videos into those to fit and those to calibrate on.
 
     With at least 2 * minimum videos, whole ones are held out, spread evenly over the list (they are
-    often recorded in order, and light drifts). With fewer, the tail of each video is held out, and
-    one clip's length before it is used by neither, so that no clip touches both parts.
+    often recorded in order, and light drifts). With fewer, parts of each video are (`_blocks`, `_tail`),
+    and frames beside them are used by neither, so that no clip touches both.
 
     Args:
       videos: the training videos.
       share: part to hold out, in [0, 1); 0 holds out none.
       minimum: fewest whole videos worth calibrating on; at least 1, however small the share.
       clip_len: frames of a clip.
+      blocks: parts of each video, at most; 0 takes its tail, and a third is then no bound.
 
     Returns:
       (train segments, calibration segments), both in the videos' order.
 
     Raises:
-      ValueError: share outside [0, 1), minimum below 1, or every video too short to give up a tail.
+      ValueError: share outside [0, 1), minimum below 1, blocks below 0, or every video too short to
+        give up a part.
     """
     if not 0 <= share < 1:
         raise ValueError(f"holdout_share={share} must be at least 0 and below 1.")
@@ -164,6 +178,8 @@ def hold_out(
         raise ValueError(
             f"holdout_min={minimum} must be at least 1; holdout_share=0 holds none out."
         )
+    if blocks < 0:
+        raise ValueError(f"holdout_blocks={blocks} must be 0 (the tail) or more.")
     whole = whole_videos(videos)
     if share == 0:
         return whole, []
@@ -172,19 +188,47 @@ def hold_out(
         held = set(_spread(len(videos), count))
         return [s for s in whole if s.video not in held], [s for s in whole if s.video in held]
     train, calibration = [], []
-    for segment in whole:
-        tail = max(round(share * segment.length), clip_len)
-        fitted = segment.length - tail - clip_len
-        if fitted < clip_len:
-            train.append(segment)
-            continue
-        train.append(Segment(segment.video, 0, fitted))
-        calibration.append(Segment(segment.video, segment.length - tail, segment.stop))
+    for segment, video in zip(whole, videos):
+        if blocks:
+            held, gap = _blocks(video, share, clip_len, blocks)
+        else:
+            held, gap = _tail(video.length, max(round(share * video.length), clip_len), clip_len)
+        starts = [0, *(stop + gap for _, stop in held)]
+        stops = [*(start - gap for start, _ in held), video.length]
+        train += [Segment(segment.video, a, b) for a, b in zip(starts, stops) if a < b]
+        calibration += [Segment(segment.video, *part) for part in held]
     if videos and not calibration:
         raise ValueError(
-            f"None of the {len(videos)} training videos is long enough to hold out a tail: each "
-            f"needs {3 * clip_len} frames (clip_len={clip_len}), the longest has "
+            f"None of the {len(videos)} training videos is long enough to hold out a part: each "
+            f"needs {(6 if blocks else 3) * clip_len} frames (clip_len={clip_len}), the longest has "
             f"{max(v.length for v in videos)}. Record longer ones, or set data.holdout_share=0 and "
             f"go without a calibrated threshold."
         )
     return train, calibration
+
+
+def _blocks(
+    video: Video, share: float, clip_len: int, most: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Held-out parts (start, stop) of a video, each in the middle of its stretch, and the gap beside them.
+
+    Parts and gaps are a third of the video, at most. The gap is a cycle where it is known and longer than a
+    clip; a part is as long as both its gaps and `BLOCK_CLIPS` clips, at least. A video too short for
+    that has fewer parts, then gaps of a clip, then a tail, then none.
+    """
+    third = video.length // 3
+    cycle = math.ceil(video.cycle_frames or 0)
+    for gap in (max(clip_len, cycle), clip_len):
+        for count in range(most, 0, -1):
+            length = min(round(share * video.length), third - 2 * count * gap) // count
+            if length >= max(2 * gap, BLOCK_CLIPS * clip_len):
+                middles = _spread(video.length, count)
+                return [(m - length // 2, m - length // 2 + length) for m in middles], gap
+    tail = min(max(round(share * video.length), clip_len), third - clip_len)
+    return _tail(video.length, tail, clip_len) if tail >= clip_len else ([], clip_len)
+
+
+def _tail(length: int, tail: int, clip_len: int) -> tuple[list[tuple[int, int]], int]:
+    """The last `tail` frames, where a clip is left before the gap; and the gap, a clip."""
+    fits = length - tail - clip_len >= clip_len
+    return [(length - tail, length)] if fits else [], clip_len

@@ -53,6 +53,7 @@ class Findings:
     train_frames: int = 0
     test_videos: int = 0
     test_frames: int = 0
+    calibrate_frames: int = 0
     decoded: int = 0
     anomalous: float = float("nan")  # share of the labelled test frames
     fps: tuple[float, ...] = ()  # rates that occur; none where none is known
@@ -140,7 +141,7 @@ def _check_files(source: Path, fps: float | None, full: bool, bars: Bars) -> Fin
     for video in scene.test:
         findings.test_frames += _decode(video, findings, full, bars)
     for video in scene.calibrate:
-        _decode(video, findings, full, bars)
+        findings.calibrate_frames += _decode(video, findings, full, bars)
     train, test, calibrate = (
         [(v.path, len(v)) for v in split] for split in (scene.train, scene.test, scene.calibrate)
     )
@@ -226,10 +227,10 @@ def _name_short(
     findings: Findings,
     calibrate: Sequence[tuple[Path, int]] = (),
 ) -> None:
-    """Names videos that are shorter than a clip; without any training video that is not, a problem."""
+    """Names videos that are shorter than a clip; a problem where all of training or calibration are."""
     for videos, use in ((train, "trained on"), (test, "scored"), (calibrate, "calibrated on")):
         short = [(path, count) for path, count in videos if count < CLIP]
-        all_short = videos is train and train and len(short) == len(train)
+        all_short = videos is not test and len(short) == len(videos)
         for path, count in short:
             message = f"{count} frames: shorter than a clip of {CLIP}, nothing of it is {use}"
             (findings.problems if all_short else findings.notes).append(Problem(path, message))
@@ -249,6 +250,7 @@ def _count(
     known = np.concatenate([label[label >= 0] for label in labels]) if labels else np.zeros(0)
     if len(known):
         findings.anomalous = float(known.mean())
+    findings.calibrate_frames = sum(map(len, calibrate))
     if calibrate:
         seconds = sum(len(video) / video.fps for video in calibrate)
         text = f"calibrate: {len(calibrate)} videos, {seconds / 60:.1f} minutes of normal footage"

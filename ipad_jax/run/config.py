@@ -191,22 +191,28 @@ def refuse_old_names(names: Iterable[str]) -> None:
 
 
 _NONE = "(none)"  # stands for the value of a leaf that a config lacks
+# What absence means: a run older than the leaf goes on where the config has this value.
+MEANT_BY_ABSENCE = {"data.holdout_blocks": 0}
 
 
 def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
     """Leaves that make `new` another experiment than `old`: name -> (old value, new value)."""
     before, after = leaves(old), leaves(new)
+
+    def value(of: dict[str, Any], name: str) -> Any:
+        return of.get(name, MEANT_BY_ABSENCE.get(name, _NONE))
+
     free: set[str] = set(FREE_LEAVES)
     if after.get("optim.schedule", "constant") == "constant":  # else the rate depends on the length
         free |= {"total_steps", "epochs"}
     if not before.get(FINGERPRINT) or not after.get(FINGERPRINT):  # not opened, or of before 0.2
         free.add(FINGERPRINT)
     return {
-        name: (before.get(name, _NONE), after.get(name, _NONE))
+        name: (value(before, name), value(after, name))
         for name in sorted(before.keys() | after.keys())
         if name not in free
         and not name.startswith(JUDGED_BY)
-        and before.get(name, _NONE) != after.get(name, _NONE)
+        and value(before, name) != value(after, name)
     }
 
 

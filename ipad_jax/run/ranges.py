@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "data.cache_mb": _at_least(0),
     "data.holdout_share": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
     "data.holdout_min": _at_least(1),
+    "data.holdout_blocks": _at_least(0),
     "data.train_share": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
 }
 

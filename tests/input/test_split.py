@@ -59,6 +59,71 @@ def test_no_clip_touches_both_parts(lengths, share):
     assert not frames(calibration) & frames(train)
 
 
+def recorded(length, cycle=None):
+    return [Video("a", 0, length, 25.0, cycle)]
+
+
+LONG = [(350, None), (700, None), (5000, None), (15000, 90.5), (9000, 250.0), (2000, 180.0)]
+
+
+@pytest.mark.parametrize(("length", "cycle"), [(96, None), (150, 40.0), (500, 500.0), *LONG])
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.33, 0.9])
+@pytest.mark.parametrize("blocks", [1, 4, 7])
+def test_blocks_and_their_gaps_are_a_third_at_most(length, cycle, share, blocks):
+    fitted, held = hold_out(recorded(length, cycle), share, clip_len=16, blocks=blocks)
+    assert 1 <= len(held) <= blocks
+    assert sum(s.length for s in held) <= max(share * length, 16) + 1
+    assert length - sum(s.length for s in fitted) <= length / 3
+    assert min(s.length for s in fitted + held) >= 16
+    near = {(v, f + d) for v, f in frames(held) for d in range(-16, 17)}  # a clip on either side
+    assert not near & frames(fitted)
+    assert frames(held) | frames(fitted) <= frames(whole_videos(recorded(length)))
+    assert sorted(fitted, key=lambda s: s.start) == fitted
+
+
+@pytest.mark.parametrize(("length", "cycle"), LONG)
+def test_blocks_are_spread_over_the_video(length, cycle):
+    fitted, held = hold_out(recorded(length, cycle), 0.2, clip_len=16, blocks=4)
+    assert len(fitted) == len(held) + 1  # none at an end: training lies on both sides of each
+    middles = [(s.start + s.stop) / 2 / length for s in held]
+    expected = [(i + 0.5) / len(held) for i in range(len(held))]
+    assert middles == pytest.approx(expected, abs=1.5 / length)  # rounding of frames
+    assert max(s.length for s in held) == min(s.length for s in held) >= 4 * 16
+
+
+@pytest.mark.parametrize(("cycle", "gap"), [(None, 16), (7.0, 16), (90.5, 91), (4000.0, 16)])
+def test_the_gap_is_a_cycle_where_some_fit(cycle, gap):
+    fitted, held = hold_out(recorded(9000, cycle), 0.2, clip_len=16, blocks=4)
+    assert len(held) == 4
+    for before, block, after in zip(fitted, held, fitted[1:]):
+        assert (block.start - before.stop, after.start - block.stop) == (gap, gap)
+
+
+def test_shorter_videos_have_fewer_blocks():
+    counts = [len(hold_out(recorded(n), 0.2, blocks=4)[1]) for n in range(96, 3000, 50)]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (1, 4)
+    fitted, held = hold_out(videos(95, 96), 0.2, clip_len=16, blocks=4)
+    assert {s.video for s in held} == {1}
+    assert Segment(0, 0, 95) in fitted
+
+
+def test_whole_videos_are_held_out_before_blocks():
+    many = videos(*[1000] * 10)
+    assert hold_out(many, blocks=4) == hold_out(many)
+
+
+def test_a_config_from_before_the_leaf_keeps_the_tail():
+    data = {"holdout_share": 0.2, "holdout_min": 5, "clip_len": 16}
+    source = SimpleNamespace(videos=videos(5000, 900), path="press7")
+    old, tail, spread = (
+        training_parts(ConfigDict({"data": data | leaf}), source)
+        for leaf in ({}, {"holdout_blocks": 0}, {"holdout_blocks": 4})
+    )
+    assert old == tail == hold_out(source.videos)
+    assert spread == hold_out(source.videos, blocks=4) != old
+
+
 def test_share_of_zero_holds_out_nothing():
     assert hold_out(videos(30, 40), share=0) == (whole_videos(videos(30, 40)), [])
     assert hold_out([], share=0.2) == ([], [])
@@ -73,6 +138,10 @@ def test_bad_requests():
         ValueError, match=r"holdout_min=0 must be at least 1; holdout_share=0 holds"
     ):
         hold_out(videos(100), minimum=0)
+    with pytest.raises(ValueError, match=r"holdout_blocks=-1 must be 0 \(the tail\) or more"):
+        hold_out(videos(100), blocks=-1)
+    with pytest.raises(ValueError, match=r"needs 96 frames \(clip_len=16\), the longest has 95"):
+        hold_out(videos(95, 20), blocks=4)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 40])
@@ -152,6 +221,10 @@ def test_a_share_leaves_the_held_out_footage_and_is_named():
     assert "data.train_share=0.2: 4 of 20 training videos" in line
     assert line.endswith(f"frames: {names}")
     assert f"{frames:,} of" in line
+    few = ConfigDict({"data": data | {"holdout_blocks": 4, "train_share": 0.5}})
+    source = SimpleNamespace(videos=videos(5000, 5000), path="press7")
+    assert {s.video for s in training_parts(few, source)[0]} == {1}  # not a block of each
+    assert "1 of 2 training videos" in describe_share(few, source)
     with pytest.raises(ValueError, match=r"train_share=0 must be above 0"):
         take_share(whole, 0)
 

@@ -187,3 +187,29 @@ def test_footage_in_neither_layout(tmp_path, run):
     assert "neither layout of footage, and 1 video files outside train/ and test/" in text
     assert "train/normal/<name>.mp4" in text
     assert run("video_folder --source {}/absent")[0] == 1
+
+
+def test_normal_footage_of_another_day_is_counted_and_its_short_files_named(tmp_path, run):
+    write_video(tmp_path / "train" / "normal" / "a.mp4", 20)
+    write_video(tmp_path / "calibrate" / "normal" / "monday.mp4", 30, seed=1)
+    write_video(tmp_path / "calibrate" / "b.mp4", 5, seed=2)
+    line = "video_folder --source {}"
+    status, text = run(line)
+    assert status == 0
+    assert "calibrate: 2 videos" in text
+    assert "b.mp4: 5 frames: shorter than a clip of 16, nothing of it is calibrated on" in text
+    assert "usable; 55 of 55 frames were decoded" in text
+    (tmp_path / "calibrate" / "normal" / "monday.mp4").unlink()
+    status, text = run(line)  # it would set no threshold
+    assert status == 1
+    assert "problem: " in text
+
+
+def test_folders_of_frames_have_no_calibration_part(tmp_path, run):
+    write_scene(tmp_path, train=(20, 20), test=(20,))
+    line = "video_folder --source {} --fps 10"
+    assert run(line)[0] == 0
+    (tmp_path / "calibrate").mkdir()
+    status, text = run(line)
+    assert status == 1
+    assert "calibrate: folders of frames have no such part; give the footage to" in text

@@ -267,6 +267,18 @@ def test_a_leaf_that_came_after_the_run_is_named_with_what_to_do(tmp_path):
         claim_workdir(tmp_path, now)
 
 
+def test_a_run_of_before_blocks_goes_on_only_with_its_tail(tmp_path):
+    before = ConfigDict(load_config("factory").to_dict())
+    del before.data.holdout_blocks
+    save_config(tmp_path, before)
+    with pytest.raises(
+        ValueError, match=r"data\.holdout_blocks: 0 there, 4 here\n.*the same values"
+    ):
+        check_workdir(tmp_path, load_config("factory"))
+    check_workdir(tmp_path, load_config("factory", {"data.holdout_blocks": 0}))
+    assert differing_leaves(before, before) == {}
+
+
 def test_the_length_counts_where_the_schedule_depends_on_it():
     cosine = {"optim.schedule": "cosine"}
     old, new = (load_config("factory", {**cosine, "total_steps": n}) for n in (5, 6))
