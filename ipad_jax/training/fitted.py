@@ -48,13 +48,9 @@ def fitted_arrays(
     """
     if not isinstance(task, Fits):
         return {}
-    wanted = made_with(config, task.fit_leaves, step if task.fit_uses_model else None)
-    run = epath.Path(workdir)
-    for folder in derived_folders(run):
-        if (folder / FILE).exists():
-            arrays, made = load_fitted(folder / FILE)
-            if not mismatch(made, wanted):
-                return arrays
+    if found := stored_fitted(workdir, config, task, step):
+        return found[1]
+    wanted, run = _wanted(config, task, step), epath.Path(workdir)
     try:
         data = task.normal_data()
     except FileNotFoundError as error:
@@ -69,6 +65,21 @@ def fitted_arrays(
         folder.mkdir(parents=True, exist_ok=True)
     save_fitted(folder / FILE, arrays, wanted)
     return arrays
+
+
+def stored_fitted(
+    workdir: str | os.PathLike[str], config: ConfigDict, task: Task, step: int
+) -> tuple[epath.Path, Arrays, MadeWith] | None:
+    """The file of a run's fitted arrays, they, and what they were made with; None where there is none."""
+    if not isinstance(task, Fits):
+        return None
+    wanted = _wanted(config, task, step)
+    for folder in derived_folders(epath.Path(workdir)):
+        if (folder / FILE).exists():
+            arrays, made = load_fitted(folder / FILE)
+            if not mismatch(made, wanted):
+                return folder / FILE, arrays, made
+    return None
 
 
 def derived_folders(run: epath.Path) -> list[epath.Path]:
@@ -102,6 +113,10 @@ def load_fitted(path: epath.Path) -> tuple[Arrays, MadeWith]:
         raise ValueError(
             f"{path} is damaged or of another version ({error}); delete it and run again."
         ) from error
+
+
+def _wanted(config: ConfigDict, task: Fits, step: int) -> MadeWith:
+    return made_with(config, task.fit_leaves, step if task.fit_uses_model else None)
 
 
 def _is_older(path: epath.Path, wanted: MadeWith) -> bool:

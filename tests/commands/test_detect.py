@@ -303,6 +303,7 @@ def test_command(prepared, command, tmp_path, capsys):
     assert {p.name for p in folder.iterdir()} == {
         "scores.csv",
         "events.csv",
+        "source.json",
         "timeline.png",
     }
     assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0

@@ -108,6 +108,16 @@ LINES = [
         weight=4,
     ),
     Command(
+        ("review",),
+        {"--workdir": ["{walk}/run"] * 8 + RUNS, "--events": PATHS},
+        {"--mark": ["1=normal", "0=fault", "1=good", "x"]},
+    ),
+    Command(
+        ("learn",),
+        {"--workdir": ["{walk}/run"] * 8 + RUNS},
+        {"--events": PATHS, "--undo": [], "--force": [], "--step": INTEGERS},
+    ),
+    Command(
         ("prepare", "video_folder"),
         {"--name": ["mine"] * 4 + NAMES, "--source": FOOTAGE, "--data-dir": ["{walk}/data"]}
         | {"--size": ["32"] * 4 + ["0", "7", "-8", "8x", "16x32", "9999", ""], "--workers": ["1"]},

@@ -8,7 +8,7 @@ changed leaves of `eval` needs lies in a folder below eval/, and never replaces 
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -35,6 +35,14 @@ CALIBRATION, SCORES = "calibration.json", "calibration_scores.npz"
 FRESH, FRESH_SCORES, FOOTAGE = "calibrations", "scores.npz", "footage.json"
 APART = "calibrate/"  # begins the names of videos of the dataset's split of that name
 HELD_OUT = "held_out"  # names the run's own calibration, on footage held out of training
+
+
+class Fresh(NamedTuple):
+    """A calibration's name, its scores, and what it lists of its footage."""
+
+    name: str
+    scores: FrameScores
+    listed: list[dict[str, Any]]
 
 
 def calibration_of(
@@ -105,10 +113,22 @@ def calibration_in_force(
     Raises:
       ValueError: the named one is not there or does not go with the checkpoint; names those that do.
     """
-    if name == HELD_OUT:
+    found = None if name == HELD_OUT else newest_fresh(workdir, config, step, name)
+    if found is None:
         return None
+    own = read_config(workdir)
+    asked = (wish_of(config), config.eval.components.to_dict())
+    if asked == (wish_of(own), own.eval.components.to_dict()):
+        return Calibration.load(epath.Path(workdir) / FRESH / found.name / CALIBRATION)
+    return fit_fresh(config, found.scores, found.listed)
+
+
+def newest_fresh(
+    workdir: str | os.PathLike[str], config: ConfigDict, step: int, name: str = ""
+) -> Fresh | None:
+    """The newest calibration on other footage that goes with a checkpoint; args as `calibration_in_force`."""
     made = made_with(config, PREDICTION_LEAVES, step)
-    fitting: dict[str, tuple[str, FrameScores, list[dict[str, Any]]]] = {}
+    fitting: list[tuple[str, Fresh]] = []
     problems = []
     root = epath.Path(workdir) / FRESH
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
@@ -118,7 +138,8 @@ def calibration_in_force(
         if different := mismatch(scores.made_with, made):
             problems.append(f"{folder.name}: {different}")
         else:
-            fitting[folder.name] = (max(entry["added"] for entry in listed), scores, listed)
+            newest = max(entry["added"] for entry in listed)
+            fitting.append((newest, Fresh(folder.name, scores, listed)))
     if not fitting:
         if name:
             reason = "; ".join(problems) or f"there is no {root / name}"
@@ -127,17 +148,40 @@ def calibration_in_force(
                 f"--workdir {workdir} --name {name} --video ...`, or take --calibration {HELD_OUT}."
             )
         return None
-    newest = max(fitting, key=lambda key: fitting[key][0])
-    own = read_config(workdir)
-    asked = (wish_of(config), config.eval.components.to_dict())
-    if asked == (wish_of(own), own.eval.components.to_dict()):
-        return Calibration.load(root / newest / CALIBRATION)
-    return fit_fresh(config, fitting[newest][1], fitting[newest][2])
+    return max(fitting, key=lambda pair: pair[0])[1]
 
 
 def fit_fresh(config: ConfigDict, scores: FrameScores, listed: list[dict[str, Any]]) -> Calibration:
+    """A calibration on footage that is listed; what a person marked normal in it raises no alarm."""
     days = tuple(sorted({entry["recorded"] for entry in listed if entry["recorded"]}))
-    return fit(config, scores, days=days, another_recording=True)
+    apart = not any(entry.get("held_out") for entry in listed)
+    calibration = fit(config, scores, days=days, another_recording=apart)
+    marked = {entry["marked"] for entry in listed if "marked" in entry}
+    numbers = [i for i, name in enumerate(scores.video_names) if name in marked]
+    return calibration.above(scores.select(np.isin(scores.video, numbers)))
+
+
+def scores_in_force(workdir: str | os.PathLike[str], config: ConfigDict, step: int) -> Fresh | None:
+    """The scores that the calibration in force rests on; None where none are saved.
+
+    Those of the run's own calibration are listed as one piece of footage.
+    """
+    if found := newest_fresh(workdir, config, step):
+        return found
+    for folder in derived_folders(epath.Path(workdir)):
+        if scores := saved_scores(folder, config, step):
+            apart = all(name.startswith(APART) for name in scores.video_names)
+            minutes = sum(np.sum(scores.video == i) / fps / 60 for i, fps in enumerate(scores.fps))
+            entry = {
+                "name": APART.rstrip("/") if apart else HELD_OUT,
+                "sha256": "",
+                "recorded": "",
+                "minutes": round(float(minutes), 3),
+                "added": "",
+                "held_out": not apart,
+            }
+            return Fresh("", scores, [entry])
+    return None
 
 
 def stored_fresh(folder: epath.Path) -> tuple[list[dict[str, Any]], FrameScores | None]:

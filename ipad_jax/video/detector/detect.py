@@ -12,9 +12,10 @@ import numpy as np
 
 from ipad_jax.data_builders.timing import resample, same_rate
 from ipad_jax.input.camera import Camera
-from ipad_jax.input.live import FrameFolder, VideoSource
+from ipad_jax.input.live import FrameFolder, VideoFile, VideoSource
 from ipad_jax.run.interrupt import Interrupt
 from ipad_jax.video.detector.detector import UNCALIBRATED_SCORE, Detector
+from ipad_jax.video.detector.marks import write_source
 from ipad_jax.video.detector.record import Record, clock, describe_alarm
 
 
@@ -77,6 +78,8 @@ def detect(
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         record = stack.enter_context(Record(folder, source.name, detector, side_by_side))
+        if detector.threshold is not None and isinstance(source, VideoFile | FrameFolder):
+            write_source(folder, source)
         rows = detector.stream(
             _until(frames, interrupt),
             batch_size=batch_size,

@@ -131,7 +131,7 @@ def calibrate_on(
                 "sha256": digest,
                 "recorded": recorded_on(source.path),
                 "minutes": round(len(scores) / scores.fps[0] / 60, 3),
-                "added": datetime.now(UTC).isoformat(timespec="seconds"),
+                "added": datetime.now(UTC).isoformat(timespec="milliseconds"),
             }
         )
     if not added:

@@ -39,6 +39,7 @@ MAX_WITHOUT_PHASE = 200  # kept where every one is compared
 MAX_USUAL = 500  # normal frames that say how far normal frames lie apart
 EDGE = 0.05  # of the picture's shorter side, all round, that does not count; our choice
 SHARE = 0.04  # of the normal frames, those nearest in phase; chosen on the tuning scene
+LEARNT = -1  # group of frames that were added later (learnt.py)
 PARTS = 4  # of a single video's normal frames: each is compared with those of the others
 TRAIL_FRAMES = 5  # frames whose largest distances are averaged, the latest last; our choice
 GREY_LEVEL = 1 / 255  # added to their spread: what never changed may change by one
@@ -54,8 +55,8 @@ class NormalFrames:
       pictures: uint8 [n, h, w, 3], as `view` makes them.
       phase: float32 [n] in [0, 1), or NaN throughout where the footage has no cycle.
       view: makes frames comparable with them.
-      group: int32 [n], the video (or part of the only one) that a frame is from; None: maps are not
-        standardised.
+      group: int32 [n], the video (or part of the only one) that a frame is from, or `LEARNT`; None: maps
+        are not standardised.
       share: part of the frames that are candidates, those nearest in phase.
     """
 
@@ -74,7 +75,7 @@ class NormalFrames:
             )
         check_phases(self.phase, count)
         if self.group is not None and (
-            self.group.shape != (count,) or len(np.unique(self.group)) < 2
+            self.group.shape != (count,) or len(np.unique(self.group[self.group != LEARNT])) < 2
         ):
             raise ValueError(
                 f"{count} pictures have groups {self.group.shape}, expected one each, two at least."
@@ -95,18 +96,19 @@ class NormalFrames:
     def usual(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of normal frames' maps against other videos' frames: two float32 [h, w].
 
-        The spread is the standard deviation and a grey level.
+        The spread is the standard deviation and a grey level. Frames that were added later do not count.
         """
         group = self.group
         assert group is not None
+        own = np.flatnonzero(group != LEARNT)
 
         def left_out(at: int) -> np.ndarray:
-            others = np.flatnonzero(group != group[at])
+            others = np.flatnonzero((group != group[at]) & (group != LEARNT))
             return self._map(self.pictures[at], self._candidates(self.phase[at], others))
 
         _ = self._padded  # once, before the threads ask for them
         with ThreadPoolExecutor(num_cores()) as pool:
-            maps = np.stack(list(pool.map(left_out, spread(len(self.pictures), MAX_USUAL))))
+            maps = np.stack(list(pool.map(left_out, own[spread(len(own), MAX_USUAL)])))
         return maps.mean(axis=0), maps.std(axis=0) + np.float32(GREY_LEVEL)
 
     @property

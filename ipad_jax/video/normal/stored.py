@@ -116,7 +116,8 @@ def normal_of(config: ConfigDict, arrays: Arrays) -> Normal:
         group = arrays["frames_group"]
         near = NormalFrames(pictures, phase, view_of(section.nearest_px), group)
         if section.track_phase and near.has_phase:
-            phases = PhaseMap(pictures, phase, group)
+            own = group != frames.LEARNT
+            phases = PhaseMap(pictures[own], phase[own], group[own])
     if section.motion_px and "motion_changes" in arrays:
         view = view_of(section.motion_px)
         moving = NormalMotion(arrays["motion_changes"], arrays["motion_phase"], view)

@@ -25,6 +25,9 @@ MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the p
 # Seconds of a piece of footage, whose highest score is one of those that the tail is made of. Chosen on
 # the tuning scenes: from ten minutes, pieces of 10 s are too few to tell how heavy the tail is.
 UNIT_S = 1.0
+# Of the distance between the usual score and that of frames a person said are normal, by which a threshold is
+# above them: the same event scores a little differently with another batch size, start or day. Our choice.
+HEADROOM = 0.05
 USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 # 1.4826 MAD estimates a normal distribution's standard deviation.
 MAD_TO_SIGMA = 1.4826
@@ -238,6 +241,27 @@ class Calibration:
             basis=replace(basis, days=days, another_recording=another_recording),
             made_with=normal.made_with if made_with is None else made_with,
         )
+
+    def above(self, normal: FrameScores) -> "Calibration":
+        """The same with thresholds so high that these scores raise no alarm, `HEADROOM` included."""
+        quiet = replace(self.rule, drift_per_hour=0.0)
+        found = followed_by_video(fuse(normal, self), normal, quiet)
+
+        def raised(tail: Tail, scores: np.ndarray) -> Tail:
+            known = scores[np.isfinite(scores)]
+            if not len(known) or known.max() <= self.rule.level:
+                return tail
+            needed = float(known.max()) + HEADROOM * (float(known.max()) - self.rule.level)
+            return tail._replace(threshold=max(tail.threshold, needed))
+
+        single = raised(self.single, found.score)
+        sustained = None if self.sustained is None else raised(self.sustained, found.sustained)
+        rule = replace(
+            self.rule,
+            threshold=single.threshold,
+            sustained=math.inf if sustained is None else sustained.threshold,
+        )
+        return replace(self, rule=rule, single=single, sustained=sustained)
 
     @property
     def threshold(self) -> float:
