@@ -122,10 +122,10 @@ def _find(name: str) -> tuple[str, Callable[[ConfigDict], Task]]:
     """Family and class of a method by its name."""
     module_name, colon, attribute = name.partition(":")
     if colon:
-        made = _import(module_name, name)
-        if not hasattr(made, attribute):
-            raise ValueError(f"config.task={name!r}: {module_name} has no {attribute!r}.")
-        task = getattr(made, attribute)
+        module = _import(module_name, name)
+        if not callable(getattr(module, attribute, None)):
+            raise ValueError(f"config.task={name!r}: {module_name} has no class {attribute!r}.")
+        task = getattr(module, attribute)
         return getattr(task, "family", ""), task
     family, _, method = name.partition(".")
     methods = _import(f"ipad_jax.{family}.methods", name).METHODS if family.isidentifier() else {}
