@@ -184,7 +184,8 @@ class AlarmStream:
         Steps of one size up or down end where as many scores lie above as below. An alarm holds the
         level, so that a fault is not learnt away.
         """
-        since = 1 if self._last is None else frame - self._last
+        # Frames at a stride stand for those between; a gap of the camera does not.
+        since = 1 if self._last is None else min(frame - self._last, self._quiet)
         self._last = frame
         if not self.rule.drift_per_hour or not math.isfinite(score):
             return

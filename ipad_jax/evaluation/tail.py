@@ -30,6 +30,7 @@ class Tail(NamedTuple):
       low, high: 90 % interval of the score that exactly the wished share exceeds; where units could be
         counted the scores between which it lies.
       extrapolated: whether it lies beyond what the units can show.
+      largest: highest of the units' scores.
       num_units: units it rests on.
       alike: how many of them count as one, since high ones come together.
     """
@@ -38,6 +39,7 @@ class Tail(NamedTuple):
     low: float
     high: float
     extrapolated: bool
+    largest: float
     num_units: int
     alike: float
 
@@ -73,9 +75,9 @@ def tail_threshold(maxima: np.ndarray, group: np.ndarray, share: float) -> Tail:
             float(ranked[_rank(n, alike, share, confidence) - 1])
             for confidence in (CONFIDENCE, 0.05, 0.95)
         )
-        return Tail(at, low, high, False, n, alike)
+        return Tail(at, low, high, False, float(ranked[-1]), n, alike)
     low, threshold, high = extrapolate(ranked, share, alike, (0.05, CONFIDENCE, 0.95))
-    return Tail(threshold, low, high, True, n, alike)
+    return Tail(threshold, low, high, True, float(ranked[-1]), n, alike)
 
 
 def _rank(n: int, alike: float, share: float, confidence: float) -> int:

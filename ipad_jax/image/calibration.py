@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 
 from ipad_jax.evaluation import false_alarms
 from ipad_jax.evaluation.report.heatmap import heat_range
-from ipad_jax.image.scorer import Progress, Scorer
+from ipad_jax.image.scorer import Scorer
 from ipad_jax.image.task import PREDICTION_LEAVES
 from ipad_jax.input.images import open_images
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.fitted import derived_folders
 
@@ -96,7 +97,7 @@ def calibration_of(
     config: ConfigDict,
     scorer: Scorer,
     step: int,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     name: str = "",
 ) -> Calibration | None:
     """The calibration of a way of making maps: from its file, else made and saved.

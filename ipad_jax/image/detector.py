@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.calibration import Calibration, calibration_of
-from ipad_jax.image.scorer import Progress, Scorer, load_scorer
+from ipad_jax.image.scorer import Scorer, load_scorer
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith
 from ipad_jax.training.checkpoints import restore_for_inference
 
@@ -103,7 +104,7 @@ def load(
     threshold: float | None = None,
     false_alarms: float | None = None,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Detector:
     """The detector of a trained run.
 
@@ -131,7 +132,7 @@ def load(
 
 
 def calibrate(
-    workdir: str | os.PathLike[str], *, step: int | None = None, progress: Progress | None = None
+    workdir: str | os.PathLike[str], *, step: int | None = None, progress: Report | None = None
 ) -> Calibration | None:
     """Fits what a method fits, and sets the threshold on held-out good images; None if there are none."""
     config, _, model, step = restore_for_inference(workdir, step)

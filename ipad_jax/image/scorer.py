@@ -1,7 +1,7 @@
 """From images to raw maps and scores: the one way that calibration, evaluation and detection take."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,8 +13,6 @@ from ml_collections import ConfigDict
 from ipad_jax.image.task import Arrays, ImageTask
 from ipad_jax.training.fitted import fitted_arrays
 from ipad_jax.training.task import make_task
-
-Progress = Callable[[int, int], None]
 
 
 class Scored(NamedTuple):

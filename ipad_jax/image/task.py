@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax.image.untrained import fit_untrained
 from ipad_jax.image.views import Views
-from ipad_jax.input.batches import endless_batches
+from ipad_jax.input.batches import endless_batches, spread_batches
 from ipad_jax.input.images import ImageSource, open_images, split_good
 from ipad_jax.training.state import named_leaves
 
@@ -221,17 +221,12 @@ class SteppedTask(ImageTask):
     ) -> Iterator[dict[str, np.ndarray]] | None:
         """Whole batches of the held-out images, `eval_batches` at most; the same ones every time."""
         held = np.asarray(self.indices[1])
-        size = self.config.batch_size
         if not len(held):
             return None
-        wanted = min(self.config.eval_batches, max(1, len(held) // size)) * size
-        rows = np.linspace(0, len(held) - 1, wanted).round().astype(int)
-        local = size // process_count
-        first = process_index * local
         read = partial(read_pictures, self.source, self.views, held, self.config.seed)
-        return (
-            read(rows[start + first : start + first + local]) for start in range(0, wanted, size)
-        )
+        most = self.config.eval_batches
+        size = self.config.batch_size
+        return map(read, spread_batches(len(held), size, most, process_index, process_count))
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """A batch as `read_pictures` makes it."""

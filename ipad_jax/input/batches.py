@@ -60,6 +60,23 @@ def endless_batches(
     return _iterate(batches, first_step, num_workers)
 
 
+def spread_batches(
+    count: int, batch_size: int, most: int, process_index: int, process_count: int
+) -> list[np.ndarray]:
+    """Whole batches of `count` examples, evenly spread, the same ones every time; rows of this process.
+
+    Returns:
+      At most `most` arrays of example numbers, int64 [batch_size / process_count] each; none of no example.
+    """
+    if not count:
+        return []
+    wanted = min(most, max(1, count // batch_size)) * batch_size
+    rows = np.linspace(0, count - 1, wanted).round().astype(int)
+    local = batch_size // process_count
+    first = process_index * local
+    return [rows[s + first : s + first + local] for s in range(0, wanted, batch_size)]
+
+
 def _iterate(batches: "_Batches", first_step: int, num_workers: int) -> Iterator[Batch]:
     """Reads ahead by threads or workers, and takes them down when the consumer stops."""
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_PREFETCH)

@@ -180,6 +180,23 @@ def with_new_names(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a run's config with other leaves in its `eval` section.
+
+    Raises:
+      ValueError: there is no such leaf; names those there are.
+    """
+    config = ConfigDict(config.to_dict())
+    for leaf, value in overrides.items():
+        if leaf not in config.eval:
+            raise ValueError(
+                f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}. A run made before a "
+                "leaf existed gets it by adding it to `eval` in the run's config.json."
+            )
+        config.eval[leaf] = value
+    return config
+
+
 def refuse_old_names(names: Iterable[str]) -> None:
     """Raises ValueError for leaves that have another name now, saying which."""
     for name in names:

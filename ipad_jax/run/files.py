@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -102,3 +103,26 @@ class LineFile:
     def _write(self) -> None:
         self.path.write_text("".join(self._text))
         self._written = time.monotonic()
+
+
+def fresh_folder(parent: epath.Path, name: str, stale: Sequence[str]) -> epath.Path:
+    """A folder, made if need be, without what an earlier command of its name left there.
+
+    Nothing that is written later, or not at all (--no-report, a killed run), may pass for this one's.
+
+    Args:
+      parent: of the folder.
+      name: of the folder; a person may have typed it.
+      stale: patterns of the files and folders that go.
+
+    Raises:
+      ValueError: the name would lead out of the parent.
+    """
+    folder = parent / check_name(name, "name")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (path for pattern in stale for path in folder.glob(pattern)):
+        if path.is_dir():
+            path.rmtree()
+        else:
+            path.unlink()
+    return folder

@@ -3,12 +3,16 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+Report = Callable[[int, int], None]  # called with what is done and what there is in all
+# Opens a stage of the work by its verb, such as "scoring"; gives its report.
+Stages = Callable[[str], AbstractContextManager[Report]]
 
 LOG_EVERY_S = 15.0  # seconds between lines where there is no terminal
 

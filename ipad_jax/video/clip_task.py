@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from ipad_jax.input.batches import spread_batches
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
 from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
@@ -24,7 +25,8 @@ from ipad_jax.video.normal.features import NETWORKS
 from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
-from ipad_jax.video.scores.calibration import Wish, check_weights, check_wish
+from ipad_jax.video.scores.calibration import Wish, check_wish
+from ipad_jax.video.scores.components import check_weights
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
@@ -173,18 +175,13 @@ class ClipTask(ABC):
         self, process_index: int, process_count: int
     ) -> Iterator[dict[str, np.ndarray]] | None:
         """`eval_batches` whole batches of held-out clips, evenly spread; the same ones every time."""
-        clip_len, size = self.clip_len, self.config.batch_size
-        index, _ = clip_index(self.segments[1], clip_len)
+        index, _ = clip_index(self.segments[1], self.clip_len)
         if not len(index):
             return None
-        wanted = min(self.config.eval_batches, max(1, len(index) // size)) * size
-        rows = index[np.linspace(0, len(index) - 1, wanted).round().astype(int)]
-        local = size // process_count
-        first = process_index * local
-        return (
-            read_clips(self.source, rows[start + first : start + first + local], clip_len)
-            for start in range(0, wanted, size)
-        )
+        most = self.config.eval_batches
+        size = self.config.batch_size
+        chosen = spread_batches(len(index), size, most, process_index, process_count)
+        return (read_clips(self.source, index[rows], self.clip_len) for rows in chosen)
 
     def normal_data(self) -> FrameSource:
         """The training split; `fit` takes only frames of it that the model was fitted on."""

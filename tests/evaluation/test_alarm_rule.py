@@ -130,6 +130,14 @@ def test_slow_change_is_followed_at_its_speed_and_never_below_the_usual_level():
     assert np.abs(found - low).max() <= 2 * step
 
 
+def test_a_gap_of_the_camera_is_no_time_in_which_the_level_may_follow():
+    rule = AlarmRule(6.0, level=0.0, drift_per_hour=3600.0)  # one a second
+    stream = AlarmStream(rule, FPS)
+    stream.add(0, 1.0)
+    stream.add(36_000, 1.0)  # an hour later
+    assert stream.drift <= 1.1 + 1e-9
+
+
 def test_ten_minutes_of_a_fault_stay_an_alarm_for_ten_minutes():
     t = hours(1)
     score = np.random.default_rng(2).normal(0, 1, len(t))

@@ -202,9 +202,11 @@ def command(argv):
     if index == 0:
         distributed.tell("word", "hello")
         print("said")
+        distributed.ask("heard")  # else its failure may end the other one first
     else:
         print("not heard")
         print(distributed.ask("word"), file=sys.stderr)
+        distributed.tell("heard", "yes")
     if argv[index] == "fail":
         raise ValueError("no such scene")
     if argv[index] == "wait":

@@ -4,8 +4,8 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -20,18 +20,19 @@ from ipad_jax.image.detector import Detector
 from ipad_jax.image.evaluation.report import write_report
 from ipad_jax.image.evaluation.result import Evaluation
 from ipad_jax.image.evaluation.scores import Scores, at_threshold
-from ipad_jax.image.scorer import Progress, load_scorer
+from ipad_jax.image.scorer import load_scorer
 from ipad_jax.image.task import PREDICTION_LEAVES
 from ipad_jax.image.untrained import ROWS, untrained_maps
 from ipad_jax.input.images import ImageSource, open_images
-from ipad_jax.run.config import config_hash, read_config
-from ipad_jax.run.files import check_name, write_atomic
+from ipad_jax.run.config import config_hash, override_eval, read_config
+from ipad_jax.run.files import check_name, fresh_folder, write_atomic
+from ipad_jax.run.progress import Report, Stages
 from ipad_jax.run.provenance import made_with
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.fitted import derived_folders
 
-Stages = Callable[[str], AbstractContextManager[Progress]]
 NAME = "test"  # of the folder below eval/
+STALE = ("metrics.json", "report.html", "maps")
 
 
 def evaluate(
@@ -79,7 +80,7 @@ def evaluate(
     scorer = load_scorer(workdir, config, model, step)
     with stages("calibrating") as progress:
         calibration = calibration_of(workdir, config, scorer, step, progress, name)
-    folder = fresh_folder(workdir, name)
+    folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
     detector = Detector(scorer, config, calibration)
     with stages("scoring") as progress:
         scores, metrics, notes = _measure(folder, detector, source, step, progress)
@@ -91,7 +92,7 @@ def evaluate(
 
 
 def _measure(
-    folder: epath.Path, detector: Detector, source: ImageSource, step: int, progress: Progress
+    folder: epath.Path, detector: Detector, source: ImageSource, step: int, progress: Report
 ) -> tuple[Scores, dict[str, Any], tuple[str, ...]]:
     """Scores of all test images, the metrics that need pixels, and what a person should know."""
     config, scorer = detector.config, detector.scorer
@@ -190,7 +191,11 @@ def rescore(
     for kind, score in zip(scores.kind, scores.score):
         ranks.add(None, None, str(kind), float(score))
     return _write(
-        fresh_folder(workdir, name), config, scores, calibration, ranks.result(config.seed)
+        fresh_folder(epath.Path(workdir) / "eval", name, STALE),
+        config,
+        scores,
+        calibration,
+        ranks.result(config.seed),
     )
 
 
@@ -224,26 +229,3 @@ def _check_own_data(workdir: str | os.PathLike[str], data_name: str) -> None:
             f"{workdir} was fitted on {own}: its threshold means nothing on {data_name}. Train on "
             f"{data_name} in a folder of its own."
         )
-
-
-def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:
-    """The folder eval/<name>/ without an earlier evaluation's numbers, page and maps."""
-    folder = epath.Path(workdir) / "eval" / check_name(name, "name")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in ("metrics.json", "report.html"):
-        (folder / file).unlink(missing_ok=True)
-    if (folder / "maps").exists():
-        (folder / "maps").rmtree()
-    return folder
-
-
-def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-    """A copy of a run's config with other leaves in its `eval` section; ValueError for an unknown one."""
-    config = ConfigDict(config.to_dict())
-    for leaf, value in overrides.items():
-        if leaf not in config.eval:
-            raise ValueError(
-                f"eval has no leaf {leaf!r} for images; it has {', '.join(sorted(config.eval))}."
-            )
-        config.eval[leaf] = value
-    return config

@@ -9,16 +9,16 @@ from ipad_jax.evaluation.report.image_page import ImagePage, Panel, Row, write_i
 from ipad_jax.image.detector import Detector
 from ipad_jax.image.evaluation.result import Evaluation
 from ipad_jax.image.evaluation.scores import roc_curves
-from ipad_jax.image.scorer import Progress
 from ipad_jax.image.untrained import ROWS
 from ipad_jax.input.images import ImageSource
+from ipad_jax.run.progress import Report
 
 WORST = 6  # misses, and as many false alarms
 OF_KIND = 3  # images of each kind, from its lowest to its highest score
 
 
 def write_report(
-    evaluation: Evaluation, detector: Detector, source: ImageSource, progress: Progress
+    evaluation: Evaluation, detector: Detector, source: ImageSource, progress: Report
 ) -> None:
     """Writes report.html beside the numbers; scores the images that it shows once more."""
     scores = evaluation.scores

@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import open_split, training_parts, whole_videos
 from ipad_jax.run.config import read_config
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import derived_folders
-from ipad_jax.video.detector.predictor import Progress, ScoreFn
+from ipad_jax.video.detector.predictor import ScoreFn
 from ipad_jax.video.scores.calibration import Calibration, Wish
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
@@ -50,7 +51,7 @@ def calibration_of(
     config: ConfigDict,
     score: ScoreFn,
     step: int,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     name: str = "",
 ) -> Calibration | None:
     """The calibration of a way of scoring: from its file, else from saved scores, else made and saved.

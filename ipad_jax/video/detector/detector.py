@@ -20,11 +20,12 @@ from ipad_jax.evaluation.alarm_rule import AlarmRule, AlarmStream, Event, Verdic
 from ipad_jax.input.frames import height_width
 from ipad_jax.input.live import as_stored
 from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.video.detector.calibration_files import HELD_OUT, calibration_in_force, calibration_of
 from ipad_jax.video.detector.footage import Footage, footage_of
-from ipad_jax.video.detector.predictor import Predictor, Progress, load_predictor, score_segments
+from ipad_jax.video.detector.predictor import Predictor, load_predictor, score_segments
 from ipad_jax.video.detector.stream import (
     FrameScorer,
     Pictures,
@@ -269,7 +270,7 @@ def load(
     threshold: float | None = None,
     stride: int | None = None,
     calibration: str = "",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Detector:
     """The detector of a trained run, calibrated first where it is not.
 
@@ -304,7 +305,7 @@ def calibrate(
     workdir: str | os.PathLike[str],
     *,
     step: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Calibration | None:
     """Sets a run's threshold on its held-out normal footage, so that `load` needs no dataset from then on.
 
@@ -323,7 +324,7 @@ def _calibration(
     config: ConfigDict,
     predictor: Predictor,
     step: int,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> Calibration | None:
     """The run's calibration, made anew where it lacks this one; None if it held out no normal footage."""
     try:

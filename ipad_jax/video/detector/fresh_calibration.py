@@ -24,6 +24,7 @@ from ipad_jax.data_builders.decoding import recorded_on
 from ipad_jax.input.live import FrameFolder, VideoFile
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.files import check_name, write_atomic
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import made_with, mismatch
 from ipad_jax.video.detector.calibration_files import (
     CALIBRATION,
@@ -35,11 +36,11 @@ from ipad_jax.video.detector.calibration_files import (
 )
 from ipad_jax.video.detector.detect import frames_at_rate
 from ipad_jax.video.detector.detector import Detector
-from ipad_jax.video.detector.predictor import Progress
 from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
 from ipad_jax.video.scores.aggregate import FrameRows
-from ipad_jax.video.scores.calibration import Calibration, followed_by_video, fuse
+from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
+from ipad_jax.video.scores.normal_units import followed_by_video
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def calibrate_on(
     *,
     name: str,
     config: ConfigDict,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Recalibrated:
     """Sets or extends a calibration on normal footage.
 
@@ -178,7 +179,7 @@ def _score(
     source: VideoFile | FrameFolder,
     made: dict[str, Any],
     name: str,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> FrameScores:
     """Raw scores of every frame of a source."""
     if isinstance(source, FrameFolder):

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment
 from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import made_with
 from ipad_jax.training.fitted import fitted_arrays
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
@@ -27,9 +28,8 @@ from ipad_jax.video.normal.stored import Normal, normal_of
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
-Progress = Callable[[int, int], None]  # frames done, frames in all
 # Scores segments: (config, source, segments, progress) -> one row a frame
-ScoreFn = Callable[[ConfigDict, FrameSource, Sequence[Segment], Progress | None], FrameScores]
+ScoreFn = Callable[[ConfigDict, FrameSource, Sequence[Segment], Report | None], FrameScores]
 _CHUNK = 64  # frames decoded at once
 
 
@@ -147,7 +147,7 @@ def score_segments(
     config: ConfigDict,
     source: FrameSource,
     segments: Sequence[Segment],
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> FrameScores:
     """Scores every frame of some segments, with the rows that need no training beside.
 

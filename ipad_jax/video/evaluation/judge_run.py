@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -13,8 +13,10 @@ from ml_collections import ConfigDict
 from ipad_jax.input.clips import clip_index, describe_skipped
 from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import open_split, whole_videos
+from ipad_jax.run.config import override_eval as with_eval
 from ipad_jax.run.config import read_config
-from ipad_jax.run.files import check_name
+from ipad_jax.run.files import check_name, fresh_folder
+from ipad_jax.run.progress import Stages
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.video.detector.calibration_files import (
     calibration_in_force,
@@ -22,7 +24,7 @@ from ipad_jax.video.detector.calibration_files import (
     fit_for,
 )
 from ipad_jax.video.detector.footage import footage_of
-from ipad_jax.video.detector.predictor import Progress, load_predictor
+from ipad_jax.video.detector.predictor import load_predictor
 from ipad_jax.video.detector.scene_folder import check_one_scene, scene_folder
 from ipad_jax.video.evaluation.measure import Evaluation, measure
 from ipad_jax.video.evaluation.report import write_report
@@ -30,8 +32,7 @@ from ipad_jax.video.evaluation.shared_work import SharedWork, help_out
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
-# Opens a stage of the work by its verb, such as "scoring"; gives what to call with frames done and in all.
-Stages = Callable[[str], AbstractContextManager[Progress]]
+STALE = ("metrics.json", "report.html", "*.webm")
 
 
 def evaluate(
@@ -117,7 +118,7 @@ def _evaluate(
                 f"{config.eval.protocol!r} has nothing to calibrate on. Take --protocol paper (in Python "
                 'overrides={"protocol": "paper"}), or train with a hold-out in a new folder.'
             )
-    folder = fresh_folder(workdir, name)
+    folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
     with stages("scoring") as progress:
         scores = score(config, source, whole_videos(source.videos), progress)
     scores.save(folder / "scores.npz")
@@ -188,40 +189,14 @@ def rescore(
         found = calibration_in_force(workdir, config, scores.checkpoint_step, calibration)
         if found is None:
             found = fit_for(config, scores, epath.Path(scores_path).parent, workdir)
-    folder = fresh_folder(workdir, name or f"{config.eval.protocol}_rescored")
+    name = name or f"{config.eval.protocol}_rescored"
+    folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
     return measure(folder, config, scores, found)
 
 
-def fresh_folder(workdir: str | os.PathLike[str], name: str) -> epath.Path:
-    """The folder eval/<name>/ without an earlier evaluation's numbers, page and videos.
-
-    Nothing that is written later, or not at all (--no-report, a killed run), may pass for this one's.
-
-    Raises:
-      ValueError: the name would lead out of eval/.
-    """
-    folder = epath.Path(workdir) / "eval" / check_name(name, "name")
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("metrics.json", "report.html", "*.webm"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    return folder
-
-
 def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-    """A copy of a run's config with other leaves in its `eval` section.
-
-    Raises:
-      ValueError: there is no such leaf, or no such protocol; names those there are.
-    """
-    config = ConfigDict(config.to_dict())
-    for leaf, value in overrides.items():
-        if leaf not in config.eval:
-            raise ValueError(
-                f"eval has no leaf {leaf!r}; it has {', '.join(sorted(config.eval))}. A run made before a "
-                "leaf existed gets it by adding it to `eval` in the run's config.json."
-            )
-        config.eval[leaf] = value
+    """`run.config.override_eval`, refusing a protocol that there is not."""
+    config = with_eval(config, overrides)
     if config.eval.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={config.eval.protocol!r}; take {' or '.join(PROTOCOLS)}.")
     return config

@@ -23,7 +23,8 @@ from ipad_jax.run.files import write_atomic
 from ipad_jax.run.provenance import MadeWith
 from ipad_jax.run.table import Table, screen_width
 from ipad_jax.video.evaluation.cycle_ends import cycle_ends
-from ipad_jax.video.scores.calibration import SIGN, Calibration, fuse, standardise
+from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
+from ipad_jax.video.scores.components import SIGN
 from ipad_jax.video.scores.frame_scores import FrameScores
 from ipad_jax.video.scores.protocols import Judged, judge
 

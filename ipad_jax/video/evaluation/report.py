@@ -20,7 +20,8 @@ from ipad_jax.evaluation.report.page import write_page
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
 from ipad_jax.input.clips import clip_starts
 from ipad_jax.input.frames import FrameSource
-from ipad_jax.video.detector.predictor import Predictor, Progress
+from ipad_jax.run.progress import Report
+from ipad_jax.video.detector.predictor import Predictor
 from ipad_jax.video.evaluation.measure import NO_THRESHOLD, Evaluation
 from ipad_jax.video.normal.frames import Comparison
 from ipad_jax.video.scores.calibration import Calibration
@@ -39,7 +40,7 @@ def write_report(
     evaluation: Evaluation,
     predictor: Predictor,
     source: FrameSource,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> epath.Path:
     """Writes report.html and the side-by-side videos beside it.
 
@@ -266,7 +267,7 @@ def side_by_side_clips(
     pictures: Pictures,
     heat: tuple[float, float],
     threshold: float | None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> list[Clip]:
     """Videos of the first test video of each fault kind, and of the first without a fault."""
     chosen = first_of_each_kind(judged.scores)

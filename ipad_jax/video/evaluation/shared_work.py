@@ -23,10 +23,10 @@ from ipad_jax.input.frames import FrameSource
 from ipad_jax.input.split import Segment, open_split
 from ipad_jax.run import processes as distributed
 from ipad_jax.run.config import read_config
+from ipad_jax.run.progress import Report
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.video.detector.predictor import (
     Predictor,
-    Progress,
     ScoreFn,
     load_predictor,
     score_segments,
@@ -69,7 +69,7 @@ class SharedWork:
             config: ConfigDict,
             source: FrameSource,
             segments: Sequence[Segment],
-            progress: Progress | None,
+            progress: Report | None,
         ) -> FrameScores:
             parts = shares([s.length for s in segments], jax.process_count())
             number, token = next(self._numbers), uuid.uuid4().hex[:8]

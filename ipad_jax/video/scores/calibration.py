@@ -9,74 +9,35 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
-from ipad_jax.evaluation.alarm_rule import AlarmRule, Followed, follow
-from ipad_jax.evaluation.tail import CONFIDENCE, MIN_TAIL, Tail, tail_threshold, units_needed
+from ipad_jax.evaluation.alarm_rule import AlarmRule
+from ipad_jax.evaluation.tail import CONFIDENCE, Tail, tail_threshold, units_needed
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.provenance import MadeWith
+from ipad_jax.video.scores.components import (
+    MAPPED,
+    NOT_SCORES,
+    Scored,
+    Statistics,
+    check_weights,
+    describe,
+    in_spreads,
+    varies,
+    weighted_sum,
+)
 from ipad_jax.video.scores.frame_scores import FrameScores
+from ipad_jax.video.scores.normal_units import Basis, followed_by_video, unit_maxima
 
 FORMAT = 7  # 7: an alarm rule for a wished rate in place of one threshold
-MIN_CLASS_FRAMES = 30  # fewer give a median and MAD that wobble more than the positions differ
-# Seconds of a piece of footage, whose highest score is one of those that the tail is made of. Chosen on
-# the tuning scenes: from ten minutes, pieces of 10 s are too few to tell how heavy the tail is.
-UNIT_S = 1.0
 # Of the distance between the usual score and that of frames a person said are normal, by which a threshold is
 # above them: the same event scores a little differently with another batch size, start or day. Our choice.
 HEADROOM = 0.05
+DEAF = 3.0  # times the highest normal score; faults of the tuning scenes reach 2 to 14 times it
 USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
-# 1.4826 MAD estimates a normal distribution's standard deviation.
-MAD_TO_SIGMA = 1.4826
-# A component that hardly varies over little normal footage (a still picture; the quantised output
-# of a small model) would get a scale near zero, and any change of it would drown the other
-# components. The floor is the larger of 1 % of the component's size and the smallest step worth
-# telling apart, in its own unit.
-RELATIVE_FLOOR = 0.01
-ABSOLUTE_FLOOR = {
-    "psnr_centre": 0.1,  # dB
-    "psnr_mean": 0.1,
-    "pooled_centre": 0.5 / 255,  # half a grey level
-    "pooled_mean": 0.5 / 255,
-    "diff_mean": 0.1 / 255,
-    "diff_pooled": 0.5 / 255,
-    "period_error": 0.5,  # half a phase class
-    "fitted_period_error": 0.5,
-    "motion": 0.5 / 255,
-    "nearest": 0.1,  # deviations of normal frames
-    "features": 0.01,  # features are of size 1
-    "deformation": 0.02,  # pixels
-}
-# Which way is anomalous: a high PSNR is a good reconstruction.
-SIGN = {"psnr_centre": -1.0, "psnr_mean": -1.0}
-NOT_SCORES = ("phase", "tracked_phase")
-# Those that are the maximum of a map, which heat maps can show.
-MAPPED = ("nearest", "features", "pooled_mean")
-# By nature missing on single frames (near the end of a short video; the first): there it adds nothing.
-OPTIONAL = ("period_error", "fitted_period_error", "motion")
-
-
-class Scored(Protocol):
-    """What can be fused: FrameScores, or the FrameRows of a live stream."""
-
-    @property
-    def position(self) -> np.ndarray: ...
-
-    @property
-    def components(self) -> dict[str, np.ndarray]: ...
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Location and scale of one component: pooled, and by position where it has enough frames."""
-
-    location: float
-    scale: float
-    num_frames: int
-    by_position: dict[int, tuple[float, float]]
 
 
 class Wish(NamedTuple):
@@ -95,28 +56,6 @@ class Wish(NamedTuple):
 
 
 DEFAULT_WISH = Wish()
-
-
-@dataclass(frozen=True)
-class Basis:
-    """The normal footage that a calibration rests on.
-
-    Attributes:
-      num_units, unit_s: pieces over which the maximum is taken, and the seconds of one.
-      num_short_units: pieces under half the usual length, left out since their maximum says little.
-      minutes: scored time.
-      files: names of the videos.
-      days: dates of recording, as far as the files tell them.
-      another_recording: whether it was recorded apart from the training's footage.
-    """
-
-    num_units: int
-    unit_s: float
-    num_short_units: int
-    minutes: float
-    files: tuple[str, ...]
-    days: tuple[str, ...] = ()
-    another_recording: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,14 +133,14 @@ class Calibration:
                 f"No calibration frame has a value of {sorted(used)}: the calibration footage is "
                 "empty or its videos are shorter than a clip."
             )
-        if not any(_varies(normal.components[name]) for name in statistics):
+        if not any(varies(normal.components[name]) for name in statistics):
             raise ValueError(
                 f"Every frame of the calibration footage has the same {', '.join(sorted(statistics))}: it "
                 "was not read rightly, or the camera hangs. Look at it with `ipad-jax validate video_folder "
                 "--source DIR --full`."
             )
-        parts = {name: _standardised(name, normal, found) for name, found in statistics.items()}
-        fused = _fused(parts, weights)
+        parts = {name: in_spreads(name, normal, found) for name, found in statistics.items()}
+        fused = weighted_sum(parts, weights)
         scored = fused[np.isfinite(fused)]
         level = float(np.median(scored))
         reach = float(np.quantile(scored, USUAL_REACH)) - level
@@ -316,6 +255,8 @@ class Calibration:
                 f"Extrapolated: so little footage cannot show so low a rate (90 % interval of the frame's "
                 f"threshold {single.low:.2f} to {single.high:.2f}); {self.minutes_needed:.0f} minutes would."
             )
+        if self.deaf:
+            lines.append(self.deaf)
         if not basis.another_recording:
             lines.append(
                 "It is of the same recording as the training, which promises nothing about tomorrow: "
@@ -325,9 +266,20 @@ class Calibration:
             lines.append(f"Without {', '.join(self.dropped)}: no values.")
         return " ".join(lines)
 
+    @property
+    def deaf(self) -> str:
+        """Where so little footage puts a threshold far above all of its scores: that, and what to do."""
+        times = self.single.threshold / self.single.largest if self.single.largest > 0 else 0.0
+        if not self.extrapolated or times < DEAF:
+            return ""
+        return (
+            f"The frame's threshold is {times:.0f} times the highest score of that footage: most faults will "
+            f"be missed. Calibrate on more normal footage, or wish for more false alarms an hour."
+        )
+
     def provisional(self) -> str:
         """What to know before trusting the thresholds; "" where they rest on enough other footage."""
-        found = []
+        found = [self.deaf[0].lower() + self.deaf[1:].rstrip(".")] if self.deaf else []
         if self.extrapolated:
             found.append(
                 f"the thresholds are extrapolated from {self.basis.minutes:.1f} minutes of normal footage, "
@@ -416,65 +368,9 @@ def check_wish(wish: Wish) -> None:
         raise ValueError(f"eval.drift_per_hour={wish.drift_per_hour} must be at least 0 (off).")
 
 
-def _varies(values: np.ndarray) -> bool:
-    """Whether known values differ; those of a single frame may not."""
-    known = values[np.isfinite(values)]
-    return len(known) < 2 or float(np.ptp(known)) > 0
-
-
-def check_weights(weights: Mapping[str, float], components: Mapping[str, np.ndarray]) -> None:
-    """Refuse weights that name nothing, are all zero or not numbers."""
-    unknown = sorted(set(weights) - set(components) | set(weights) & set(NOT_SCORES))
-    if unknown:
-        choices = sorted(set(components) - set(NOT_SCORES))
-        raise ValueError(
-            f"No component {unknown} in the scores; the choices are {choices}. "
-            "Name only those in eval.components, or evaluate again without --scores."
-        )
-    if not any(weights.values()) or not all(map(math.isfinite, weights.values())):
-        raise ValueError(f"weights={dict(weights)} need at least one number other than 0.")
-
-
-def describe(name: str, values: np.ndarray, position: np.ndarray, classes: bool) -> Statistics:
-    """Robust location and scale of one component.
-
-    Args:
-      name: its name, for the floor of its scale.
-      values: [n], NaN left out.
-      position: [n] place in the clip.
-      classes: also for each place with at least `MIN_CLASS_FRAMES` values.
-    """
-    floor = ABSOLUTE_FLOOR.get(name, 0.0)
-
-    def robust(sample: np.ndarray) -> tuple[float, float]:
-        location = float(np.median(sample))
-        spread = MAD_TO_SIGMA * float(np.median(np.abs(sample - location)))
-        return location, max(spread, floor, RELATIVE_FLOOR * abs(location), 1e-12)
-
-    finite = np.isfinite(values)
-    values, position = values[finite].astype(np.float64), position[finite]
-    by_position = {}
-    if classes:
-        for place in np.unique(position):
-            sample = values[position == place]
-            if len(sample) >= MIN_CLASS_FRAMES:
-                by_position[int(place)] = robust(sample)
-    return Statistics(*robust(values), num_frames=len(values), by_position=by_position)
-
-
 def standardise(name: str, scores: Scored, calibration: Calibration) -> np.ndarray:
     """One component in units of its normal spread, upwards = anomalous; float64 [n], NaN kept."""
-    return _standardised(name, scores, calibration.components[name])
-
-
-def _standardised(name: str, scores: Scored, statistics: Statistics) -> np.ndarray:
-    values = scores.components[name].astype(np.float64)
-    location = np.full(values.shape, statistics.location)
-    scale = np.full(values.shape, statistics.scale)
-    for place, (place_location, place_scale) in statistics.by_position.items():
-        at = scores.position == place
-        location[at], scale[at] = place_location, place_scale
-    return SIGN.get(name, 1.0) * (values - location) / scale
+    return in_spreads(name, scores, calibration.components[name])
 
 
 def fuse(
@@ -499,71 +395,4 @@ def fuse(
         raise ValueError(
             f"The calibration has none of {sorted(weights)}, only {sorted(calibration.components)}."
         )
-    return _fused({name: standardise(name, scores, calibration) for name in used}, weights)
-
-
-def _fused(parts: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    used = {name: weight for name, weight in weights.items() if weight and name in parts}
-    alone = set(used) <= set(OPTIONAL)
-    fused = np.zeros(len(next(iter(parts.values()))))
-    for name, weight in used.items():
-        part = weight * parts[name]
-        if name in OPTIONAL and not alone:
-            part = np.where(np.isfinite(part), part, 0.0)
-        fused += part
-    return fused
-
-
-def followed_by_video(fused: np.ndarray, scores: FrameScores, rule: AlarmRule) -> Followed:
-    """The alarm rule over each video of a table; rows as they are, events of all videos in order."""
-    columns = [np.full(len(fused), np.nan), np.full(len(fused), np.nan)]
-    alarm = np.zeros(len(fused), bool)
-    events = []
-    for video in np.unique(scores.video):
-        at = np.flatnonzero(scores.video == video)
-        found = follow(fused[at], scores.frame[at], rule, scores.fps[video])
-        columns[0][at], columns[1][at], alarm[at] = found.score, found.sustained, found.alarm
-        events += found.events
-    return Followed(columns[0], columns[1], alarm, events)
-
-
-def unit_maxima(
-    score: np.ndarray, normal: FrameScores, unit_s: float | None = None
-) -> tuple[np.ndarray, np.ndarray, Basis]:
-    """Largest score of each piece of normal footage.
-
-    Pieces are seconds; frames where the footage has too few seconds to show a tail.
-
-    Args:
-      score: [n] of each frame, NaN = unscored.
-      normal: the frames.
-      unit_s: as `Basis.unit_s`; by default chosen so.
-
-    Returns:
-      (maxima [units], video of each, what they are). Pieces under half the median length are left out:
-      a cut-off end says less than a whole piece.
-    """
-    at = np.flatnonzero(np.isfinite(score))
-    video, frame = normal.video[at], normal.frame[at]
-    fps, each = np.array(normal.fps, float), _frames_a_row(normal)
-    rate = float(np.median(fps))
-    first = np.full(len(fps), np.iinfo(np.int64).max)
-    np.minimum.at(first, video, frame)
-    minutes = len(at) * each / rate / 60
-    if unit_s is None:
-        unit_s = UNIT_S if 60 * minutes > MIN_TAIL * UNIT_S else each / rate
-    length = np.maximum(1, np.round(unit_s * fps)).astype(np.int64)
-    piece = np.stack([video.astype(np.int64), (frame - first[video]) // length[video]])
-    keys, index, counts = np.unique(piece, axis=1, return_inverse=True, return_counts=True)
-    maxima = np.full(len(counts), -np.inf)
-    np.maximum.at(maxima, index.reshape(-1), score[at])
-    whole = counts >= np.median(counts) / 2 if len(counts) else np.zeros(0, bool)
-    files = tuple(normal.video_names[v] for v in np.unique(video))
-    basis = Basis(int(whole.sum()), unit_s, int((~whole).sum()), minutes, files)
-    return maxima[whole], keys[0][whole], basis
-
-
-def _frames_a_row(normal: FrameScores) -> int:
-    """Frames that a row stands for: more than 1 where only every n-th has one."""
-    steps = np.diff(normal.frame)[np.diff(normal.video) == 0]
-    return max(1, int(np.median(steps))) if len(steps) else 1
+    return weighted_sum({name: standardise(name, scores, calibration) for name in used}, weights)

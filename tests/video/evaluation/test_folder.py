@@ -3,8 +3,9 @@
 import pytest
 
 from ipad_jax.run.config import load_config, save_config
+from ipad_jax.run.files import fresh_folder
 from ipad_jax.video.detector.scene_folder import scene_folder
-from ipad_jax.video.evaluation.judge_run import evaluate, fresh_folder, rescore
+from ipad_jax.video.evaluation.judge_run import STALE, evaluate, rescore
 
 NAMES = ["../other", "/other", "a/b", "..", ".hidden", "CON"]
 
@@ -14,10 +15,12 @@ def contents(folder):
 
 
 def test_a_fresh_folder_keeps_the_scores_alone(tmp_path):
-    folder = fresh_folder(tmp_path, "strict")
+    folder = fresh_folder(tmp_path / "eval", "strict", STALE)
     for name in ("metrics.json", "report.html", "video_1.webm", "scores.npz"):
         (folder / name).touch()
-    assert fresh_folder(tmp_path, "strict") == folder == tmp_path / "eval" / "strict"
+    assert (
+        fresh_folder(tmp_path / "eval", "strict", STALE) == folder == tmp_path / "eval" / "strict"
+    )
     assert [path.name for path in folder.iterdir()] == ["scores.npz"]
 
 

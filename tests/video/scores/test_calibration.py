@@ -8,15 +8,15 @@ import pytest
 
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import (
-    ABSOLUTE_FLOOR,
     FORMAT,
     Calibration,
     Wish,
     fuse,
     standardise,
-    unit_maxima,
 )
+from ipad_jax.video.scores.components import ABSOLUTE_FLOOR
 from ipad_jax.video.scores.frame_scores import FrameScores
+from ipad_jax.video.scores.normal_units import unit_maxima
 
 WEIGHTS = {"pooled_mean": 1.0, "period_error": 0.5}
 
@@ -164,6 +164,15 @@ def test_a_wish_for_fewer_alarms_raises_both_thresholds_and_is_extrapolated():
     assert "extrapolated from 0.4 minutes" in rare.provisional()
     assert rare.minutes_needed > 24 * 60 > often.minutes_needed
     assert (often.bound, rare.bound) == (1200 / 3600, 0.1 / 3600)
+
+
+def test_a_threshold_far_above_all_that_was_seen_is_said_to_miss_faults():
+    normal = table()
+    rare, often = (Calibration.fit(normal, WEIGHTS, Wish(rate)) for rate in (1e-3, 1200.0))
+    assert rare.threshold > 3 * rare.single.largest
+    assert "most faults will be missed. Calibrate on more normal footage" in rare.statement()
+    assert "most faults will be missed" in rare.provisional()
+    assert "missed" not in often.statement()
 
 
 def test_the_statement_says_whose_footage_it_rests_on():
