@@ -32,5 +32,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.total_steps = 20  # steps
         config.log_every = 5  # steps
         config.batch_size = 4  # images
-        config.optim.lr = 1e-3  # published code
     return config

@@ -16,7 +16,7 @@ from ipad_jax.video.scores.frame_scores import FrameScores
 
 pytestmark = pytest.mark.slow  # trains
 
-LENGTH = 24  # frames, two cycles
+LENGTH = 36  # frames, three cycles
 
 
 @pytest.fixture(scope="module")

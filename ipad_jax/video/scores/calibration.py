@@ -36,7 +36,7 @@ FORMAT = 7  # 7: an alarm rule for a wished rate in place of one threshold
 # Of the distance between the usual score and that of frames a person said are normal, by which a threshold is
 # above them: the same event scores a little differently with another batch size, start or day. Our choice.
 HEADROOM = 0.05
-DEAF = 3.0  # times the highest normal score; faults of the tuning scenes reach 2 to 14 times it
+DEAF = 3.0  # times the highest normal score, from where on a person is warned; our choice
 USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 
 
