@@ -10,6 +10,7 @@ import collections
 import itertools
 import re
 from collections.abc import Generator, Iterator
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,21 @@ def probe(path: Path) -> VideoInfo:
         )
     size = (frame.width, frame.height)
     return VideoInfo(fps, count, size[::-1] if _quarter_turns(frame) % 2 else size, estimated)
+
+
+def creation_time(path: Path) -> float | None:
+    """Seconds since 1970 at which a file was made, as its header states; None it does not.
+
+    Cameras and recorders state when they began to film.
+    """
+    with _open(path) as container:
+        stated = container.metadata.get("creation_time", "")
+    try:
+        made = datetime.fromisoformat(stated)
+    except ValueError:
+        return None
+    # Without a zone it is no point in time; a device whose clock was never set says 1904 or 1970.
+    return made.timestamp() if made.tzinfo and made.year > 1990 else None
 
 
 def timed_frames(

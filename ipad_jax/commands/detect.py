@@ -7,20 +7,25 @@ start has a folder of its own. Exit status 1 where a source could not be read to
 """
 
 import argparse
+import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate, share
 
 if TYPE_CHECKING:
     from ipad_jax.input.camera import Camera
     from ipad_jax.input.live import VideoSource
+    from ipad_jax.video.detector.notify import Notifier
 
 
 ALARM = 3  # exit status
+CAMERA_ONLY = ("give_up_after", "keep_days", "keep_gb", "health_file")
+SOON_S, PATIENTLY_S = 0.4, 30.0  # for messages that wait, after Ctrl-C and at a file's end
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -96,7 +101,56 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end when the camera has shown nothing for so long (default: never)",
     )
+    add_alarm_options(parser)
     return parser
+
+
+def add_alarm_options(parser: argparse.ArgumentParser) -> None:
+    """What becomes of an alarm in a video or beside a camera, and of the watch itself."""
+    parser.add_argument(
+        "--clip-seconds",
+        type=seconds,
+        default=5.0,
+        metavar="S",
+        help="of the clip before and after an alarm; 0: a picture alone (default: 5)",
+    )
+    parser.add_argument(
+        "--on-alarm",
+        metavar="COMMAND",
+        help="program with its arguments (no shell), run as an alarm begins and as it ends, with a JSON on "
+        'standard input: "state" is "on" or "over"',
+    )
+    parser.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="posted the same JSON, again and again until it is taken",
+    )
+    parser.add_argument(
+        "--keep-days",
+        type=rate,
+        metavar="N",
+        help="remove a camera's pictures and clips of alarms when they are older",
+    )
+    parser.add_argument(
+        "--keep-gb",
+        type=rate,
+        metavar="N",
+        help="remove a camera's oldest pictures and clips of alarms when there is more of them",
+    )
+    parser.add_argument(
+        "--health-file",
+        type=Path,
+        metavar="PATH",
+        help="JSON written once a second beside a camera: frames a second, delay, last picture",
+    )
+
+
+def seconds(text: str) -> float:
+    """Zero or more."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must be 0 or more seconds")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,6 +169,7 @@ def run(args: argparse.Namespace) -> int:
     if args.images is not None:
         return detect_images(args)
     # Sources and folders first: a wrong path is named before a model is loaded.
+    check_alarm_options(args)
     sources = open_sources(args)
     out = args.out or Path(args.workdir) / "detect"
     single = args.out is not None and len(sources) == 1
@@ -125,6 +180,8 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.progress import frame_progress
     from ipad_jax.run.stopwatch import INTERRUPTED
+    from ipad_jax.video.detector.alarm_log import Wanted
+    from ipad_jax.video.detector.clips import Keep
     from ipad_jax.video.detector.detect import detect, summary
     from ipad_jax.video.detector.detector import load
     from ipad_jax.video.detector.watch import watch
@@ -149,25 +206,41 @@ def run(args: argparse.Namespace) -> int:
     delay = detector.delay_frames
     print(f"a frame is judged {delay} frames ({delay / detector.fps:.1f} s) after it is seen")
     say = partial(print, flush=True)
+    notifiers = make_notifiers(args, say)
+
+    def tell(message: dict[str, Any]) -> None:
+        for notifier in notifiers:
+            notifier.put(message)
+
+    wanted = Wanted(
+        args.clip_seconds,
+        Keep(args.keep_days, args.keep_gb) if args.keep_days or args.keep_gb else None,
+        tell=tell,
+        say=say,
+    )
     problems = alarms = 0
     for source, folder in zip(sources, folders):
         try:
-            with frame_progress("detecting") as progress:
-                if isinstance(source, Camera):
-                    record = watch(
-                        detector,
-                        source,
-                        folder,
-                        fps_given=args.fps is not None,
-                        side_by_side=bool(args.side_by_side),
-                        say=say,
-                    )
-                else:
+            if isinstance(source, Camera):
+                record = watch(
+                    detector,
+                    source,
+                    folder,
+                    fps_given=args.fps is not None,
+                    side_by_side=bool(args.side_by_side),
+                    wanted=wanted,
+                    notifiers=notifiers,
+                    health_file=args.health_file,
+                    say=say,
+                )
+            else:
+                with frame_progress("detecting") as progress:
                     record = detect(
                         detector,
                         source,
                         folder,
                         side_by_side=bool(args.side_by_side),
+                        wanted=wanted,
                         batch_size=args.batch_size or detector.config.eval.batch_size,
                         progress=progress,
                         say=say,
@@ -178,12 +251,61 @@ def run(args: argparse.Namespace) -> int:
             continue
         print(summary(record, source), flush=True)
         if record.interrupted:
+            close(notifiers, SOON_S)
             return INTERRUPTED[record.interrupted]
         problems += bool(source.problem) or not record.num_frames
         alarms += record.num_alarms
+    close(notifiers, PATIENTLY_S)
     if args.fail_on_alarm and alarms:
         return ALARM
     return 1 if problems else 0
+
+
+def make_notifiers(args: argparse.Namespace, say: Callable[[str], None]) -> "list[Notifier]":
+    """Those that the arguments ask for, each with its thread."""
+    from ipad_jax.video.detector.notify import Notifier, command, shown_url, webhook
+
+    found = []
+    if args.on_alarm is not None:
+        argv = command_of(args.on_alarm)
+        found.append(Notifier(f"--on-alarm {argv[0]}", command(argv), say))
+    if args.webhook is not None:
+        found.append(Notifier(f"--webhook {shown_url(args.webhook)}", webhook(args.webhook), say))
+    return found
+
+
+def check_alarm_options(args: argparse.Namespace) -> None:
+    """Raises UsageError for what could not be told of the first alarm."""
+    if args.on_alarm is not None:
+        command_of(args.on_alarm)
+    if args.webhook is not None and not args.webhook.startswith(("http://", "https://")):
+        raise UsageError("--webhook must start with http:// or https://.")
+    if args.health_file is not None and not args.health_file.absolute().parent.is_dir():
+        raise UsageError(f"--health-file {args.health_file}: its folder does not exist.")
+
+
+def command_of(text: str) -> list[str]:
+    """Program and arguments of --on-alarm.
+
+    Raises:
+      UsageError: it is empty, has a quote without its end, or the program is not there.
+    """
+    try:
+        argv = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--on-alarm {text!r}: {error}.") from error
+    if not argv or shutil.which(argv[0]) is None:
+        raise UsageError(
+            f"--on-alarm {text!r}: there is no program {argv[0] if argv else ''!r} that can be run; no "
+            "shell is used, give a program and its arguments."
+        )
+    return argv
+
+
+def close(notifiers: "Sequence[Notifier]", timeout_s: float) -> None:
+    """Gives what is queued a last chance."""
+    for notifier in notifiers:
+        notifier.close(timeout_s)
 
 
 def detect_images(args: argparse.Namespace) -> int:
@@ -227,8 +349,9 @@ def open_sources(args: argparse.Namespace) -> "Sequence[VideoSource | Camera]":
 
     if args.camera is not None:
         return [open_camera(args.camera, args.fps, args.give_up_after)]
-    if args.give_up_after is not None:
-        raise UsageError("--give-up-after is for --camera.")
+    for option in CAMERA_ONLY:
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is for --camera.")
     paths = videos_in(args.video)
     sources: list[VideoSource] = [open_video(path, args.fps) for path in paths]
     if len({source.name for source in sources}) < len(sources):  # a.mp4 beside a.avi

@@ -15,7 +15,7 @@ import numpy as np
 
 from ipad_jax.data_builders.bit_depth import describe_bit_depth, find_bit_depth, read_picture
 from ipad_jax.data_builders.damage import Reading, VideoInfo
-from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES, probe, timed_frames
+from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES, creation_time, probe, timed_frames
 from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem
 from ipad_jax.data_builders.numbered_files import numbered_frames
 
@@ -49,6 +49,7 @@ class VideoFile:
     Attributes:
       size: width and height, as a player shows it.
       rate_given: a person vouches for `fps`; the file's own times then do not count.
+      started_s: seconds since 1970 at its first frame, where its header says when it was made.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class VideoFile:
     num_frames: int | None
     info: VideoInfo = field(repr=False)
     rate_given: bool = False
+    started_s: float | None = None
     problem: str = ""
     note: str = ""
 
@@ -141,7 +143,15 @@ def open_video(path: str | Path, fps: float | None = None) -> VideoFile | FrameF
         info = probe(path)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
-    return VideoFile(path, path.stem, fps or info.fps, info.frames or None, info, bool(fps))
+    return VideoFile(
+        path,
+        path.stem,
+        fps or info.fps,
+        info.frames or None,
+        info,
+        rate_given=bool(fps),
+        started_s=creation_time(path),
+    )
 
 
 def videos_in(path: str | Path) -> list[Path]:

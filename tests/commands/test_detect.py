@@ -30,7 +30,7 @@ from ipad_jax.input.split import whole_videos
 from ipad_jax.main import main
 from ipad_jax.run import compile_cache
 from ipad_jax.run.config import load_config, save_config
-from ipad_jax.video.detector import detect, detector
+from ipad_jax.video.detector import detect, detector, wording
 from ipad_jax.video.detector import record as detect_record
 from ipad_jax.video.detector.calibration_files import calibration_made_with
 from ipad_jax.video.detector.detector import Footage
@@ -148,9 +148,7 @@ def test_without_calibration_scores_are_written_and_no_events(tmp_path):
 
 
 def test_a_killed_process_leaves_readable_files(tmp_path):
-    with detect_record.Record(
-        tmp_path, "x", make_detector(threshold=0.9), pictures=False
-    ) as record:
+    with detect_record.Record(tmp_path, "x", make_detector(threshold=0.9)) as record:
         for i, row in enumerate(make_detector(threshold=0.9).stream(faulty())):
             record.add(row)
             written = list(csv.reader((tmp_path / "scores.csv").open()))
@@ -272,10 +270,10 @@ def test_the_timeline_keeps_every_peak():
 
 
 def test_clock():
-    assert detect_record.clock(75.25) == "1:15.2"
-    assert detect_record.clock(0) == "0:00.0"
-    assert detect_record.clock(59.96) == "0:59.9"
-    assert detect_record.clock(3600 + 62) == "1:01:02.0"
+    assert wording.clock(75.25) == "1:15.2"
+    assert wording.clock(0) == "0:00.0"
+    assert wording.clock(59.96) == "0:59.9"
+    assert wording.clock(3600 + 62) == "1:01:02.0"
 
 
 @pytest.fixture
@@ -305,6 +303,7 @@ def test_command(prepared, command, tmp_path, capsys):
         "events.csv",
         "source.json",
         "timeline.png",
+        "alarms",
     }
     assert json.loads((tmp_path / "run" / "footage.json").read_text())["fps"] == 10.0
     assert command("--video", prepared[0], "--out", tmp_path / "quiet", "--no-side-by-side") == 0

@@ -14,9 +14,11 @@ from ipad_jax.data_builders.timing import resample, same_rate
 from ipad_jax.input.camera import Camera
 from ipad_jax.input.live import FrameFolder, VideoFile, VideoSource
 from ipad_jax.run.interrupt import Interrupt
+from ipad_jax.video.detector.alarm_log import Wanted
 from ipad_jax.video.detector.detector import UNCALIBRATED_SCORE, Detector
 from ipad_jax.video.detector.marks import write_source
-from ipad_jax.video.detector.record import Record, clock, describe_alarm
+from ipad_jax.video.detector.record import Record
+from ipad_jax.video.detector.wording import clock, describe_alarm
 
 
 def frames_at_rate(
@@ -48,6 +50,7 @@ def detect(
     folder: Path,
     *,
     side_by_side: bool = False,
+    wanted: Wanted | None = None,
     batch_size: int = 1,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -58,7 +61,8 @@ def detect(
       detector: from `load`.
       source: file or folder.
       folder: where the results go.
-      side_by_side: also write the video.
+      side_by_side: also write the video of all of it.
+      wanted: of alarms; by default a picture and a clip each.
       batch_size: clips at once.
       progress: called with (frames done, frames in all).
       say: called with what a person should read before it starts.
@@ -72,33 +76,38 @@ def detect(
     detector = detector.at_rate(fps)
     if note:
         say(f"{source.name}: {note}")
+    started_s = source.started_s if isinstance(source, VideoFile) else None
     total = None
     if source.num_frames and source.fps:
         total = round(source.num_frames * detector.fps / source.fps)
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        record = stack.enter_context(Record(folder, source.name, detector, side_by_side))
+        record = Record(folder, source.name, detector, side_by_side, wanted or Wanted())
+        record = stack.enter_context(record)
         if detector.threshold is not None and isinstance(source, VideoFile | FrameFolder):
             write_source(folder, source)
         rows = detector.stream(
-            _until(frames, interrupt),
+            _seen(frames, record, interrupt),
             batch_size=batch_size,
-            pictures=side_by_side,
+            pictures=record.takes_pictures,
             prepare=detector.prepare_file if isinstance(source, FrameFolder) else None,
         )
         for row in rows:
-            record.add(row)
+            record.add(row, None if started_s is None else started_s + row.time_s)
             if progress:
                 progress(record.num_frames, total or record.num_frames)
         record.interrupted = interrupt.received
     return record
 
 
-def _until(frames: Iterable[np.ndarray], interrupt: Interrupt) -> Iterator[np.ndarray]:
+def _seen(
+    frames: Iterable[np.ndarray], record: Record, interrupt: Interrupt
+) -> Iterator[np.ndarray]:
     """Frames until Ctrl-C or SIGTERM: rows in progress are then finished, files closed."""
-    for frame in frames:
+    for number, frame in enumerate(frames):
         if interrupt.received:
             return
+        record.see(number, frame)
         yield frame
 
 
@@ -133,6 +142,8 @@ def summary(record: Record, source: VideoSource | Camera) -> str:
         lines.append(f"  {record.num_gaps} gaps without pictures; scores.csv has a row for each")
     if record.num_lost:
         lines.append(f"  WARNING: the disk was full, {record.num_lost:,} rows could not be written")
+    if record.num_left_out:
+        lines.append(f"  {record.num_left_out} pictures or clips were left out: no room or no time")
     if source.problem:
         lines.append(f"  WARNING: {source.problem}")
     if not live and source.note:

@@ -9,16 +9,18 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ipad_jax.evaluation.alarm_rule import SUSTAINED
+import numpy as np
+
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
+from ipad_jax.video.detector.alarm_log import AlarmLog, Wanted
 from ipad_jax.video.detector.alarms import Alarm, AlarmFinder
 from ipad_jax.video.detector.detector import Detector, FrameScore
 from ipad_jax.video.detector.timeline import Timeline
+from ipad_jax.video.detector.wording import number, utc
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS
 
 FILES = ("scores.csv", "events.csv", "timeline.png", "side_by_side.webm")
@@ -27,7 +29,7 @@ SCORE_COLUMNS = (
     *("frame", "time_s", "utc", "score", "sustained", "alarm"), *CSV_COMPONENTS, "note",
 )  # fmt: skip
 EVENT_COLUMNS = (
-    "start_s", "end_s", "peak_s", "start_utc", "end_utc", "peak_score", "strength", "rule",
+    "number", "start_s", "end_s", "peak_s", "start_utc", "end_utc", "peak_score", "strength", "rule",
     "cause", "place", "left", "top", "right", "bottom",
 )  # fmt: skip
 MOST_ALARMS = 1000  # for the summary; a camera may run for months
@@ -64,8 +66,9 @@ class CsvFile:
 class Record:
     """Writes scores.csv, events.csv, timeline.png and, if wanted, side_by_side.webm as rows come.
 
-    Results of an earlier detection in the same folder are removed first. Leaving the block, also by an
-    error, ends the last alarm and draws the timeline.
+    Alarms get a picture and a clip each in `alarms/`, and are told as they begin and end. Results of an
+    earlier detection in the same folder are removed first. Leaving the block, also by an error, ends the
+    last alarm and draws the timeline.
 
     Attributes:
       interrupted: the signal that ended it early; "" none.
@@ -75,43 +78,78 @@ class Record:
     """
 
     def __init__(
-        self, folder: Path, name: str, detector: Detector, pictures: bool, live: bool = False
+        self,
+        folder: Path,
+        name: str,
+        detector: Detector,
+        side_by_side: bool = False,
+        wanted: Wanted | None = None,
+        live: bool = False,
     ):
         """Prepares; of a live source a full disk costs rows, of others it is an error."""
         self.folder, self.name, self.detector = folder, name, detector
         self.num_frames = self.num_unscored = self.num_alarms = self.num_gaps = self.num_lost = 0
         self.alarms: list[Alarm] = []
         self.interrupted, self.replaced = "", False
-        self._pictures, self._live = pictures, live
+        self._side_by_side, self._wanted, self._live = side_by_side, wanted, live
+        self._video: SideBySideWriter | None = None
+        self._log: AlarmLog | None = None
         self._timeline = Timeline()
         self._stack = ExitStack()
         self._finder = None
         self._anchor: tuple[int, float] | None = None  # the last row's frame, and its UTC
+        self._start_utc_s: float | None = None  # of the alarm that is on
         if detector.threshold is not None:
             self._finder = AlarmFinder(detector.calibration)
 
     def __enter__(self) -> "Record":
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in self.written:
-            (self.folder / name).unlink()
+        old = [self.folder / name for name in FILES if (self.folder / name).exists()]
+        for path in (
+            *old,
+            *(p for end in ("jpg", "mp4") for p in self.folder.glob(f"alarms/*.{end}")),
+        ):
+            path.unlink()
             self.replaced = True
         with ExitStack() as stack:
             self._scores = self._open_csv(stack, "scores.csv", SCORE_COLUMNS)
             if self._finder is not None:
                 self._events = self._open_csv(stack, "events.csv", EVENT_COLUMNS)
-            self._video = stack.enter_context(self._writer()) if self._pictures else None
+            if self._side_by_side:
+                self._video = stack.enter_context(self._writer())
+            if self._finder is not None and self._wanted is not None:
+                self._log = AlarmLog(
+                    self.folder,
+                    self.name,
+                    self.detector.fps,
+                    self._scales()[0],
+                    self._wanted,
+                    self._live,
+                )
+                stack.callback(self._log.close)
             self._stack = stack.pop_all()
         return self
 
     @property
     def written(self) -> list[str]:
         """Files of this detection, as far as they are whole."""
-        return [name for name in FILES if (self.folder / name).exists()]
+        alarms = ["alarms/"] if self._log is not None and self.num_alarms else []
+        return [name for name in FILES if (self.folder / name).exists()] + alarms
 
     @property
-    def has_video(self) -> bool:
-        """Whether it takes rows with pictures."""
-        return self._video is not None
+    def takes_pictures(self) -> bool:
+        """Whether rows should come with pictures."""
+        return self._video is not None or self._log is not None
+
+    @property
+    def num_left_out(self) -> int:
+        """Pictures and clips of alarms for which there was no room or no time."""
+        return self._log.files.num_left_out if self._log else 0
+
+    def see(self, frame: int, image: np.ndarray) -> None:
+        """Takes a frame [h, w, 3] uint8 RGB of the source before it is judged, for clips."""
+        if self._log is not None:
+            self._log.see(frame, image)
 
     @property
     def open_alarm(self) -> Alarm | None:
@@ -121,14 +159,19 @@ class Record:
     def _open_csv(self, stack: ExitStack, name: str, columns: Sequence[str]) -> CsvFile:
         return stack.enter_context(closing(CsvFile(self.folder / name, columns)))
 
-    def _writer(self) -> SideBySideWriter:
-        """The side-by-side video, on the calibration's scales."""
-        detector, calibration = self.detector, self.detector.calibration
+    def _scales(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Ranges of heat maps and scores, from the calibration."""
+        calibration = self.detector.calibration
         heat, scores = (0.0, 0.3), (0.0, 0.5)
         if calibration is not None:
             scores = (-3.0, 10.0)
             if usual := calibration.components.get(calibration.mapped):
                 heat = heat_range(usual.location, usual.scale)
+        return heat, scores
+
+    def _writer(self) -> SideBySideWriter:
+        """The side-by-side video."""
+        detector, (heat, scores) = self.detector, self._scales()
         return SideBySideWriter(
             self.folder / "side_by_side.webm",
             detector.image_size,
@@ -169,6 +212,12 @@ class Record:
             self._write_picture(row)
         if alarm:
             self._write_alarm(alarm)
+        if on := self.open_alarm:
+            self._start_utc_s = self._start_utc_s or self._utc_of(on.event.start)
+        if self._log is not None:
+            if on:
+                self._log.on(on, row, self._start_utc_s)
+            self._log.files.judged(row.frame)
         return alarm
 
     def add_gap(self, time_s: float, utc_s: float, note: str) -> None:
@@ -178,10 +227,12 @@ class Record:
         self._write(self._scores, list(row.values()))
 
     def end_alarm(self) -> Alarm | None:
-        """Ends the alarm that is on, where the pictures stop."""
+        """Ends the alarm that is on and the clips, where the pictures stop."""
         alarm = self._finder.close() if self._finder else None
         if alarm:
             self._write_alarm(alarm)
+        if self._log is not None:
+            self._log.files.cut()
         return alarm
 
     def _write(self, file: CsvFile, values: Sequence[Any]) -> None:
@@ -214,16 +265,21 @@ class Record:
     def _write_alarm(self, alarm: Alarm) -> None:
         event, fps = alarm.event, self.detector.fps
         self.num_alarms += 1
+        start_utc_s, self._start_utc_s = self._start_utc_s, None
+        stop_utc_s = self._utc_of(event.stop)
+        if self._log is not None:
+            self._log.over(alarm, stop_utc_s)
         if len(self.alarms) < MOST_ALARMS:
             self.alarms.append(alarm)
         self._write(
             self._events,
             [
+                self.num_alarms,
                 f"{event.start / fps:.3f}",
                 f"{event.stop / fps:.3f}",
                 f"{event.peak / fps:.3f}",
-                utc(self._utc_of(event.start)),
-                utc(self._utc_of(event.stop)),
+                utc(start_utc_s),
+                utc(stop_utc_s),
                 number(event.peak_score),
                 number(event.strength),
                 event.rule,
@@ -246,49 +302,3 @@ class Record:
             events = [(a.event.start / fps, a.event.stop / fps) for a in self.alarms]
             path = self.folder / "timeline.png"
             self._timeline.save(path, self.name, fps, events, self.detector.threshold)
-
-
-def utc(seconds: float | None) -> str:
-    """Seconds since 1970 as 2026-11-28T22:15:03.120Z; empty where unknown."""
-    if seconds is None:
-        return ""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def number(value: float) -> str:
-    """A number for a CSV file; empty where there is none."""
-    return f"{value:.6g}" if math.isfinite(value) else ""
-
-
-def clock(seconds: float) -> str:
-    """75.25 -> '1:15.2'; hours where there are some."""
-    tenths = math.floor(seconds * 10 + 1e-6)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{minutes}:{tenths / 10:04.1f}"
-    return f"{hours}:{text:>07}" if hours else text
-
-
-def describe_alarm(alarm: Alarm, detector: Detector) -> str:
-    """One line for a person on an alarm that is over."""
-    event, fps = alarm.event, detector.fps
-    return (
-        f"{clock(event.start / fps):>9} to {clock(event.stop / fps):>9}   peak {clock(event.peak / fps)}"
-        f" ({_strong(alarm)})"
-    )
-
-
-def describe_open_alarm(alarm: Alarm, detector: Detector) -> str:
-    """One line for a person on an alarm that is on."""
-    since = clock(alarm.event.start / detector.fps)
-    return f"ALARM since {since} (highest {_strong(alarm)})"
-
-
-def _strong(alarm: Alarm) -> str:
-    """How high so far, by which rule, and what and where it is."""
-    event = alarm.event
-    times = f"{event.strength:.1f} x threshold" if math.isfinite(event.strength) else ""
-    lasting = "lasting" if event.rule == SUSTAINED else ""
-    parts = (f"score {event.peak_score:.2f}", times, lasting, alarm.cause, alarm.place)
-    return ", ".join(part for part in parts if part)

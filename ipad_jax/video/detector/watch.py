@@ -4,12 +4,14 @@ Where pictures stop, what is temporal ends with them: an alarm that is on, clips
 cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on.
 """
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,13 @@ from ipad_jax.data_builders.timing import resample, same_rate
 from ipad_jax.evaluation.alarm_rule import AlarmStream
 from ipad_jax.input.camera import Camera, Gap, Shot
 from ipad_jax.run.interrupt import Interrupt
+from ipad_jax.video.detector.alarm_log import Wanted
 from ipad_jax.video.detector.alarms import Alarm
 from ipad_jax.video.detector.detector import Detector, FrameScore
-from ipad_jax.video.detector.record import Record, describe_alarm, describe_open_alarm, utc
+from ipad_jax.video.detector.health import Health
+from ipad_jax.video.detector.notify import Notifier
+from ipad_jax.video.detector.record import Record
+from ipad_jax.video.detector.wording import describe_alarm, describe_open_alarm, utc
 
 LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothing
 
@@ -44,6 +50,9 @@ def watch(
     *,
     fps_given: bool = False,
     side_by_side: bool = False,
+    wanted: Wanted | None = None,
+    notifiers: Sequence[Notifier] = (),
+    health_file: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
     """Runs the detector beside a camera until Ctrl-C, SIGTERM or the camera gives up.
@@ -54,6 +63,9 @@ def watch(
       parent: of the folder of this start, where the results go.
       fps_given: whether a person vouches for the camera's rate.
       side_by_side: also write the video of all of it.
+      wanted: of alarms; by default a picture and a clip each.
+      notifiers: that are told of alarms; only their counts are read here.
+      health_file: written once a second, see `Health`; None: none.
       say: called with what a person beside the camera should read, as it happens.
 
     Returns:
@@ -63,16 +75,20 @@ def watch(
       ValueError: the camera states no rate, or another one than the training's; its pictures have other
         proportions from the start.
     """
-    detector.warm_up(pictures=side_by_side)
     with ExitStack() as stack:
-        interrupt = stack.enter_context(Interrupt())
-        record = stack.enter_context(
-            Record(start_folder(parent), camera.name, detector, side_by_side, live=True)
+        record = Record(
+            start_folder(parent), camera.name, detector, side_by_side, wanted or Wanted(), live=True
         )
+        stack.enter_context(record)
         say(f"{camera.name}: results go to {record.folder}")
+        report = _Report(detector, camera, record, notifiers, health_file, say)
+        report.health.tick(now=True)
+        detector.warm_up(pictures=record.takes_pictures)
+        interrupt = stack.enter_context(Interrupt())
         events = stack.enter_context(closing(camera.events()))
-        _Watch(detector, camera, record, events, interrupt, fps_given, say).run()
+        _Watch(detector, camera, record, events, interrupt, fps_given, report).run()
         record.interrupted = interrupt.received
+        report.ended()
     return record
 
 
@@ -87,11 +103,11 @@ class _Watch:
         events: Iterator[Shot | Gap | None],
         interrupt: Interrupt,
         fps_given: bool,
-        say: Callable[[str], None],
+        report: "_Report",
     ):
         self._detector, self._camera, self._record = detector, camera, record
         self._events, self._interrupt, self._fps_given = events, interrupt, fps_given
-        self._report = _Report(detector, camera, say)
+        self._report = report
         self._alarms = None if detector.rule is None else AlarmStream(detector.rule, detector.fps)
         self._start_s: float | None = None  # of `time.monotonic`; frame 0
         self._number = 0  # of the next frame
@@ -105,14 +121,15 @@ class _Watch:
             self._begin(shot)
             rows = self._detector.stream(
                 self._frames(shot),
-                pictures=self._record.has_video,
+                pictures=self._record.takes_pictures,
                 start=self._number,
                 alarms=self._alarms,
             )
             for row in rows:
                 self._number = row.frame + 1
-                alarm = self._record.add(row, self._times.popleft())
-                self._report.tell(row, alarm, self._record.open_alarm)
+                utc_s = self._times.popleft()
+                alarm = self._record.add(row, utc_s)
+                self._report.tell(row, utc_s, alarm)
             if self._alarms is not None:
                 self._alarms.close()
             if alarm := self._record.end_alarm():
@@ -159,16 +176,19 @@ class _Watch:
         shots, fps, wanted = self._shots(first), self._camera.fps, self._detector.fps
         if fps and not same_rate(fps, wanted):
             shots = resample(((i / fps, shot) for i, shot in enumerate(shots)), wanted)
-        for shot in shots:
+        for number, shot in enumerate(shots, self._number):
             self._times.append(shot.utc_s)
+            self._record.see(number, shot.image)
             yield shot.image
 
     def _shots(self, first: Shot) -> Iterator[Shot]:
+        """Pictures until a gap."""
         event: Shot | Gap | None = first
         while isinstance(event, Shot):
             if reason := self._misfit(event):
                 event = Gap(reason, event.at_s)
                 break
+            self._report.seen_utc_s = event.utc_s
             yield event
             event = self._event()
         self._gap = event
@@ -218,37 +238,113 @@ class _Watch:
 
 
 class _Report:
-    """What a person beside a camera reads: alarms as they begin and end, problems, a sign of life."""
+    """What a person beside a camera reads, and a supervisor: alarms, problems, a line a minute, health.
 
-    def __init__(self, detector: Detector, camera: Camera, say: Callable[[str], None]):
-        self._detector, self._camera, self._say = detector, camera, say
-        self._problem, self._alarm_start, self._sign = "", -1, ""
-        self._last_s = time.monotonic()
+    Attributes:
+      seen_utc_s: when the last picture was taken.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        camera: Camera,
+        record: Record,
+        notifiers: Sequence[Notifier],
+        health_file: Path | None,
+        say: Callable[[str], None],
+    ):
+        self._detector, self._camera, self._record = detector, camera, record
+        self._notifiers, self._say = notifiers, say
+        self.health = Health(health_file, self.state)
+        self.seen_utc_s: float | None = None
+        self._started_s, self._state = time.time(), "starting"
+        self._judged_utc_s: float | None = None
+        self._delay_s = self._score = math.nan
+        self._problem, self._alarm_start, self._lost = "", -1, 0
+        self._minute_s = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """What the health file holds."""
+        camera, record = self._camera, self._record
+        return {
+            "state": self._state,
+            "utc": utc(time.time()),
+            "started_utc": utc(self._started_s),
+            "camera": camera.shown,
+            "problem": camera.problem,
+            "camera_frames_per_s": _finite(camera.rate),
+            "frames": record.num_frames,
+            "dropped": camera.dropped,
+            "delay_s": _finite(self._delay_s),
+            "last_picture_utc": utc(self.seen_utc_s) or None,
+            "last_judged_utc": utc(self._judged_utc_s) or None,
+            "score": _finite(self._score),
+            "alarm": record.open_alarm is not None,
+            "alarms": record.num_alarms,
+            "gaps": record.num_gaps,
+            "rows_lost": record.num_lost,
+            "pictures_and_clips_left_out": record.num_left_out,
+            "messages": {
+                n.name: {"sent": n.num_sent, "waiting": n.num_waiting, "lost": n.num_lost}
+                for n in self._notifiers
+            },
+            "folder": str(record.folder),
+        }
 
     def say(self, text: str) -> None:
         """Says a line, with the time."""
-        self._last_s = time.monotonic()
         self._say(f"{utc(time.time())[:19]}Z  {text}")
 
     def over(self, alarm: Alarm) -> None:
         """Says that an alarm is over."""
         self.say(f"alarm over: {describe_alarm(alarm, self._detector).strip()}")
 
-    def tell(self, row: FrameScore, over: Alarm | None, on: Alarm | None) -> None:
-        """Says what is new: an alarm that is over with this row, one that is on."""
+    def tell(self, row: FrameScore, utc_s: float, over: Alarm | None) -> None:
+        """A row was written: says an alarm that is over with it, or one that is on."""
+        self.health.judged()
+        self._judged_utc_s, self._delay_s, self._score = utc_s, time.time() - utc_s, row.score
         if over:
             self.over(over)
+        on = self._record.open_alarm
         if on and on.event.start != self._alarm_start:
             self._alarm_start = on.event.start
             self.say(describe_open_alarm(on, self._detector))
-        alarm = f"   {describe_open_alarm(on, self._detector)}" if on else ""
-        self._sign = f"score {row.score:.2f}{alarm}"
 
     def tick(self) -> None:
-        """Says what is wrong with the camera when that changes, and gives a sign of life."""
-        problem = self._camera.problem if not self._camera.gap else self._problem
+        """To be called several times a second: says what changed, and gives signs of life."""
+        self._state = "gap" if self._camera.gap else "watching"
+        self.health.tick()
+        # A gap is said by whoever writes it down.
+        problem = self._problem if self._camera.gap else self._camera.problem
         if bool(problem) != bool(self._problem):
-            self.say(problem or "rate is right again")
+            self.say(problem or "the camera is right again")
         self._problem = problem
-        if time.monotonic() - self._last_s > LIVE_REPORT_S:
-            self.say(self._camera.problem or self._sign)
+        if self._record.num_lost and not self._lost:
+            self.say("the disk is full: rows are lost, alarms are not")
+        self._lost = self._record.num_lost
+        if time.monotonic() - self._minute_s > LIVE_REPORT_S:
+            self._minute_s = time.monotonic()
+            self.say(self._minute())
+
+    def ended(self) -> None:
+        """The last state."""
+        self._state = "ended"
+        self.health.tick(now=True)
+
+    def _minute(self) -> str:
+        if self._camera.gap:
+            return f"{self._camera.gap}; last picture {utc(self.seen_utc_s)[:19] or 'never'}"
+        on = self._record.open_alarm
+        alarm = f"; {describe_open_alarm(on, self._detector)}" if on else ""
+        lost = sum(notifier.num_lost for notifier in self._notifiers)
+        return (
+            f"{self.health.rate:.1f} frames/s, {self._camera.dropped} dropped, delay "
+            f"{self._delay_s:.1f} s, score {self._score:.2f}"
+            + (f", {lost} messages lost" if lost else "")
+            + alarm
+        )
+
+
+def _finite(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return round(value, 3) if math.isfinite(value) else None

@@ -71,7 +71,7 @@ def test_memory_does_not_grow_with_the_stream(tmp_path, pictures, batch_size, mo
 
     def run(count):
         stream = itertools.islice(itertools.cycle(few), count)
-        with detect_record.Record(tmp_path, "x", marked, pictures=False) as record:
+        with detect_record.Record(tmp_path, "x", marked) as record:
             for row in marked.stream(stream, batch_size=batch_size, pictures=pictures):
                 record.add(row)
                 if row.frame == count // 2:

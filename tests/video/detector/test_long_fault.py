@@ -115,7 +115,7 @@ def with_stop():
 def test_minutes_of_a_fault_score_alike_and_make_one_event_from_onset_to_end(
     detector, tmp_path, footage
 ):
-    with Record(tmp_path, "x", detector, pictures=False) as record:
+    with Record(tmp_path, "x", detector) as record:
         rows = []
         for row in detector.stream(footage(), batch_size=8, prepare=as_it_is):
             record.add(row)
