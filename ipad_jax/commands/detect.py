@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ALARM = 3  # exit status
 CAMERA_ONLY = ("give_up_after", "keep_days", "keep_gb", "health_file")
+MOST_CLIP_SECONDS = 30.0  # so much of the source is held in memory, and a clip has a minute at most
 SOON_S, PATIENTLY_S = 0.4, 30.0  # for messages that wait, after Ctrl-C and at a file's end
 
 
@@ -97,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--give-up-after",
-        type=rate,
+        type=amount,
         metavar="SECONDS",
         help="end when the camera has shown nothing for so long (default: never)",
     )
@@ -127,13 +128,13 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep-days",
-        type=rate,
+        type=amount,
         metavar="N",
         help="remove a camera's pictures and clips of alarms when they are older",
     )
     parser.add_argument(
         "--keep-gb",
-        type=rate,
+        type=amount,
         metavar="N",
         help="remove a camera's oldest pictures and clips of alarms when there is more of them",
     )
@@ -147,9 +148,17 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
 
 def seconds(text: str) -> float:
     """Zero or more."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be 0 or more seconds")
+    return 0.0 if text == "0" else amount(text)
+
+
+def amount(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number above 0")
     return value
 
 
@@ -278,6 +287,8 @@ def check_alarm_options(args: argparse.Namespace) -> None:
     """Raises UsageError for what could not be told of the first alarm."""
     if args.on_alarm is not None:
         command_of(args.on_alarm)
+    if args.clip_seconds > MOST_CLIP_SECONDS:
+        raise UsageError(f"--clip-seconds {args.clip_seconds:g}: at most {MOST_CLIP_SECONDS:g}.")
     if args.webhook is not None and not args.webhook.startswith(("http://", "https://")):
         raise UsageError("--webhook must start with http:// or https://.")
     if args.health_file is not None and not args.health_file.absolute().parent.is_dir():

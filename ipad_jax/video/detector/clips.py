@@ -21,7 +21,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
 
 from ipad_jax.evaluation.report.heatmap import overlay
 from ipad_jax.evaluation.report.side_by_side import (
@@ -74,6 +73,7 @@ class AlarmFiles:
 
     Attributes:
       num_left_out: pictures and clips that were not written.
+      full: the disk was nearly full when it was looked at last.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class AlarmFiles:
         self._every = max(1, round(fps / PICTURES_PER_S))
         self._held: deque[tuple[int, bytes]] = deque()  # frame, JPEG
         self._clips: list[_Clip] = []  # not yet complete
-        self._full = False
-        self._pruned_s = 0.0
+        self.full = False
+        self._pruned_s = -PRUNE_S
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -177,7 +177,7 @@ class AlarmFiles:
             self._put(lambda: write_clip(path, held, rate, (clip.start, clip.stop)))
 
     def _put(self, job: Callable[[], None]) -> None:
-        if not self._has_room():
+        if not self.has_room():
             self.num_left_out += 1
             return
         try:
@@ -185,11 +185,16 @@ class AlarmFiles:
         except queue.Full:
             self.num_left_out += 1
 
-    def _has_room(self) -> bool:
-        free = shutil.disk_usage(self.folder).free
-        full = free < (2 * FREE_BYTES if self._full else FREE_BYTES)
-        if full != self._full:
-            self._full = full
+    def has_room(self) -> bool:
+        """Whether the disk has room for pictures; says so where that has changed."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
+            free = shutil.disk_usage(self.folder).free
+        except OSError:
+            return False
+        full = free < (2 * FREE_BYTES if self.full else FREE_BYTES)
+        if full != self.full:
+            self.full = full
             self._say(
                 f"the disk of {self.folder} is nearly full ({free / 1e9:.1f} GB free): alarms get no "
                 "pictures and clips any more"
@@ -201,14 +206,24 @@ class AlarmFiles:
     def _work(self) -> None:
         with contextlib.suppress(OSError, AttributeError):  # not on every system
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next_job()) is not None:
             try:
                 job()
-                if self._keep and time.monotonic() - self._pruned_s > PRUNE_S:
-                    self._pruned_s = time.monotonic()
-                    prune(self.folder.parent.parent, self._keep)
-            except (OSError, FFmpegError):  # a full disk
+            except Exception as error:  # mostly a full disk; an alarm depends on none
                 self.num_left_out += 1
+                if self.num_left_out == 1:
+                    self._say(f"a picture or clip of an alarm could not be written: {error}")
+            if self._keep and time.monotonic() - self._pruned_s > PRUNE_S:
+                self._pruned_s = time.monotonic()
+                with contextlib.suppress(OSError):
+                    prune(self.folder.parent.parent, self._keep)
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """Waits for one, where files grow too old meanwhile only for a while; None at the end."""
+        try:
+            return self._jobs.get(timeout=PRUNE_S if self._keep else None)
+        except queue.Empty:
+            return lambda: None
 
 
 @dataclass

@@ -8,7 +8,7 @@ import errno
 import io
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ EVENT_COLUMNS = (
     "cause", "place", "left", "top", "right", "bottom",
 )  # fmt: skip
 MOST_ALARMS = 1000  # for the summary; a camera may run for months
+ROOM_EVERY = 100  # frames between two looks whether the disk has room for a camera's video
 VIDEO_FPS = 12.5  # pictures a second of the side-by-side video, about; VP9 takes 0.1 s for each
 
 
@@ -253,6 +254,11 @@ class Record:
         pictures = row.pictures
         if self._video is None or pictures is None:
             return
+        if self._live and self._log is not None:
+            if self.num_frames % ROOM_EVERY == 0:
+                self._log.files.has_room()
+            if self._log.files.full:
+                return
         self._video.write(
             pictures.frame,
             pictures.reconstruction,
@@ -301,4 +307,6 @@ class Record:
             fps = self.detector.fps
             events = [(a.event.start / fps, a.event.stop / fps) for a in self.alarms]
             path = self.folder / "timeline.png"
-            self._timeline.save(path, self.name, fps, events, self.detector.threshold)
+            # Beside a camera a full disk costs it the picture, not the good end.
+            with suppress(OSError) if self._live else nullcontext():
+                self._timeline.save(path, self.name, fps, events, self.detector.threshold)
