@@ -48,6 +48,8 @@ class ImageBuilder(StreamingBuilder, skip_registration=True):
     """Base of the builders of images; a child gives `BUILDER_CONFIGS` and `read_images`."""
 
     unit = "images"  # for progress
+    more_features: ClassVar[dict[str, Any]] = {}  # of a record, beside those of every image
+    encode_images: ClassVar[Any] = None  # as `encode_photos`, which it is where nothing is given
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version: one record an image."}
 
@@ -64,6 +66,7 @@ class ImageBuilder(StreamingBuilder, skip_registration=True):
                     "label": np.int8,  # 0 good, 1 not
                     "defect": np.int8,  # index into the metadata's defects
                     "mask": tfds.features.Text(),  # PNG, 0 and 255; empty where good or unknown
+                    **self.more_features,
                 }
             ),
             metadata=tfds.core.MetadataDict(),
@@ -98,8 +101,9 @@ class ImageBuilder(StreamingBuilder, skip_registration=True):
         self, split: str, images: ImageSet, photos: Sequence[Photo]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         parts = (photos[i : i + PIECE_IMAGES] for i in range(0, len(photos), PIECE_IMAGES))
+        encode_part = self.encode_images or encode_photos
         pieces = (
-            Piece(0, f"{part[0].path} and those after it", partial(encode_photos, part, images))
+            Piece(0, f"{part[0].path} and those after it", partial(encode_part, part, images))
             for part in parts
         )
         counts = self.info.metadata["images"][split]

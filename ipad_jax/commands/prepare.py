@@ -21,7 +21,14 @@ from ipad_jax.run.cluster import num_cores, own_share
 
 # Pixels a side: data.size of configs/<name>.py, so that the defaults of the two commands fit; mad:
 # half the archive's, as the published code.
-DEFAULT_SIZES = {"ipad": 256, "mad": 400, "video_folder": 128, "factory": 64}
+DEFAULT_SIZES = {
+    "ipad": 256,
+    "mad": 400,
+    "video_folder": 128,
+    "factory": 64,
+    "toys": 200,
+    "object_folder": 400,
+}
 DEFAULT_QUALITY = 95  # JPEG
 # What is prepared: in a line, usage, example.
 NAMES = {
@@ -55,8 +62,20 @@ NAMES = {
         "--scene NAME [NAME ...] [options]",
         "ipad-jax prepare parts --scene plate",
     ),
+    "toys": (
+        "Rendered brick animals seen from any side, nothing to download.",
+        "--scene NAME [NAME ...] [options]",
+        "ipad-jax prepare toys --scene cat",
+    ),
+    "object_folder": (
+        "Your own object: photos from all around with their camera poses.",
+        "--source DIR --name NAME [options]",
+        "ipad-jax prepare object_folder --name valve --source ~/valve",
+    ),
 }
 IMAGES = ("image_folder", "parts")  # stored at their own resolution, without loss
+OBJECTS = ("toys", "object_folder")  # stored at --size pixels of the longer side, without loss
+RENDERED = ("factory", "parts", "toys")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -114,6 +133,12 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
             "--source", type=Path, required=True, metavar="DIR", help="folder of the images"
         )
         return
+    if name == "object_folder":
+        command.add_argument("--name", required=True, help="name of the object, your choice")
+        command.add_argument(
+            "--source", type=Path, required=True, metavar="DIR", help="folder of the photos"
+        )
+        return
     if name != "video_folder":
         command.add_argument(
             "--scene",
@@ -123,7 +148,7 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
             metavar="NAME",
             help="one or more, or all",
         )
-        if name in ("factory", "parts"):
+        if name in RENDERED:
             what = "videos" if name == "factory" else "images"
             command.add_argument("--seed", type=int, metavar="N", help=f"draws other {what}")
         return
@@ -148,7 +173,15 @@ def _add_what(command: argparse.ArgumentParser, name: str) -> None:
 
 def _add_how(command: argparse.ArgumentParser, name: str) -> None:
     """How it is stored."""
-    if name not in IMAGES:
+    if name in OBJECTS:
+        command.add_argument(
+            "--size",
+            type=positive,
+            default=DEFAULT_SIZES[name],
+            metavar="PIXELS",
+            help="of the longer side at which pictures are stored (default: %(default)s)",
+        )
+    elif name not in IMAGES:
         command.add_argument(
             "--size",
             type=parse_size,
@@ -163,7 +196,7 @@ def _add_how(command: argparse.ArgumentParser, name: str) -> None:
             metavar="Q",
             help="of JPEG, 1..100 (default: %(default)s)",
         )
-    if name not in ("factory", "parts"):  # rendered in the format that is stored
+    if name not in RENDERED:  # rendered in the format that is stored
         command.add_argument(
             "--workers",
             type=positive,
@@ -231,10 +264,14 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     builder_class = build.load_builder_class(args.builder)
     if args.builder == "image_folder":
         return builder_class, build.image_configs(args.source, args.name, args.category or ())
+    if args.builder == "object_folder":
+        return builder_class, [build.object_config(args.source, args.name, args.size)]
     seed = {} if getattr(args, "seed", None) is None else {"seed": args.seed}
-    if args.builder == "parts":
+    if args.builder in ("parts", "toys"):
+        leaves = seed | ({"size": args.size} if args.builder == "toys" else {})
         try:
-            return builder_class, build.scene_configs(builder_class, "parts", args.scene, **seed)
+            found = build.scene_configs(builder_class, args.builder, args.scene, **leaves)
+            return builder_class, found
         except ValueError as error:
             raise UsageError(str(error)) from error
     width, height = args.size
@@ -261,6 +298,8 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
     config, metadata = builder.builder_config, builder.info.metadata
     if name in IMAGES:
         return next_image_command(builder, name, data_dir)
+    if name in OBJECTS:
+        return ""
     if name == "mad" or "train" not in builder.info.splits:
         return ""
     phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])

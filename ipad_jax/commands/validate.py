@@ -42,6 +42,11 @@ NAMES = {
         "--source DIR [--category NAME ...]",
         "ipad-jax validate image_folder --source ~/bottle",
     ),
+    "object_folder": (
+        "Photos of your own object with their camera poses: files, axes, silhouettes, hull.",
+        "--source DIR",
+        "ipad-jax validate object_folder --source ~/valve",
+    ),
 }
 
 
@@ -51,13 +56,14 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="builder", required=True, metavar="NAME")
     for name, (text, usage, example) in NAMES.items():
         command = add_named(commands, "validate", name, text, usage, example)
-        if name == "image_folder":
+        if name in ("image_folder", "object_folder"):
             command.add_argument(
                 "--source", type=Path, required=True, metavar="DIR", help="folder of the images"
             )
-            command.add_argument(
-                "--category", nargs="+", metavar="NAME", help="of an archive of many; all for all"
-            )
+            if name == "image_folder":
+                command.add_argument(
+                    "--category", nargs="+", metavar="NAME", help="of an archive of many, or all"
+                )
             continue  # always opens every image
         if name == "video_folder":
             command.add_argument(
@@ -91,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_mad(args)
     if args.builder == "image_folder":
         return _run_images(args)
+    if args.builder == "object_folder":
+        return _run_object(args)
     extra = []
     with Bars() as bars:
         if args.builder == "ipad":
@@ -145,6 +153,16 @@ def _run_images(args: argparse.Namespace) -> int:
         findings = [check_images(folder, folder.name, bars) for folder in folders]
     opened = f"{sum(f.opened for f in findings):,} images were opened"
     return report(findings, image_table(findings), opened)
+
+
+def _run_object(args: argparse.Namespace) -> int:
+    """Checks photos of an object with their poses."""
+    from ipad_jax.prepare.check_objects import check_object
+    from ipad_jax.run.progress import Bars
+
+    with Bars() as bars:
+        findings = [check_object(args.source.absolute(), bars)]
+    return report(findings, image_table(findings), f"{findings[0].opened:,} images were opened")
 
 
 def chosen(complaint: str, names: Sequence[str] | None, known: Iterable[str]) -> list[str]:

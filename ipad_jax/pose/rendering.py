@@ -135,3 +135,17 @@ def importance_distances(
         u = jax.random.uniform(key, shape)
     middle = (distances[:, 1:] + distances[:, :-1]) / 2
     return jax.lax.stop_gradient(inverse_cdf(middle, weights[:, 1:-1] + 1e-5, u))
+
+
+def box_distances(
+    origins: jax.Array, directions: jax.Array, low: jax.Array, high: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Where rays enter and leave a box, in units of their directions: near [n] and far [n], not negative.
+
+    Args: origins, directions: [n, 3]. low, high: [3]. A ray that misses the box has far = near.
+    """
+    safe = jnp.where(jnp.abs(directions) < 1e-12, 1e-12, directions)
+    first, second = (low[None] - origins) / safe, (high[None] - origins) / safe
+    near = jnp.maximum(jnp.minimum(first, second).max(axis=1), 0.0)
+    far = jnp.maximum(first, second).min(axis=1)
+    return near, jnp.maximum(far, near)

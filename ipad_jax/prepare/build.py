@@ -93,6 +93,16 @@ def image_configs(source: Path, name: str | None, categories: Sequence[str]) -> 
     return [ImageFolderConfig(name=c, source=str(place), category=c) for c in categories]
 
 
+def object_config(source: Path, name: str, size: int) -> Any:
+    """Builder config of an object in the folder `source`; raises ValueError on its name."""
+    from ipad_jax.data_builders.object_folder.object_folder_dataset_builder import (
+        ObjectFolderConfig,
+    )
+
+    place = str(source.expanduser().absolute())
+    return ObjectFolderConfig(name=check_name(name, "--name"), source=place, size=size)
+
+
 def prepare(
     builder_class: Any,
     config: Any,

@@ -36,7 +36,7 @@ class ImageFindings:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Opened:
+class Opened:
     """An image after it was opened, with the digest of its pixels."""
 
     photo: Photo
@@ -68,12 +68,7 @@ def check_images(folder: Path, name: str, bars: Bars) -> ImageFindings:
         bit_depth = None  # the file at fault is named below
     if bit_depth:
         findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
-    bar = bars.add(name, len(photos), "images")
-    opened = []
-    with ThreadPoolExecutor(num_cores()) as pool:
-        for found in pool.map(lambda photo: _open(photo, bit_depth), photos):
-            opened.append(found)
-            bar.advance()
+    opened = open_all(photos, bit_depth, bars, name)
     findings.opened = len(opened)
     findings.problems += [found.problem for found in opened if found.problem]
     findings.problems += _copies(opened, len(layout.train))
@@ -89,32 +84,43 @@ def check_images(folder: Path, name: str, bars: Bars) -> ImageFindings:
     return findings
 
 
-def _open(photo: Photo, bit_depth: int | None) -> _Opened:
+def open_all(photos: Sequence[Photo], bit_depth: int | None, bars: Bars, name: str) -> list[Opened]:
+    """Opens images and their masks, with a bar of that name."""
+    bar = bars.add(name, len(photos), "images")
+    opened = []
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for found in pool.map(lambda photo: _open(photo, bit_depth), photos):
+            opened.append(found)
+            bar.advance()
+    return opened
+
+
+def _open(photo: Photo, bit_depth: int | None) -> Opened:
     """Opens an image and its mask."""
     try:
         image = read_photo(photo.path, bit_depth)
     except ValueError as error:
-        return _Opened(photo, problem=_problem(photo.path, error))
+        return Opened(photo, problem=_problem(photo.path, error))
     size, digest = image.shape[:2], hashlib.sha256(image.tobytes()).hexdigest()
     problem = None
     if photo.mask is not None:
         try:
             mask = read_mask(photo.mask)
         except ValueError as error:
-            return _Opened(photo, size, digest, _problem(photo.mask, error))
+            return Opened(photo, size, digest, _problem(photo.mask, error))
         if mask.shape != size:
             (h, w), (rows, columns) = size, mask.shape
             problem = Problem(photo.mask, f"is {columns}x{rows}, its image {w}x{h}")
         elif not mask.any():
             problem = Problem(photo.mask, "marks no pixel, though its image is defective")
-    return _Opened(photo, size, digest, problem)
+    return Opened(photo, size, digest, problem)
 
 
 def _problem(path: Path, error: ValueError) -> Problem:
     return Problem(path, str(error).removeprefix(f"{path}: "))
 
 
-def _copies(opened: Sequence[_Opened], num_train: int) -> list[Problem]:
+def _copies(opened: Sequence[Opened], num_train: int) -> list[Problem]:
     """Test images that training has seen, by content."""
     trained = {found.digest: found.photo.path for found in opened[:num_train] if found.digest}
     return [

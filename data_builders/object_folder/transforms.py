@@ -113,25 +113,8 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
     Raises: ValueError without the path of the photo.
     """
     pose = _pose(values)
-    if not photo.is_file():
-        raise ValueError("has a pose in transforms.json, but is missing")
-    try:
-        with Image.open(photo) as image:
-            width, height = image.size
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except OSError as error:
-        raise ValueError(f"is no image that can be read: {error}") from error
-    if orientation != 1:
-        raise ValueError(
-            f"is turned by its EXIF orientation {orientation}, of which poses know nothing: save the photos "
-            "with their pixels turned, and compute the poses from those"
-        )
-    stated = (values.get("w", width), values.get("h", height))
-    if stated != (width, height):
-        raise ValueError(
-            f"is {width}x{height} pixels, but transforms.json says {stated[0]}x{stated[1]}: use the photos "
-            "that the poses were computed from"
-        )
+    stated = (values.get("w"), values.get("h"))
+    width, height = check_photo(photo, stated)
     model, distortion = _distortion(values)
     fx = _number(values, "fl_x")
     if fx is None:
@@ -154,6 +137,37 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
         model=model,
         distortion=distortion,
     )
+
+
+def check_photo(photo: Path, stated: tuple[Any, Any]) -> tuple[int, int]:
+    """Width and height of a photo that has a pose.
+
+    Args: stated width and height of the file of poses; None where it says none.
+    Raises: ValueError without the path of the photo: missing, unreadable, turned, or of another size.
+    """
+    if not photo.is_file():
+        raise ValueError("has a pose in the file of poses, but is missing")
+    try:
+        with Image.open(photo) as image:
+            width, height = image.size
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except OSError as error:
+        raise ValueError(f"is no image that can be read: {error}") from error
+    if orientation != 1:
+        raise ValueError(
+            f"is turned by its EXIF orientation {orientation}, of which poses know nothing: save the photos "
+            "with their pixels turned, and compute the poses from those"
+        )
+    wide, high = (
+        (width if stated[0] is None else stated[0]),
+        (height if stated[1] is None else stated[1]),
+    )
+    if (wide, high) != (width, height):
+        raise ValueError(
+            f"is {width}x{height} pixels, but the file of poses says {wide}x{high}: use the photos "
+            "that the poses were computed from"
+        )
+    return width, height
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:

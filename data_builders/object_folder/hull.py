@@ -1,17 +1,15 @@
-"""Visual hull: the part of space that all silhouettes allow, as a grid; and where rays meet a box.
+"""Visual hull: the part of space that all silhouettes allow, as a grid, carved once on the host.
 
-The hull is carved once, on the host. A voxel goes only where no part of it can be in a silhouette, so that
-nothing of the object is lost at the grid's rounding.
+A voxel goes only where no part of it can be in a silhouette, so that nothing of the object is lost at the
+grid's rounding.
 """
 
 from collections.abc import Sequence
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ipad_jax.pose.transforms import View
+from ipad_jax.data_builders.object_folder.transforms import View
 
 HALF_PIXEL = 0.5**0.5  # from a pixel's centre to its corner, in pixels
 
@@ -128,17 +126,3 @@ def occupied_box(
     low, size = np.asarray(low), (np.asarray(high) - np.asarray(low)) / hull.shape
     places = np.argwhere(hull)
     return low + size * places.min(axis=0), low + size * (places.max(axis=0) + 1)
-
-
-def box_distances(
-    origins: jax.Array, directions: jax.Array, low: jax.Array, high: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Where rays enter and leave a box, in units of their directions: near [n] and far [n], not negative.
-
-    Args: origins, directions: [n, 3]. low, high: [3]. A ray that misses the box has far = near.
-    """
-    safe = jnp.where(jnp.abs(directions) < 1e-12, 1e-12, directions)
-    first, second = (low[None] - origins) / safe, (high[None] - origins) / safe
-    near = jnp.maximum(jnp.minimum(first, second).max(axis=1), 0.0)
-    far = jnp.maximum(first, second).min(axis=1)
-    return near, jnp.maximum(far, near)

@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 
 from ipad_jax.data_builders.files import DataError
-from ipad_jax.pose.transforms import View, crossing_of_axes, read_transforms, undistort
+from ipad_jax.data_builders.object_folder.transforms import (
+    View,
+    crossing_of_axes,
+    read_transforms,
+    undistort,
+)
 
 WIDTH, HEIGHT = 12, 8
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenCV's and OpenGL's axes
@@ -138,7 +143,7 @@ def with_changed(index, change):
         (STUDIO | {"fl_x": "wide"}, POSES, "fl_x='wide' is no finite number"),
         ({"camera_angle_x": 39.6}, POSES, r"39\.6 must be in \(0, pi\) radians"),
         ({}, POSES, "neither fl_x nor camera_angle_x"),
-        (STUDIO | {"w": 24, "h": 16}, POSES, "is 12x8 pixels, but transforms.json says 24x16"),
+        (STUDIO | {"w": 24, "h": 16}, POSES, "is 12x8 pixels, but the file of poses says 24x16"),
         (STUDIO | {"camera_model": "FULL_OPENCV"}, POSES, "'FULL_OPENCV' is not read.*undistort"),
         (STUDIO | {"k4": 0.1}, POSES, r"k4=0\.1, which camera_model OPENCV does not have"),
     ],
@@ -160,7 +165,7 @@ def test_photos_and_poses_without_each_other_are_both_named(tmp_path):
     with pytest.raises(DataError) as raised:
         read_transforms(path)
     message = str(raised.value)
-    assert "3.png: has a pose in transforms.json, but is missing" in message
+    assert "3.png: has a pose in the file of poses, but is missing" in message
     assert "33.png: has no pose in transforms.json" in message
     assert len(raised.value.problems) == 2
 

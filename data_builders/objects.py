@@ -1,0 +1,254 @@
+"""The record of a view of an object: an image, and for training views the camera, in the object's own units.
+
+The world is moved and scaled so that the object's visual hull lies in the ball of radius 1 about the origin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from ipad_jax.data_builders.encoding import encode, resize_mask
+from ipad_jax.data_builders.files import DataError, Problem
+from ipad_jax.data_builders.image_folder.layout import GOOD, Photo, scan
+from ipad_jax.data_builders.images import ImageBuilder, ImageSet
+from ipad_jax.data_builders.object_folder.colmap import find_model, read_colmap
+from ipad_jax.data_builders.object_folder.hull import occupied_box, visual_hull
+from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
+from ipad_jax.data_builders.object_folder.transforms import (
+    View,
+    crossing_of_axes,
+    read_transforms,
+    undistort,
+)
+from ipad_jax.data_builders.photos import read_mask, read_photo
+
+TRUE_POSES = "test_poses.json"  # of test views, where somebody knows them
+HULL_SIDE = 48  # voxels along each side of the box that the object is looked for in
+HULL_PX = 160  # pixels of the longer side of the silhouettes that carve it
+FEWEST = 8  # training views
+
+TREE = """
+    DIR/train/good/<name>.png       photos of the good object from all around, against one plain colour
+    DIR/transforms.json             their cameras, as of NeRF, MAD, nerfstudio or instant-ngp; or a
+    DIR/sparse/0/                   COLMAP model: cameras and images, .txt or .bin
+    DIR/test/{good,<defect>}/       optional, without poses
+    DIR/ground_truth/<defect>/      optional: <name>_mask.png, white on the defect
+Photos may also lie in DIR/images, as the file of poses says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectSet(ImageSet):
+    """Views of an object; see `ImageSet`.
+
+    Attributes:
+        views: camera of each training photo, by its path.
+        size: pixels of the longer side that is stored.
+        centre, radius: of the ball that becomes the unit ball.
+    """
+
+    views: Mapping[Path, View] = dataclasses.field(default_factory=dict)
+    size: int = 0
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    radius: float = 1.0
+
+
+class ObjectBuilder(ImageBuilder, skip_registration=True):
+    """Base of the builders of objects; a child gives `BUILDER_CONFIGS` and `read_images`."""
+
+    more_features: ClassVar = {
+        "focal": tfds.features.Tensor(shape=(2,), dtype=np.float32),  # pixels, x and y
+        "centre": tfds.features.Tensor(shape=(2,), dtype=np.float32),  # pixels from the corner
+        # OpenGL's axes, in units of the hull's radius; NaN where unknown
+        "world_from_camera": tfds.features.Tensor(shape=(4, 4), dtype=np.float32),
+    }
+
+    @property
+    def encode_images(self) -> Any:
+        """See `encode_views`."""
+        return encode_views
+
+
+def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
+    """The views of an object's folder, and metadata: background, its levels, the ball, true poses.
+
+    Raises:
+        FileNotFoundError: no such folder, or no poses in it.
+        DataError: names every file that is wrong.
+    """
+    views, layout_test, kinds, notes = find_views(folder)
+    pictures = {view.path: _small(read_photo(view.path), view, HULL_PX) for view in views}
+    try:
+        background, levels = background_of([image for image, _ in pictures.values()])
+        centre, radius = ball_of(list(pictures.values()), background, levels)
+    except ValueError as error:
+        raise DataError([Problem(folder, str(error))]) from error
+    by_path = {view.path: view for view in views}
+    train = [Photo(view.path) for view in views]
+    images = ObjectSet(
+        folder, train, layout_test, kinds, None, by_path, size, tuple(centre), radius
+    )
+    metadata = {
+        "source": folder.name,
+        "background": [float(c) for c in background],
+        "levels": levels,
+        "ball": [*centre, radius],
+        "true_poses": _true_poses(folder, centre, radius),
+        "notes": notes,
+    }
+    return images, metadata
+
+
+def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ...], list[str]]:
+    """Training views with their cameras; test photos, kinds, and notes for a person; opens no image whole."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Expected:{TREE}")
+    model = find_model(folder)
+    if (folder / "transforms.json").is_file():
+        views = read_transforms(folder / "transforms.json")
+    elif model is not None:
+        views = read_colmap(model, folder)
+    else:
+        raise FileNotFoundError(
+            f"{folder}: no camera poses, neither transforms.json nor a COLMAP model. Expected:{TREE}"
+        )
+    if len(views) < FEWEST:
+        message = f"{len(views)} photos with poses: at least {FEWEST} are needed, from all around"
+        raise DataError([Problem(folder, message)])
+    test: Sequence[Photo] = ()
+    notes = []
+    if (folder / "train").is_dir():
+        layout, problems = scan(folder)
+        if problems:
+            raise DataError(problems)
+        test = layout.test
+        unposed = {photo.path for photo in layout.train} - {view.path for view in views}
+        if unposed:
+            wrong = [Problem(path, "has no pose in the file of poses") for path in sorted(unposed)]
+            raise DataError(wrong)
+        if layout.unpaired:
+            names = ", ".join(path.name for path in layout.unpaired[:5])
+            notes.append(f"{len(layout.unpaired)} masks belong to no image, not used: {names}")
+    kinds = (GOOD, *sorted({photo.kind for photo in test} - {GOOD}))
+    return views, test, kinds, notes
+
+
+def ball_of(
+    pictures: Sequence[tuple[np.ndarray, View]], background: np.ndarray, levels: float
+) -> tuple[np.ndarray, float]:
+    """Centre [3] and radius of a ball around the visual hull.
+
+    Raises: ValueError where the silhouettes and the poses allow no object.
+    """
+    views = [view for _, view in pictures]
+    silhouettes = [silhouette(image, background, levels) for image, _ in pictures]
+    poses = np.stack([view.world_from_camera for view in views])
+    centre = crossing_of_axes(poses)
+    away = np.linalg.norm(poses[:, :3, 3] - centre, axis=1)
+    # What the cameras see at the place they look at: the object is in there, mostly
+    reach = [d * max(v.width / v.fx, v.height / v.fy) / 2 for d, v in zip(away, views)]
+    half = min(float(np.median(reach)), 0.95 * float(away.min()))
+    for _ in range(2):  # once more in the box that is left, finer
+        low, high = centre - half, centre + half
+        hull = visual_hull(views, silhouettes, low, high, HULL_SIDE)
+        a, b = occupied_box(hull, low, high)
+        size = 2 * half / HULL_SIDE
+        places = low + size * (np.argwhere(hull) + 0.5)
+        centre = (a + b) / 2
+        half = float(np.max(b - a)) / 2 * 1.02
+    radius = float(np.linalg.norm(places - centre, axis=1).max() + size / 2)
+    return centre, radius
+
+
+def _small(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
+    """A picture and its camera, a pinhole's, at most so large."""
+    image, view = undistort(image, view)
+    scale = min(1.0, longest / max(view.width, view.height)) if longest else 1.0
+    if scale == 1.0:
+        return image, view
+    width, height = round(view.width * scale), round(view.height * scale)
+    x, y = width / view.width, height / view.height
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return image, dataclasses.replace(
+        view,
+        width=width,
+        height=height,
+        fx=view.fx * x,
+        fy=view.fy * y,
+        cx=view.cx * x,
+        cy=view.cy * y,
+    )
+
+
+def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[str, Any]]:
+    """Records of some views; see `images.encode_photos`.
+
+    A test photo has no camera of its own: it is taken for one of the first training view's.
+    """
+    lens = next(iter(images.views.values()))
+    for photo in photos:
+        image = read_photo(photo.path)
+        height, width = image.shape[:2]
+        view = images.views.get(photo.path)
+        same = (width, height) == (lens.width, lens.height)
+        if view is None and lens.distortion and not same:
+            raise ValueError(
+                f"{photo.path}: is {width}x{height}, the training photos are {lens.width}x{lens.height}, and "
+                "their lens bends: a test photo must come from the same camera"
+            )
+        camera = view or dataclasses.replace(lens, path=photo.path, width=width, height=height)
+        if view is None and not same:
+            camera = dataclasses.replace(camera, distortion=())
+        stored, camera = _small(image, camera, images.size)
+        known = view is not None
+        unknown = np.full(2, np.nan, np.float32)
+        pose = normalised(camera.world_from_camera, images.centre, images.radius)
+        mask = b""
+        if photo.mask is not None:
+            marked = read_mask(photo.mask)
+            if marked.shape != (height, width):
+                raise ValueError(
+                    f"{photo.mask}: is {marked.shape[1]}x{marked.shape[0]}, its image {width}x{height}: a "
+                    "mask must be as large as its image"
+                )
+            size = (stored.shape[1], stored.shape[0])
+            mask = encode(".png", resize_mask(marked.astype(np.uint8) * 255, size))
+        yield {
+            "image": encode(".png", cv2.cvtColor(stored, cv2.COLOR_RGB2BGR)),
+            "name": photo.path.relative_to(images.folder).as_posix(),
+            "label": int(photo.kind != GOOD),
+            "defect": images.kinds.index(photo.kind),
+            "mask": mask,
+            "size": f"{stored.shape[0]}x{stored.shape[1]}",
+            "focal": np.array([camera.fx, camera.fy], np.float32) if known else unknown,
+            "centre": np.array([camera.cx, camera.cy], np.float32) if known else unknown,
+            "world_from_camera": pose if known else np.full((4, 4), np.nan, np.float32),
+        }
+
+
+def normalised(pose: np.ndarray, centre: Sequence[float], radius: float) -> np.ndarray:
+    """world_from_camera float32 [4, 4] in the world whose unit ball is the given one."""
+    moved = np.array(pose, np.float64)
+    moved[:3, 3] = (moved[:3, 3] - np.asarray(centre)) / radius
+    return moved.astype(np.float32)
+
+
+def _true_poses(folder: Path, centre: np.ndarray, radius: float) -> dict[str, list]:
+    """world_from_camera of test images by name; empty where nobody knows them."""
+    path = folder / TRUE_POSES
+    if not path.is_file():
+        return {}
+    frames = json.loads(path.read_text())["frames"]
+    return {
+        frame["file_path"].removeprefix("./"): normalised(
+            np.array(frame["transform_matrix"]), tuple(centre), radius
+        ).tolist()
+        for frame in frames
+    }

@@ -1,0 +1,163 @@
+"""`object_folder`: what it stores of a folder in any of the forms of poses, and what it refuses."""
+
+import json
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from ipad_jax.commands import prepare, validate
+from ipad_jax.data_builders.files import DataError
+from ipad_jax.data_builders.object_folder.colmap import read_colmap
+from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
+from ipad_jax.data_builders.object_folder.transforms import read_transforms
+from ipad_jax.data_builders.objects import read_object
+from ipad_jax.data_builders.toys import write
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("object") / "duck"
+    write.write_toy(folder, "duck", 0, (14, 2, 1), 48)
+    return folder
+
+
+@pytest.fixture
+def folder(source, tmp_path):
+    return shutil.copytree(source, tmp_path / "duck")
+
+
+def test_what_is_stored(source, tmp_path):
+    words = ["object_folder", "--source", str(source), "--name", "duck", "--size", "24"]
+    assert prepare.main([*words, "--data-dir", str(tmp_path)]) == 0
+    builder = tfds.builder_from_directory(tmp_path / "object_folder/duck/1.0.0")
+    train, test = builder.as_data_source("train"), builder.as_data_source("test")
+    assert (len(train), len(test)) == (14, 5)
+    assert train[0]["image"].shape == (24, 24, 3)
+    x, y, z, radius = builder.info.metadata["ball"]
+    views = read_transforms(source / "transforms.json")
+    for record, view in zip(train, views):
+        np.testing.assert_allclose(record["focal"], view.fx / 2, rtol=1e-6)
+        np.testing.assert_allclose(record["centre"], 12)
+        moved = (view.world_from_camera[:3, 3] - (x, y, z)) / radius
+        np.testing.assert_allclose(record["world_from_camera"][:3, 3], moved, rtol=1e-5)
+    assert all(np.isnan(record["world_from_camera"]).all() for record in test)
+    true = builder.info.metadata["true_poses"]
+    assert true.keys() == {bytes(record["name"]).decode() for record in test}
+    # the object's hull: of 14 views a little more than the ball of radius 1 that holds the toy
+    assert 0.9 < radius < 1.3
+    assert [bytes(record["mask"]) != b"" for record in test] == [True] * 3 + [False] * 2
+
+
+def write_model(folder, views, kind):
+    """The views as a COLMAP model."""
+    folder.mkdir(parents=True)
+    first = views[0]
+    numbers = (first.fx, first.fy, first.cx, first.cy)
+    rows = []
+    for number, view in enumerate(views):
+        rotation = (view.world_from_camera[:3, :3] * (1, -1, -1)).T
+        translation = -rotation @ view.world_from_camera[:3, 3]
+        w = np.sqrt(max(0, 1 + np.trace(rotation))) / 2
+        if w < 1e-3:
+            pytest.skip("a half turn")
+        a = rotation
+        q = (w, *(np.array([a[2, 1] - a[1, 2], a[0, 2] - a[2, 0], a[1, 0] - a[0, 1]]) / (4 * w)))
+        rows.append((number + 1, (*q, *translation), view.path.name))
+    if kind == "text":
+        (folder / "cameras.txt").write_text(
+            f"# a comment\n1 PINHOLE {first.width} {first.height} "
+            + " ".join(map(repr, map(float, numbers)))
+        )
+        lines = [
+            f"{n} {' '.join(repr(float(x)) for x in v)} 1 {name}\n1.0 2.0 -1\n"
+            for n, v, name in rows
+        ]
+        (folder / "images.txt").write_text("# a comment\n" + "".join(lines))
+        return
+    camera = struct.pack("<iiQQ4d", 1, 1, first.width, first.height, *numbers)
+    (folder / "cameras.bin").write_bytes(struct.pack("<Q", 1) + camera)
+    images = [
+        struct.pack("<i7di", n, *v, 1)
+        + name.encode()
+        + b"\0"
+        + struct.pack("<Qddq", 1, 1.0, 2.0, -1)
+        for n, v, name in rows
+    ]
+    (folder / "images.bin").write_bytes(struct.pack("<Q", len(rows)) + b"".join(images))
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_a_colmap_model_gives_the_same_cameras(folder, kind):
+    views = read_transforms(folder / "transforms.json")
+    write_model(folder / "sparse/0", views, kind)
+    (folder / "transforms.json").unlink()
+    by_name = {view.path: view for view in views}
+    found = read_colmap(folder / "sparse/0", folder)
+    assert len(found) == len(views)
+    for view in found:
+        expected = by_name[view.path]
+        np.testing.assert_allclose(view.world_from_camera, expected.world_from_camera, atol=1e-9)
+        assert (view.fx, view.cx) == (expected.fx, expected.cx)
+    images, _ = read_object(folder, 48)
+    assert len(images.train) == 14
+
+
+def test_a_camera_model_that_is_not_read_is_named(folder):
+    write_model(folder / "sparse", read_transforms(folder / "transforms.json"), "text")
+    cameras = folder / "sparse/cameras.txt"
+    cameras.write_text(cameras.read_text().replace("PINHOLE", "FOV"))
+    with pytest.raises(DataError, match="camera model FOV is not read"):
+        read_colmap(folder / "sparse", folder)
+
+
+def change(folder, edit):
+    path = folder / "transforms.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_poses_that_no_object_fits_are_refused(folder):
+    """Every camera stands aside, each to its own side, but still looks past the middle."""
+
+    def shift(content):
+        for number, frame in enumerate(content["frames"]):
+            pose = np.array(frame["transform_matrix"])
+            pose[:3, 3] += 0.85 * (-1) ** number * pose[:3, number // 2 % 2]
+            frame["transform_matrix"] = pose.tolist()
+
+    change(folder, shift)
+    with pytest.raises(DataError, match="The hull is empty"):
+        read_object(folder, 48)
+
+
+def test_what_is_wrong_is_said_by_the_command(folder, capsys):
+    assert validate.main(["object_folder", "--source", str(folder)]) == 0
+    assert "lies in a ball of radius" in capsys.readouterr().out
+    change(folder, lambda content: content["frames"].pop())
+    assert validate.main(["object_folder", "--source", str(folder)]) == 1
+    assert "13.png: has no pose" in capsys.readouterr().out
+    (folder / "transforms.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"neither transforms\.json nor a COLMAP model"):
+        validate.main(["object_folder", "--source", str(folder)])
+
+
+def test_silhouettes_by_the_colour_of_the_border():
+    image = np.full((120, 150, 3), (20, 30, 25), np.uint8)
+    image[30:90, 36:120] = (90, 60, 30)
+    image[45:49, 60:64] = (20, 30, 25)  # an eye of the background's colour
+    image[2, 2] = 255  # a speck
+    background, levels = background_of([image])
+    np.testing.assert_allclose(background, (20, 30, 25))
+    expected = np.zeros((120, 150), bool)
+    expected[30:90, 36:120] = True
+    np.testing.assert_array_equal(silhouette(image, background, levels), expected)
+
+
+def test_a_background_of_many_colours_is_refused():
+    noise = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    with pytest.raises(ValueError, match="no one colour"):
+        background_of([noise])
