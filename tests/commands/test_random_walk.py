@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ipad_jax.main import COMMANDS, main
 from ipad_jax.run.config import leaves, load_config
 
 TRIES = 300
+LONGEST = 180  # seconds of a try: the budget is one step, compiling takes some
 
 PATHS = ["", ".", "../elsewhere", "{walk}/nowhere", "{root}/precious/file.txt", "{walk}/made"]
 NAMES = ["", "square", "a b", "../esc", "{root}/precious", ".hidden", "CON", "ok-1", "-x", "été"]
@@ -215,12 +217,29 @@ class World:
             contextlib.chdir(walk / "cwd"),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
+            ends(out),
         ):
             try:
                 status = main(argv)
             except SystemExit as leaving:
                 status = leaving.code or 0
         return status, out.getvalue()
+
+
+@contextlib.contextmanager
+def ends(out):
+    """Fails where the block takes longer than `LONGEST`, with what was printed until then."""
+
+    def stop(*_):
+        raise AssertionError(f"still running after {LONGEST} s:\n{out.getvalue()}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LONGEST)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")

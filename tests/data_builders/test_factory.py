@@ -140,6 +140,7 @@ def test_every_third_test_video_is_normal_and_all_kinds_come_up():
     assert {kind for plan in plans for _, kind, _ in plan["faults"]} == set(faults.KINDS[1:])
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_chunk(rendered, tmp_path):
     again = write.render_scene(tmp_path, "conveyor", chunk=5, **SMALL)
     names = files_of(rendered)
@@ -152,6 +153,7 @@ def test_same_seed_same_bytes_whatever_the_chunk(rendered, tmp_path):
     ]  # nothing half-built
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_frames(rendered, tmp_path):
     other = write.render_scene(tmp_path, "conveyor", seed=1, chunk=8, **SMALL)
     name = "training/frames/01/000.jpg"

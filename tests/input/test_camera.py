@@ -47,6 +47,7 @@ def until(camera: Camera, pictures: int, limit_s: float = 20.0) -> list[Shot | G
     return found[isinstance(found[0], Gap) :]
 
 
+@pytest.mark.slow
 def test_pictures_come_in_order_and_gaps_where_a_line_drops_hangs_or_sends_garbage():
     def play(connection):
         for i in range(20):

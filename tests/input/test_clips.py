@@ -115,6 +115,7 @@ def test_processes_read_contiguous_rows_of_the_same_global_batch(source):
     assert_same(joined, whole)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(dataset):
     source = open_source(dataset, "train")
     assert_same(take(source, 5, num_workers=2, first_step=3), take(source, 7)[2:])

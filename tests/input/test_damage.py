@@ -111,6 +111,7 @@ def test_a_damaged_description_is_named(copy, name, damage):
         open_source(copy, "train")
 
 
+@pytest.mark.slow
 def test_a_worker_hands_on_what_it_died_of(copy):
     file = shard(copy)
     content = bytearray(file.read_bytes())
@@ -135,6 +136,7 @@ if __name__ == "__main__":  # not in the worker
 """
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_trainer_that_is_killed(dataset, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
@@ -144,6 +146,7 @@ def test_no_worker_outlives_a_trainer_that_is_killed(dataset, tmp_path):
     wait_for_end(process.pid)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_and_no_hang(dataset):
     iterator = batches(open_source(dataset, "train"), num_workers=1)
     next(iterator)

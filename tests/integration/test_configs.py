@@ -60,6 +60,7 @@ def test_every_config_is_here():
     assert found == SPECS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_every_config_has_a_step_and_a_prediction_that_fit(name):
     """By shapes: the state comes out of a step as it went in, and merges into the inference view."""
@@ -87,6 +88,7 @@ def test_every_config_has_a_step_and_a_prediction_that_fit(name):
     assert found["phase"].shape == (config.batch_size,)
 
 
+@pytest.mark.slow
 def test_tiny_trains_and_is_restored(trained):
     rows = read_metrics(trained)
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]

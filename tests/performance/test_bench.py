@@ -299,6 +299,7 @@ def test_profile_takes_a_kernel_of_a_graph_by_its_own_name(monkeypatch):
     assert profile.plain("loop_add_fusion.93") == "loop_add_fusion_93"
 
 
+@pytest.mark.slow
 def test_profile_shares_add_up_and_every_part_of_the_model_is_seen(capsys, monkeypatch):
     monkeypatch.setattr(profile, "PEAK_SIDE", 256)
     assert bench.main(["profile", "--config", SMALL, "--size", "16", "--steps", "2"]) == 0

@@ -169,6 +169,7 @@ def tiny():
     return count
 
 
+@pytest.mark.slow
 def test_parts_of_the_model_and_what_is_frozen(tiny):
     full = tiny()
     assert full.keys() == set(PARTS)

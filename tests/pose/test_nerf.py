@@ -95,6 +95,7 @@ def test_equals_numpy(cfg, tmp_path):
     assert 0 < (density > 0).sum() < 7  # both sides of the ReLU were seen
 
 
+@pytest.mark.slow
 def test_density_does_not_depend_on_the_direction():
     field = Nerf(NerfConfig(depth=3, width=8, skip=1), rngs=nnx.Rngs(0))
     points, directions = drawn_points(5)

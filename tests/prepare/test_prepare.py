@@ -543,6 +543,7 @@ def start_long_run(tmp_path: Path) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "send"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)], ids=["kill", "^C"]
 )
@@ -557,6 +558,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, send):
     wait_for_end(process.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds workers in /proc")
 def test_a_killed_worker_is_named_and_nothing_left_behind(tmp_path):
     process = start_long_run(tmp_path)

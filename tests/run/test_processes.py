@@ -220,6 +220,7 @@ sys.exit(main.main(["train", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "status", "told"),
     [

@@ -311,6 +311,7 @@ def test_sigterm_to_the_command_saves_and_says_143(tmp_path):
     assert f"SIGTERM at step {step} of 10000000" in out
 
 
+@pytest.mark.slow
 def test_the_command_describes_the_papers_model(capsys):
     assert main(["--config", "ipad", "--describe", "--config.data.data_dir=/nowhere"]) == 0
     out = capsys.readouterr().out

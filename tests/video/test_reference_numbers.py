@@ -30,6 +30,7 @@ SPECS = {
     "convlstm": "convlstm:factory,tiny",
     "vswint": "vswint:factory,tiny",
 }
+FAST = ("conae", "memae", "convlstm")
 # Loss, its terms and the gradient's norm; then for each part the mean square of its weights at the start and
 # the norm of its gradient.
 REFERENCE = {
@@ -177,7 +178,12 @@ def one_step(spec):
     return {n: float(x) for n, x in numbers.items()}, {name for name, x in still.items() if x}
 
 
-@pytest.fixture(scope="module", params=SPECS)
+def _param(name):
+    """Networks that take long to compile are left to `make test`."""
+    return pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=map(_param, SPECS))
 def stepped(request):
     return request.param, *one_step(SPECS[request.param])
 

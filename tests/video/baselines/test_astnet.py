@@ -24,6 +24,7 @@ from ipad_jax.video.baselines.wider_resnet import WiderResNet
 DEBUG = AstNetConfig.debug()
 
 
+@pytest.mark.slow
 def test_each_frame_is_predicted_from_the_four_before_it():
     """A clip of six gives what its two clips of five give."""
     model = inference_view(drawn(lambda: AstNet(DEBUG, rngs=nnx.Rngs(0))))

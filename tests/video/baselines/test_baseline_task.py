@@ -61,6 +61,7 @@ def test_a_config_is_the_method_on_any_scene(name):
             make(name, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_predictions_of_every_method_have_the_same_shape_and_meaning(name):
     """Squared error and pooled error of the reconstruction; NaN for what is only predicted from."""
@@ -100,6 +101,7 @@ def test_predictions_of_every_method_have_the_same_shape_and_meaning(name):
         )
 
 
+@pytest.mark.slow
 def test_loss_takes_the_configs_weights(data_dir):
     weights = {"loss.gradient_weight": 0.0, "loss.quantisation_weight": 0.0}
     weights |= {"loss.commitment_weight": 0.0, "loss.deformation_weight": 0.0}
@@ -180,6 +182,7 @@ def test_unknown_leaves_are_named():
         make_task(config)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_the_convolutions_only():
     task = make("dmad", **{"model.dtype": "bfloat16"})
     model = nnx.eval_shape(lambda: task.init_model(jax.random.key(0)))

@@ -32,6 +32,7 @@ def run():
     return partial(nnx.jit(lambda m, x: m(x)), model)
 
 
+@pytest.mark.slow
 def test_each_frame_is_predicted_from_the_four_before_it(run):
     """A clip of six gives what its two clips of five give."""
     clip = clips(dataclasses.replace(DEBUG, clip_len=6), count=1)

@@ -62,6 +62,7 @@ def test_a_live_camera_gets_its_rows_one_by_one():
     assert len(list(camera)) == 1000 - 8  # no frame was taken beyond the first clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "pictures"), [(1, False), (8, True)])
 def test_memory_does_not_grow_with_the_stream(tmp_path, pictures, batch_size, monkeypatch):
     marked = make_detector(stride=8, threshold=2.0)

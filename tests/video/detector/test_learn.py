@@ -121,6 +121,7 @@ def contents(run):
     return {str(p.relative_to(run)): p.read_bytes() for p in paths}
 
 
+@pytest.mark.slow
 def test_ten_false_alarms_are_silent_faults_are_not_and_undo_gives_back_the_same_bytes(run):
     folder, config, video, events = run
     before = listed_events(events)
@@ -161,6 +162,7 @@ def test_each_step_is_undone_by_itself(run):
         assert contents(folder) == states[left]
 
 
+@pytest.mark.slow
 def test_a_fault_that_would_be_lost_is_refused_unless_forced(run):
     folder, config, _, events = run
     # one of the spots is called a fault, the others like it normal

@@ -111,6 +111,7 @@ def with_stop():
     return machine(turns / CYCLE, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("footage", [with_stain, with_stop], ids=["stain", "stop"])
 def test_minutes_of_a_fault_score_alike_and_make_one_event_from_onset_to_end(
     detector, tmp_path, footage

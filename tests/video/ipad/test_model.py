@@ -112,6 +112,7 @@ def test_clip_of_another_size_is_named():
         model(jnp.zeros((1, 8, 16, 16, 3)))
 
 
+@pytest.mark.slow
 def test_remat_changes_the_memory_and_not_the_numbers():
     """Loss, gradients and BatchNorm's statistics, with stochastic depth on."""
     results, kept, cfg = [], [], VideoModelConfig.debug()
