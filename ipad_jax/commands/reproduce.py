@@ -14,9 +14,12 @@ from ipad_jax.commands.parsing import DEFAULT_DATA_DIR, UsageError, new_parser, 
 if TYPE_CHECKING:
     from etils import epath
 
+    from ipad_jax.reproduce.alarm_table import Plan
     from ipad_jax.reproduce.share import Request
     from ipad_jax.reproduce.table import TableData
 
+ALARM = "alarm"
+ALARM_HOURS = 2.5  # of each machine: ten of the four
 # Of a factory training by default: all three tables then fit into a night on two cores.
 SECONDS = 100.0
 
@@ -26,10 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "reproduce",
         __doc__,
-        "--table {2,3,4} [--data {factory,ipad,video_folder}] [options]",
+        "--table {2,3,4,alarm} [--data {factory,ipad,video_folder}] [options]",
         "ipad-jax reproduce --table 2 --seeds 0 --list",
     )
-    parser.add_argument("--table", type=int, required=True, choices=(2, 3, 4), help="of the paper")
+    parser.add_argument(
+        "--table",
+        required=True,
+        choices=("2", "3", "4", ALARM),
+        help="of the paper; or alarm: false alarms and faults found on hours of rendered footage",
+    )
     parser.add_argument(
         "--data",
         choices=("factory", "ipad", "video_folder"),
@@ -81,6 +89,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--data-seed", type=int, metavar="N", help="of the factory's videos (default: 1)"
     )
     parser.add_argument(
+        "--hours",
+        type=float,
+        metavar="H",
+        help=f"table alarm: normal footage of each machine that judges (default: {ALARM_HOURS:g}); it is "
+        "calibrated on as much, 20 minutes at most, and sees faults for half of it, 10 minutes at most",
+    )
+    parser.add_argument(
         "--index", type=int, default=0, metavar="I", help="this machine's share, from 0"
     )
     parser.add_argument(
@@ -114,19 +129,23 @@ def request_of(args: argparse.Namespace) -> "Request":
     data_seed = DATA_SEED if args.data_seed is None else args.data_seed
     setting = Setting(
         args.data,
-        tuple(dict.fromkeys(args.scenes or default_scenes(args.data, args.table))),
+        tuple(dict.fromkeys(args.scenes or default_scenes(args.data, int(args.table)))),
         tuple(dict.fromkeys(args.seeds or SEEDS)),  # named twice, wanted once
         args.protocol or ("paper" if args.data == "ipad" else "strict"),
         f"seed{data_seed}" if data_seed else "",
         args.tiny,
     )
-    return Request(args.table, setting, budget, args.workdir, args.data_dir, data_seed)
+    return Request(int(args.table), setting, budget, args.workdir, args.data_dir, data_seed)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs this machine's share of a table and prints what is there."""
     if not 0 <= args.index < args.of:
         raise UsageError(f"--index {args.index} must be in 0..{args.of - 1} (--of {args.of}).")
+    if args.table == ALARM:
+        return run_alarm(args)
+    if args.hours is not None:
+        raise UsageError(f"--hours is of --table {ALARM}, not of table {args.table}.")
     from ipad_jax.reproduce import share
     from ipad_jax.reproduce.collect import collect, look
     from ipad_jax.reproduce.methods import make_table
@@ -135,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
 
     request = request_of(args).with_known_cycles()
     root, setting = request.root, request.setting
-    whole, pretrainings = make_table(args.table, setting)
+    whole, pretrainings = make_table(request.number, setting)
     table = whole.only(args.rows) if args.rows else whole
     jobs = jobs_of(table, pretrainings)
     configs = share.configs_of(root, jobs, request.budget, args.data_dir)
@@ -159,6 +178,72 @@ def run(args: argparse.Namespace) -> int:
     if any(done for done, _ in (data.cells, data.trainings)):
         write(root / share.file_name(request, table, whole), data)
     return status
+
+
+def run_alarm(args: argparse.Namespace) -> int:
+    """Watches this machine's share of the rendered machines and prints the table of what is there."""
+    from etils import epath
+
+    from ipad_jax.reproduce import alarm_table as alarm
+    from ipad_jax.reproduce.methods import DATA_SEED, default_scenes
+    from ipad_jax.reproduce.plan import Budget
+
+    if args.data != "factory" or args.rows or args.protocol or args.seeds:
+        raise UsageError(
+            f"--table {ALARM} is made on rendered machines, all its rows at once, of one training: leave "
+            "--data, --rows, --seeds and --protocol out."
+        )
+    hours = ALARM_HOURS if args.hours is None else args.hours
+    if not 0 < hours < float("inf"):
+        raise UsageError(f"--hours {args.hours} must be above 0, e.g. 0.5.")
+    budget = Budget(args.seconds, args.steps)
+    if budget == Budget():
+        budget = Budget(SECONDS)
+    length = {"total_steps": budget.steps} if budget.steps else {"max_seconds": budget.seconds}
+    seed = DATA_SEED if args.data_seed is None else args.data_seed
+    words = [ALARM, f"seed{seed}" if seed else "", budget.name, "tiny" if args.tiny else ""]
+    plan = alarm.Plan(
+        epath.Path(args.workdir).expanduser() / "_".join(filter(None, words)),
+        tuple(dict.fromkeys(args.scenes or default_scenes("factory", 2))),
+        seed,
+        hours,
+        length | {"data.data_dir": args.data_dir},
+        args.tiny,
+    )
+    own = plan.scenes[args.index :: args.of]
+    if args.list:
+        print(alarm.plan_text(plan, own))
+        return 0
+    if not args.show:
+        for scene in own:
+            if status := watch(plan, scene):
+                return status
+    rows = [row for scene in plan.scenes for row in alarm.rows_of(plan, scene)]
+    if not rows:
+        print(f"nothing is there yet in {plan.root}")
+        return 0
+    table = alarm.table_of(rows, f"Alarms, {budget.name} of training, machines of seed {seed}")
+    print(table)
+    alarm.write(plan.root, table)
+    print(f"written to {plan.root / ALARM}.txt and .csv")
+    return 0
+
+
+def watch(plan: "Plan", scene: str) -> int:
+    """Prepares a machine's training footage where it is not there, and watches it."""
+    from ipad_jax.input.frames import dataset_dir
+    from ipad_jax.reproduce import alarm_table as alarm
+    from ipad_jax.run.compile_cache import enable_compile_cache
+
+    data = plan.config(scene).data
+    place = dataset_dir(data.data_dir, data.builder, scene, data.size, data.quality, data.variant)
+    if not place.exists():
+        words = [data.builder, "--scene", scene, "--size", str(data.size), "--seed", str(plan.seed)]
+        words += ["--data-dir", data.data_dir] if data.data_dir else []
+        if prepare.main(words):
+            return 1
+    enable_compile_cache()
+    return alarm.watch(plan, scene, lambda text: print(text, flush=True))
 
 
 def run_share(root: "epath.Path", todo: Any, configs: Any, data: str) -> int:

@@ -34,6 +34,7 @@ from ipad_jax.video.detector.stream import (
     make_aggregator,
     predict_ahead,
 )
+from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
 
 UNCALIBRATED_SCORE = "pooled_mean"  # what stands for the score without a calibration; in [0, 1]
@@ -205,6 +206,35 @@ class Detector:
             for first_frame, predicted in predict_ahead(clips, predict, batch_size):
                 yield from self._judged(scorer.add(first_frame, predicted), alarms)
             yield from self._judged(scorer.close(), alarms)
+
+    def rows(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+        seen: Callable[[int], None] | None = None,
+    ) -> FrameRows:
+        """Raw components of every frame of some footage, in order, without calibration or alarm.
+
+        Args:
+          frames: as of `stream`.
+          prepare: as of `stream`.
+          seen: called with the number of frames seen so far.
+        """
+        parts: list[FrameRows] = []
+        with ThreadPoolExecutor(num_cores()) as pool:
+            scorer = FrameScorer(
+                self.config, self.predictor.normal, self.footage.cycle_frames, pool
+            )
+            clips = scorer.clips(map(prepare or self.prepare, frames))
+            for first, predicted in predict_ahead(
+                clips, self.predictor.scores, self.config.eval.batch_size
+            ):
+                parts.append(scorer.add(first, predicted).rows)
+                if seen:
+                    seen(first + self.config.data.clip_len)
+            parts.append(scorer.close().rows)
+        return FrameRows.concat([part for part in parts if len(part)])
 
     def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
         """Compiles the model, so that a live source need not wait for it at its first clip."""

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +21,6 @@ from ml_collections import ConfigDict
 
 from ipad_jax.data_builders.decoding import recorded_on
 from ipad_jax.input.live import FrameFolder, VideoFile
-from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.files import check_name, write_atomic
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import made_with, mismatch
@@ -36,8 +34,6 @@ from ipad_jax.video.detector.calibration_files import (
 )
 from ipad_jax.video.detector.detect import frames_at_rate
 from ipad_jax.video.detector.detector import Detector
-from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
-from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.normal_units import followed_by_video
@@ -187,18 +183,12 @@ def _score(
     prepare = detector.prepare_file if isinstance(source, FrameFolder) else detector.prepare
     frames, fps, _ = frames_at_rate(source, detector)
     total = round(source.num_frames * fps / (source.fps or fps)) if source.num_frames else 0
-    parts: list[FrameRows] = []
-    with ThreadPoolExecutor(num_cores()) as pool:
-        scorer = FrameScorer(config, detector.predictor.normal, detector.footage.cycle_frames, pool)
-        clips = scorer.clips(map(prepare, frames))
-        for first, predicted in predict_ahead(
-            clips, detector.predictor.scores, config.eval.batch_size
-        ):
-            parts.append(scorer.add(first, predicted).rows)
-            if progress:
-                progress(min(first + config.data.clip_len, total or first), total or first + 1)
-        parts.append(scorer.close().rows)
-    rows = FrameRows.concat([part for part in parts if len(part)])
+
+    def seen(count: int) -> None:
+        if progress:
+            progress(min(count, total or count), total or count + 1)
+
+    rows = detector.rows(frames, prepare=prepare, seen=seen)
     if len(rows) < config.data.clip_len:
         raise ValueError(
             f"{source.name} has {len(rows)} frames, fewer than a clip of {config.data.clip_len}."

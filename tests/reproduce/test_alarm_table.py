@@ -1,0 +1,123 @@
+"""The alarm's table: footage of its own, judged so that an alarm which is always on wins nothing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ipad_jax.commands import reproduce
+from ipad_jax.main import main
+from ipad_jax.reproduce import alarm_table
+from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, piece, table_of
+from ipad_jax.video.scores.calibration import Calibration
+from ipad_jax.video.scores.frame_scores import FrameScores
+
+FPS = 25.0
+KINDS = ("normal", "motion", "logic")
+
+
+def scores_of(name, values, kind=None):
+    n = len(values)
+    kind = np.zeros(n, np.int8) if kind is None else kind
+    return FrameScores(
+        video=np.zeros(n, int),
+        frame=np.arange(n),
+        time_s=np.arange(n) / FPS,
+        label=(kind > 0).astype(int),
+        kind=kind,
+        cycle=np.arange(n) // 60,
+        position=np.ones(n, int),
+        components={"pooled_mean": values},
+        video_names=(name,),
+        kinds=KINDS,
+        fps=(FPS,),
+    )
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Two minutes each: normal with one false alarm of 2 s, faulty with two faults of which one shows."""
+    rng = np.random.default_rng(0)
+    n = int(120 * FPS)
+    calibration = Calibration.fit(
+        scores_of("calibrate", rng.normal(1, 0.1, n)), {"pooled_mean": 1.0}, another_recording=True
+    )
+    normal = rng.normal(1, 0.1, n)
+    normal[1000:1050] = 50.0
+    faulty, kind = rng.normal(1, 0.1, n), np.zeros(n, np.int8)
+    kind[500:550], kind[1500:1510] = 1, 2
+    faulty[505:550] = 50.0
+    parts = scores_of("normal", normal), scores_of("faulty", faulty, kind)
+    return {
+        way: judge("crane_synthetic", way, found, *parts)
+        for way, found in ((BOTH, calibration), (ALWAYS, None))
+    }
+
+
+def test_alarms_are_counted_on_normal_footage_and_faults_on_the_other(judged):
+    row = judged[BOTH]
+    assert (row.normal.num_false_calls, row.normal.num_true) == (1, 0)
+    assert (row.faulty.num_detected, row.faulty.num_true) == (1, 2)
+    assert (row.long_found, row.long) == (1, 1)  # the fault that is missed lasts 0.4 s
+    assert row.kinds == {"motion": (1, 1), "logic": (0, 1)}
+    assert row.faulty.detection_delay_s == pytest.approx(5 / FPS)
+    assert (
+        2 / 120 <= row.normal.normal_time_in_alarm < 4 / 120
+    )  # it ends after a quiet second, at most
+
+
+def test_an_alarm_that_never_ends_finds_nothing_and_costs_every_started_minute(judged):
+    row = judged[ALWAYS]
+    assert row.normal.normal_time_in_alarm == 1
+    assert row.normal.num_false_calls == 2
+    assert row.faulty.num_detected == row.long_found == 0
+
+
+def test_the_last_rows_are_the_sums_of_all_machines(judged):
+    other = [dataclasses.replace(row, scene="drill_synthetic") for row in judged.values()]
+    table = table_of([*judged.values(), *other], "title")
+    last = table.rows[-2]
+    assert last[:2] == ("all", BOTH)
+    assert last[table.columns.index("false alarms")] == "2 in 4 min"
+    assert last[table.columns.index("all faults")] == "2 of 4"
+
+
+@pytest.mark.slow  # compiles the renderer
+def test_a_piece_is_the_same_every_time_and_like_no_other(monkeypatch):
+    monkeypatch.setattr(alarm_table, "PIECE_S", 24.0)
+    made = {
+        key: piece("crane_synthetic", 1, *key, (16, 16))
+        for key in (("normal", 0), ("normal", 1), ("faulty", 0))
+    }
+    again = piece("crane_synthetic", 1, "faulty", 0, (16, 16))
+    np.testing.assert_array_equal(made["faulty", 0].frames, again.frames)
+    assert (again.kind > 0).any()
+    for key in (("normal", 0), ("normal", 1)):
+        assert (made[key].kind == 0).all()
+    n = min(len(video.frames) for video in made.values())
+    first, second = made["normal", 0].frames[:n], made["normal", 1].frames[:n]
+    assert (first != second).any()
+
+
+def test_what_would_run_is_said_before(tmp_path, capsys):
+    words = ["--table", "alarm", "--list", "--hours", "0.5", "--workdir", str(tmp_path)]
+    assert reproduce.main([*words, "--of", "2", "--index", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "conveyor_synthetic: 0 of 8 calibrate, 0 of 12 normal, 0 of 4 faulty (another" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--table", "2", "--hours", "1"], "--hours is of --table alarm, not of table 2"),
+        (["--table", "alarm", "--hours", "0"], "--hours 0.0 must be above 0"),
+        (
+            ["--table", "alarm", "--rows", "ours"],
+            "leave --data, --rows, --seeds and --protocol out",
+        ),
+    ],
+)
+def test_options_of_another_table_are_refused(words, message, capsys):
+    assert main(["reproduce", *words]) == 2
+    assert message in capsys.readouterr().err
