@@ -1,7 +1,9 @@
-"""Signs of life of a watch, so that a supervisor can tell dead from quiet: a file, and a line a minute."""
+"""Signs of life of a watch, so that a supervisor can tell dead from quiet: a file, and systemd's watchdog."""
 
+import contextlib
 import json
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -42,6 +44,7 @@ class Health:
         self._judged.append((self._written_s, self._num_frames))
         while self._judged[0][0] < self._written_s - RATE_S:
             self._judged.popleft()
+        tell_systemd("WATCHDOG=1")
         if self._path is None:
             return
         content = {"pid": os.getpid(), "frames_per_s": round(self.rate, 2), **self._state()}
@@ -49,3 +52,17 @@ class Health:
             write_atomic(self._path, json.dumps(content, indent=1).encode() + b"\n")
         except OSError:
             return
+
+
+def tell_systemd(text: str) -> None:
+    """Sends a line such as READY=1 where systemd started this process (sd_notify(3)); else nothing."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address[0] == "@":  # Linux's abstract name space
+        address = "\0" + address[1:]
+    with (
+        contextlib.suppress(OSError),  # systemd itself is being started anew
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
+    ):
+        line.sendto(text.encode(), address)

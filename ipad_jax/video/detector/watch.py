@@ -22,7 +22,7 @@ from ipad_jax.run.interrupt import Interrupt
 from ipad_jax.video.detector.alarm_log import Wanted
 from ipad_jax.video.detector.alarms import Alarm
 from ipad_jax.video.detector.detector import Detector, FrameScore
-from ipad_jax.video.detector.health import Health
+from ipad_jax.video.detector.health import Health, tell_systemd
 from ipad_jax.video.detector.notify import Notifier
 from ipad_jax.video.detector.record import Record
 from ipad_jax.video.detector.wording import describe_alarm, describe_open_alarm, utc
@@ -84,6 +84,7 @@ def watch(
         report = _Report(detector, camera, record, notifiers, health_file, say)
         report.health.tick(now=True)
         detector.warm_up(pictures=record.takes_pictures)
+        tell_systemd("READY=1")
         interrupt = stack.enter_context(Interrupt())
         events = stack.enter_context(closing(camera.events()))
         _Watch(detector, camera, record, events, interrupt, fps_given, report).run()
@@ -329,6 +330,7 @@ class _Report:
     def ended(self) -> None:
         """The last state."""
         self._state = "ended"
+        tell_systemd("STOPPING=1")
         self.health.tick(now=True)
 
     def _minute(self) -> str:
