@@ -79,8 +79,8 @@ class Stages:
 def run(args: argparse.Namespace) -> int:
     """Prepares, trains, evaluates."""
     if args.image:
-        return _run_images(Path(args.workdir), args.scene or PARTS)
-    args.scene = args.scene or SCENE
+        return _run_images(Path(args.workdir), PARTS if args.scene is None else args.scene)
+    args.scene = SCENE if args.scene is None else args.scene
     data_dir, workdir = Path(args.workdir) / "data", Path(args.workdir) / args.scene
     print(f"dataset in {data_dir}, run in {workdir}; about {180 + args.seconds:.0f} s on two cores")
     stages = Stages()

@@ -41,9 +41,8 @@ def scene_configs(
             )
         scenes = list(known)
     if unknown := [scene for scene in scenes if scene not in known]:
-        raise ValueError(
-            f"{name} has no scene {', '.join(unknown)}; choose from {', '.join(known)}."
-        )
+        named = ", ".join(scene or "''" for scene in unknown)
+        raise ValueError(f"{name} has no scene {named}; choose from {', '.join(known)}.")
     # The name is made anew from scene, size and quality.
     configs = [dataclasses.replace(known[scene], **changes, name="") for scene in scenes]
     # TFDS wants its own object for a predefined name.

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from ipad_jax.commands import demo, prepare
-from ipad_jax.main import COMMANDS
+from ipad_jax.main import COMMANDS, main
 from ipad_jax.prepare.build import load_builder_class
 from ipad_jax.run.config import load_config
 
@@ -46,3 +48,9 @@ def test_prepare_commands_in_the_texts_parse():
         for line in re.findall(r"ipad-jax prepare +([^#\n]+)", path.read_text()):
             arguments = re.sub(r"\[[^]]*\]", "", line).split()
             prepare.make_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("more", [[], ["--image"]])
+def test_a_scene_that_is_empty_is_refused_and_not_the_default(more, tmp_path, capsys):
+    assert main(["demo", "--scene", "", "--workdir", str(tmp_path), *more]) == 2
+    assert "has no scene ''" in capsys.readouterr().err

@@ -140,11 +140,12 @@ LINES = [
     ),
     Command(
         ("reproduce", "--list"),  # without it, hours of training
-        {"--table": ["2", "3", "4", "5", ""], "--workdir": ["{walk}/tables"], "--tiny": []}
+        {"--table": ["2", "3", "4", "alarm", "5", ""], "--workdir": ["{walk}/tables"], "--tiny": []}
         | {"--data-dir": ["{root}/data"]},
         {"--rows": ["nosuch", "ours", ""], "--seeds": INTEGERS, "--seconds": NUMBERS}
         | {"--steps": INTEGERS, "--index": INTEGERS, "--of": INTEGERS, "--data-seed": INTEGERS}
-        | {"--data": ["factory", "ipad", "video_folder", "x"], "--scenes": NAMES, "--show": []},
+        | {"--data": ["factory", "ipad", "video_folder", "x"], "--scenes": NAMES, "--show": []}
+        | {"--hours": NUMBERS},
         weight=4,
     ),
     Command(
