@@ -1,4 +1,4 @@
-"""Faults made up for training where there are none: textures laid over parts of good pictures.
+"""Faults made up for training where there are none: textures or cuttings laid over parts of good pictures.
 
 Everything is drawn on the device from a key. The published DRAEM lays pictures of an archive of textures
 (DTD) over; ours are drawn (octaves of coloured noise, stripes), or parts of other pictures of the batch,
@@ -85,3 +85,61 @@ def with_faults(key: jax.Array, pictures: jax.Array) -> tuple[jax.Array, jax.Arr
 
     keys = jax.random.split(key, len(pictures))
     return jax.vmap(one)(keys, pictures, jnp.roll(pictures, 1, axis=0))
+
+
+def pasted(key: jax.Array, picture: jax.Array, scar: bool) -> jax.Array:
+    """A picture with a cutting of itself laid over another place (CutPaste, sec. 2.2).
+
+    Args:
+      picture: float32 [h, w, 3] in [0, 1].
+      scar: a thin one, turned by up to 45 degrees; else a rectangle of 2 to 15 % of the picture.
+    """
+    size = jnp.array(picture.shape[:2], jnp.float32)
+    keys = jax.random.split(key, 6)
+    if scar:  # 2 to 16 by 10 to 25 pixels of 256
+        low, high = jnp.array([10.0, 2.0]), jnp.array([25.0, 16.0])
+        sides = jax.random.uniform(keys[0], (2,), minval=low, maxval=high) * jnp.min(size) / 256
+        angle = jax.random.uniform(keys[1], (), minval=-jnp.pi / 4, maxval=jnp.pi / 4)
+    else:
+        area = jax.random.uniform(keys[0], (), minval=0.02, maxval=0.15) * size[0] * size[1]
+        aspect = jnp.exp(jax.random.uniform(keys[1], (), minval=jnp.log(0.3), maxval=jnp.log(3.3)))
+        sides = jnp.sqrt(area * jnp.stack([aspect, 1 / aspect]))
+        angle = jnp.zeros(())
+    half = jnp.minimum(sides, size) / 2
+    source, place = (
+        jax.random.uniform(k, (2,), minval=half, maxval=size - half) for k in keys[2:4]
+    )
+    rows, columns = (jnp.arange(n) + 0.5 for n in picture.shape[:2])
+    y, x = rows[:, None] - place[0], columns[None] - place[1]
+    down = jnp.cos(angle) * y - jnp.sin(angle) * x  # in the cutting's own directions
+    right = jnp.sin(angle) * y + jnp.cos(angle) * x
+    inside = (jnp.abs(down) < half[0]) & (jnp.abs(right) < half[1])
+
+    def at(way: jax.Array, centre: jax.Array, number: int) -> jax.Array:
+        return jnp.clip(jnp.floor(way + centre), 0, number - 1).astype(jnp.int32)
+
+    cutting = picture[at(down, source[0], len(rows)), at(right, source[1], len(columns))]
+    return jnp.where(inside[..., None], recoloured(keys[4], cutting), picture)
+
+
+def recoloured(key: jax.Array, picture: jax.Array, strength: float = 0.1) -> jax.Array:
+    """A picture [h, w, 3] in [0, 1] of another brightness, contrast and saturation, each by a factor."""
+    keys = jax.random.split(key, 3)
+    bright, contrast, colour = (
+        jax.random.uniform(k, (), minval=1 - strength, maxval=1 + strength) for k in keys
+    )
+    x = picture * bright
+    x = jnp.mean(x) + contrast * (x - jnp.mean(x))
+    grey = jnp.mean(x, axis=-1, keepdims=True)
+    return jnp.clip(grey + colour * (x - grey), 0, 1)
+
+
+def cut_out(key: jax.Array, picture: jax.Array) -> jax.Array:
+    """A picture [h, w, 3] with a grey square over a random place, a quarter of its sides at most."""
+    keys = jax.random.split(key, 2)
+    size = jnp.array(picture.shape[:2], jnp.float32)
+    half = jax.random.uniform(keys[0], (), minval=1 / 16, maxval=1 / 8) * size
+    place = jax.random.uniform(keys[1], (2,), maxval=size)
+    y, x = (jnp.arange(n) + 0.5 for n in picture.shape[:2])
+    inside = (jnp.abs(y[:, None] - place[0]) < half[0]) & (jnp.abs(x[None] - place[1]) < half[1])
+    return jnp.where(inside[..., None], 0.5, picture)

@@ -23,7 +23,8 @@ def conv2d(
         x: [b, h, w, cin] float.
         kernel: [k, k, cin / groups, cout], k odd, rounded to the dtype of x; PyTorch's weight
             [cout, cin / groups, k, k] with the axes moved. Padding is PyTorch's k // 2 on all
-            sides (times dilation), which for odd sides and strides is not "SAME".
+            sides (times dilation), which for odd sides and strides is not "SAME". Or k = 4 with
+            stride 2, padding 1 and even sides, as generators have it.
         stride: 1 or 2; 2 undilated only.
         dilation: distance of the kernel's taps.
         groups: parts of the channels, each convolved alone.
@@ -32,16 +33,19 @@ def conv2d(
         ValueError: a kernel that does not fit, or a stride that cannot be.
     """
     side = kernel.shape[0]
-    if kernel.shape[:3] != (side, side, x.shape[-1] // groups) or side % 2 == 0:
+    halves = side == 4 and stride == 2 and groups == 1 and not (x.shape[1] % 2 or x.shape[2] % 2)
+    if kernel.shape[:3] != (side, side, x.shape[-1] // groups) or not (side % 2 or halves):
         raise ValueError(
-            f"conv2d: kernel has shape {kernel.shape}, expected [k, k, cin / {groups}, cout] with odd k "
-            f"for an input [b, h, w, cin] of shape {x.shape}."
+            f"conv2d: kernel has shape {kernel.shape}, expected [k, k, cin / {groups}, cout] with odd k, or "
+            f"4 with stride 2 and even sides, for an input [b, h, w, cin] of shape {x.shape}."
         )
     if stride not in (1, 2) or (stride == 2 and dilation > 1):
         raise ValueError(
             f"conv2d: stride={stride} must be 1, or 2 with dilation 1; got {dilation}."
         )
     kernel = kernel.astype(x.dtype)
+    if halves:
+        return _conv_of_cells(x, kernel)
     if side == 1 and groups == 1:
         return matmul(x[:, ::stride, ::stride], kernel[0, 0], x.dtype).astype(x.dtype)
     if stride == 2 and groups == 1 and traced_platform() == "cpu":
@@ -66,14 +70,15 @@ def conv2d(
 def _conv_of_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Stride 2 as a convolution of stride 1 over cells of 2 x 2 places, for even sides.
 
-    A kernel of 7 becomes one of 4 x 4 cells, its last row and column zeros: no gradient is dilated.
+    A kernel of 7 becomes one of 4 x 4 cells, its last row and column zeros, one of 4 becomes 2 x 2 cells:
+    no gradient is dilated.
     """
     side, (cin, cout) = kernel.shape[0], kernel.shape[2:]
-    x = jnp.pad(x, [(0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)])
+    pad, half = (side - 1) // 2, (side + 1) // 2
+    x = jnp.pad(x, [(0, 0), (pad,) * 2, (pad,) * 2, (0, 0)])
     b, h, w = x.shape[:3]
     x = x.reshape(b, h // 2, 2, w // 2, 2, cin).transpose(0, 1, 3, 2, 4, 5)
-    kernel = jnp.pad(kernel, [(0, 1), (0, 1), (0, 0), (0, 0)])
-    half = (side + 1) // 2
+    kernel = jnp.pad(kernel, [(0, side % 2), (0, side % 2), (0, 0), (0, 0)])
     kernel = kernel.reshape(half, 2, half, 2, cin, cout).transpose(0, 2, 1, 3, 4, 5)
     return lax.conv_general_dilated(
         x.reshape(b, h // 2, w // 2, 4 * cin),
@@ -89,18 +94,20 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Args:
         x: float.
-        kernel: [2, 2, cin, cout], or [3, 3, cin, cout] with padding 1 and output padding 1; PyTorch's
-            weight [cin, cout, k, k] with the axes moved.
+        kernel: [2, 2, cin, cout], or [3, 3, cin, cout] with padding 1 and output padding 1, or
+            [4, 4, cin, cout] with padding 1; PyTorch's weight [cin, cout, k, k] with the axes moved.
 
     Raises:
         ValueError: another kernel.
     """
     side, cout = kernel.shape[0], kernel.shape[-1]
-    if side not in (2, 3) or kernel.shape[:3] != (side, side, x.shape[-1]):
+    if side not in (2, 3, 4) or kernel.shape[:3] != (side, side, x.shape[-1]):
         raise ValueError(
-            f"conv_transpose2d: kernel has shape {kernel.shape}, expected [2, 2, cin, cout] or "
-            f"[3, 3, cin, cout] for an input of shape {x.shape}."
+            f"conv_transpose2d: kernel has shape {kernel.shape}, expected [k, k, cin, cout] with k of 2, 3 "
+            f"or 4 for an input of shape {x.shape}."
         )
+    if side == 4:
+        return _grow_by_cells(x, kernel.astype(x.dtype))
     matrix = kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
     taps = matmul(x, matrix, x.dtype).astype(x.dtype)
     b, h, w = x.shape[:3]
@@ -108,6 +115,25 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return add_taps(taps.reshape(b, 1, h, w, 1, 3, 3, cout), (1, 2, 2))[:, 0]
     taps = taps.reshape(b, h, w, 2, 2, cout)  # no two inputs meet: each output has one
     return taps.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, cout)
+
+
+def _grow_by_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of kernel 4, stride 2, padding 1, as one of 2 x 2 that gives cells of 2 x 2.
+
+    Output o is met by inputs (o + 1 - k) / 2: those of place j - 1 and j make outputs 2 j - 1 and 2 j.
+    """
+    b, h, w = x.shape[:3]
+    cin, cout = kernel.shape[2:]
+    parts = kernel.reshape(2, 2, 2, 2, cin, cout)[::-1, :, ::-1]
+    cells = lax.conv_general_dilated(
+        x,
+        parts.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, cin, 4 * cout),
+        window_strides=(1, 1),
+        padding=[(1, 1)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    cells = cells.reshape(b, h + 1, w + 1, 2, 2, cout).transpose(0, 1, 3, 2, 4, 5)
+    return cells.reshape(b, 2 * h + 2, 2 * w + 2, cout)[:, 1:-1, 1:-1]
 
 
 def max_pool2(x: jax.Array) -> jax.Array:

@@ -34,7 +34,7 @@ class Conv2d(nnx.Module):
 
     Args:
         cin, cout: channels.
-        side: of the kernel, odd.
+        side: of the kernel, odd, or 4 with stride 2 and even h and w.
         stride: 1 or 2.
         dilation: distance of the kernel's taps.
         groups: parts of the channels that see nothing of each other.
@@ -71,7 +71,7 @@ class Conv2d(nnx.Module):
 
 
 class ConvTranspose2d(nnx.Module):
-    """Transposed convolution of stride 2, kernel 2 or 3: [b, h, w, cin] -> [b, 2h, 2w, cout]."""
+    """Transposed convolution of stride 2, kernel 2, 3 or 4: [b, h, w, cin] -> [b, 2h, 2w, cout]."""
 
     def __init__(
         self,

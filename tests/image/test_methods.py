@@ -13,8 +13,11 @@ from ipad_jax.image.methods import METHODS
 from ipad_jax.image.methods.autoencoder import AutoencoderModel
 from ipad_jax.image.methods.cfa import Descriptor
 from ipad_jax.image.methods.cflow import Flows as CFlows
+from ipad_jax.image.methods.cutpaste import CutPasteModel
 from ipad_jax.image.methods.draem import DraemModel
 from ipad_jax.image.methods.fastflow import Flows as FastFlows
+from ipad_jax.image.methods.favae import Rebuild as FavaeRebuild
+from ipad_jax.image.methods.ocrgan import Judge, UNet
 from ipad_jax.image.methods.stfpm import Student
 from ipad_jax.image.methods.uniad import Rebuild
 from ipad_jax.image.scorer import Scorer
@@ -56,7 +59,13 @@ PUBLISHED = {
     "cfa": (lambda rngs: Descriptor(1792, 1792, rngs=rngs), 3_216_640),
     "draem": (lambda rngs: DraemModel((128, 64), rngs=rngs), 97_422_725),
     "autoencoder": (lambda rngs: AutoencoderModel((32, 64, 128, 256), rngs=rngs), 1_545_971),
+    "cutpaste without its head": (lambda rngs: CutPasteModel(4, rngs=rngs).network, 11_176_512),
 }
+
+
+def favae(rngs):
+    vgg = ((2, 128), (4, 256), (8, 512))
+    return FavaeRebuild(load_config("favae:paper").model, (128, 128), vgg, rngs=rngs)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -68,9 +77,12 @@ def test_published_sizes(name):
 @pytest.mark.parametrize(("low", "high", "make"), [
     (41.25e6 + 3.65e6, 41.35e6 + 3.75e6, fastflow("wide_resnet50_2", LAYERS, True)),
     (7.65e6, 7.75e6, lambda rngs: Rebuild(272, (14, 14), load_config("uniad").model, rngs=rngs)),
+    (20.25e6, 20.35e6, favae),
+    (54.35e6, 54.45e6, lambda rngs: UNet(64, 8, rngs=rngs)),
+    (47.95e6, 48.05e6, lambda rngs: Judge(64, 100, (256, 256), rngs=rngs)),
 ])  # fmt: skip
 def test_published_sizes_that_are_stated_rounded(low, high, make):
-    """FastFlow with Wide ResNet 41.3M + 3.7M, UniAD 7.7M."""
+    """FastFlow with Wide ResNet 41.3M + 3.7M, UniAD 7.7M, FAVAE 20.3M, OCR-GAN twice 54.4M and 48.0M."""
     assert low < count(make) < high
 
 
@@ -103,8 +115,8 @@ def stepped(name, data_dir):
 
 
 def cases(names):
-    """Parameters; DRAEM's two deep networks take long to compile."""
-    slow = {"draem": pytest.mark.slow}
+    """Parameters; deep networks that come in pairs take long to compile."""
+    slow = dict.fromkeys(("draem", "ocrgan"), pytest.mark.slow)
     return [pytest.param(name, marks=slow.get(name, ())) for name in sorted(names)]
 
 
@@ -115,7 +127,7 @@ STEPPED = [name for name in SPECS if name not in ("bank", "pca", "patchcore")]
 def test_the_loss_of_a_memorised_batch_falls(name, drawn):
     _, _, losses = stepped(name, drawn)
     assert np.isfinite(losses).all()
-    # DRAEM and UniAD draw anew in each step: compare means, not single values
+    # some draw anew in each step: compare means, not single values
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 

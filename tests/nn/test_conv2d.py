@@ -14,7 +14,7 @@ def normal(*shape, seed=0):
 
 
 def library(x, kernel, stride=1, dilation=1):
-    pad = kernel.shape[0] // 2 * dilation
+    pad = (kernel.shape[0] - 1) // 2 * dilation
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -28,7 +28,7 @@ def library(x, kernel, stride=1, dilation=1):
 def library_transposed(x, kernel):
     """PyTorch's ConvTranspose2d of stride 2: an input with holes, the kernel turned round."""
     side = kernel.shape[0]
-    pads = [(1, 1)] * 2 if side == 2 else [(1, 2)] * 2
+    pads = [{2: (1, 1), 3: (1, 2), 4: (2, 2)}[side]] * 2
     return lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],
@@ -57,7 +57,8 @@ def same_with_gradients(ours, theirs, *arrays):
 
 
 @pytest.mark.parametrize(
-    ("side", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2)]
+    ("side", "stride", "dilation"),
+    [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2), (4, 2, 1)],
 )
 def test_convolution_and_its_gradients(side, stride, dilation):
     same_with_gradients(
@@ -88,7 +89,7 @@ def test_groups_see_nothing_of_each_other():
     np.testing.assert_allclose(found, np.concatenate(parts, -1), atol=2e-5)  # dozens of products
 
 
-@pytest.mark.parametrize("side", [2, 3])
+@pytest.mark.parametrize("side", [2, 3, 4])
 def test_transposed_convolution_and_its_gradients(side):
     same_with_gradients(
         layers.conv_transpose2d,
@@ -105,11 +106,15 @@ def test_nothing_is_dilated_on_the_cpu():
     arrays = normal(1, 4, 4, 3), normal(3, 3, 3, 3), normal(3, 3, 3, 3)
     text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arrays))
     assert "conv_general_dilated" not in text
-    stem = jax.grad(lambda x, k: jnp.sum(layers.conv2d(x, k, stride=2) ** 2), (0, 1))
-    text = str(jax.make_jaxpr(stem)(normal(1, 8, 8, 3), normal(7, 7, 3, 3)))
-    dilations = [line for line in text.splitlines() if "hs_dilation" in line]
-    assert dilations
-    assert all("(1, 1)" in line for line in dilations)
+    for side in (4, 7):
+        kernel = normal(side, side, 3, 3)
+        stem = jax.grad(lambda x, k: jnp.sum(layers.conv2d(x, k, stride=2) ** 2), (0, 1))
+        grow = jax.grad(lambda x, k: jnp.sum(layers.conv_transpose2d(x, k) ** 2), (0, 1))
+        for way in (stem, grow)[: 2 if side == 4 else 1]:
+            text = str(jax.make_jaxpr(way)(normal(1, 8, 8, 3), kernel))
+            dilations = [line for line in text.splitlines() if "hs_dilation" in line]
+            assert dilations
+            assert all("(1, 1)" in line for line in dilations)
 
 
 def test_pools_against_loops():
@@ -174,7 +179,7 @@ def test_warp_is_linear_between_pixels_and_has_that_gradient():
         (lambda x: layers.conv2d(x, normal(2, 2, 3, 4)), "odd k"),
         (lambda x: layers.conv2d(x, normal(3, 3, 4, 4)), r"input .* of shape \(1, 5, 4, 3\)"),
         (lambda x: layers.conv2d(x, normal(3, 3, 3, 4), stride=2, dilation=2), "dilation 1"),
-        (lambda x: layers.conv_transpose2d(x, normal(4, 4, 3, 4)), "expected"),
+        (lambda x: layers.conv_transpose2d(x, normal(5, 5, 3, 4)), "expected"),
         (layers.max_pool2, "even"),
     ],
 )
