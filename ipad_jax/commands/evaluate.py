@@ -1,5 +1,6 @@
 """Scores a run's test split and writes scores, metrics and a report.
 
+The numbers are printed and written before the report and its videos are made: Ctrl-C then loses neither.
 --config.eval.LEAF=VALUE changes how it is judged, such as --config.eval.stride=1;
 --config.data.name=SCENE judges another scene, or one of several.
 """
@@ -7,6 +8,7 @@
 import argparse
 from typing import Any
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UNITS, UsageError, new_parser, set_leaves
 
 
@@ -38,6 +40,12 @@ def make_parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME",
         help='made by `ipad-jax calibrate`, or "held_out" (default: the newest)',
+    )
+    parser.add_argument(
+        "--videos",
+        choices=("few", "all", "none"),
+        help="side-by-side videos, of the two worst and the two best test videos (few, the default), of all, "
+        "or none",
     )
     parser.add_argument(
         "--no-report", action="store_true", help="numbers only, no page and no videos"
@@ -73,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
             f"--scores {args.scores} holds the scores of one checkpoint; --step {args.step} needs the model: "
             "leave one of them out."
         )
+    if args.videos and (args.scores or args.no_report):
+        other = "--scores" if args.scores else "--no-report"
+        raise UsageError(f"--videos {args.videos} belongs to the report, which {other} leaves out.")
     data_name, overrides = chosen(args)
     from functools import partial
 
@@ -83,8 +94,12 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.training.task import family_module, family_of
 
     config = read_config(args.workdir)
-    if args.calibration and family_of(config) != "video":
-        raise UsageError(f"--calibration {args.calibration} is for video runs.")
+    family = family_of(config)
+    for option in ("calibration", "videos"):
+        if (value := getattr(args, option)) and family != "video":
+            raise UsageError(
+                f"--{option} {value} is for video runs; {args.workdir} is of {family}."
+            )
     doors = family_module(config, "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     choices["data_name"] = data_name
@@ -93,19 +108,30 @@ def run(args: argparse.Namespace) -> int:
     if args.scores:
         if jax.process_index():
             return 0  # the first process does it alone
-        evaluation = doors.rescore(args.workdir, args.scores, **choices)
+        announce(doors.rescore(args.workdir, args.scores, **choices))
     else:
+        if args.videos:
+            choices["videos"] = args.videos
         evaluation = doors.evaluate(
             args.workdir,
             **choices,
             step=args.step,
             report=not args.no_report,
-            stages=partial(frame_progress, unit=UNITS.get(family_of(config), "frames")),
+            stages=partial(frame_progress, unit=UNITS.get(family, "frames")),
+            announce=announce,
         )
-    if evaluation is not None:  # not the first process
-        print("\n".join([*evaluation.notes, evaluation.summary()]))
-        print(f"\nwritten to {evaluation.folder}")
+        if evaluation is None:  # not the first process
+            return 0
+        if not args.no_report:
+            print(f"report: {evaluation.folder / 'report.html'}  (open it in a browser)")
+    print_next(*detection(args.workdir, family))
     return 0
+
+
+def announce(evaluation: Any) -> None:
+    """Prints the numbers and where they lie."""
+    print("\n".join([*evaluation.notes, evaluation.summary()]))
+    print(f"\nwritten to {evaluation.folder}", flush=True)
 
 
 def main(argv: list[str]) -> int:

@@ -65,6 +65,38 @@ def num_outranked(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     return (below + np.searchsorted(negative, positive, side="right")) / 2
 
 
+def rightness_by_video(score: np.ndarray, label: np.ndarray, video: np.ndarray) -> dict[int, float]:
+    """How rightly each video's frames stand among all frames of the other class, as the micro AUC counts it.
+
+    A frame's rightness is the share of the other class's frames, of all videos, that it ranks on the right
+    side of, ties half: its mean over either class is the micro AUC. A video's is the mean over the classes
+    in it of their frames' means.
+
+    Args:
+      score, label, video: as in `auc_macro`.
+
+    Returns:
+      Video -> in [0, 1]. Where all frames are of one class, video -> its highest score, of normal frames
+      negated: higher is better there too.
+    """
+    score, label = check(score, label)
+    names = np.unique(video).tolist()
+    if label.all() or not label.any():
+        sign = 1.0 if label.any() else -1.0
+        return {v: sign * float(score[video == v].max()) for v in names}
+    positive, negative = np.sort(score[label]), np.sort(score[~label])
+    right = np.where(
+        label,
+        num_outranked(score, negative) / len(negative),
+        1 - num_outranked(score, positive) / len(positive),
+    )
+    classes = [label, ~label]
+    return {
+        v: float(np.mean([right[at].mean() for c in classes if (at := c & (video == v)).any()]))
+        for v in names
+    }
+
+
 def auc_macro(score: np.ndarray, label: np.ndarray, video: np.ndarray) -> Macro:
     """Mean of the AUC of each video that holds both classes.
 

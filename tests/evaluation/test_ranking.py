@@ -141,3 +141,24 @@ def test_nan_scores_and_unknown_labels_are_refused():
         ranking.eer(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"recall=0 must lie in \(0, 1\]"):
         ranking.fpr_at_recall(np.arange(2.0), np.array([0, 1]), 0)
+
+
+def test_the_rightness_of_videos_adds_up_to_the_auc():
+    rng = np.random.default_rng(0)
+    label, video = rng.integers(0, 2, 300), np.repeat(np.arange(3), 100)
+    score = (label + rng.normal(0, 2, 300)).round(1)  # some are equal
+    found = ranking.rightness_by_video(score, label, np.zeros(300, int))
+    assert found[0] == pytest.approx(ranking.auc_micro(score, label))  # all in one video
+    found = ranking.rightness_by_video(score, label, np.arange(300))  # a video a frame
+    for value in (0, 1):
+        mean = np.mean([found[i] for i in np.flatnonzero(label == value)])
+        assert mean == pytest.approx(ranking.auc_micro(score, label))
+    score[video == 1] = np.where(label[video == 1], -9, 9)  # the second is wrong throughout
+    found = ranking.rightness_by_video(score, label, video)
+    assert min(found, key=found.get) == 1
+
+
+def test_videos_of_one_class_are_ordered_by_their_highest_score():
+    score, video = np.array([1.0, 5.0, 2.0, 3.0]), np.array([0, 0, 1, 1])
+    assert ranking.rightness_by_video(score, np.zeros(4, int), video) == {0: -5.0, 1: -3.0}
+    assert ranking.rightness_by_video(score, np.ones(4, int), video) == {0: 5.0, 1: 3.0}

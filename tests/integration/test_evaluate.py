@@ -10,11 +10,12 @@ import pytest
 from ipad_jax.commands import bench
 from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
+from ipad_jax.main import main
 from ipad_jax.run.config import load_config, read_config, save_config
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector import load
 from ipad_jax.video.detector.calibration_files import calibration_made_with, is_current
-from ipad_jax.video.evaluation import judge_run, measure
+from ipad_jax.video.evaluation import judge_run, measure, report, videos
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 PROMISED = {
@@ -78,6 +79,62 @@ def test_the_detection_bench_judges_as_evaluate_does(evaluated, capsys):
         assert metrics["protocol"] == "strict"
         assert words[-5] == f"{metrics['auc_micro']:.3f}"
     assert rows[2][-5] == f"{evaluated[1].metrics['auc_micro']:.3f}"  # the config's own stride
+
+
+def test_an_interruption_while_videos_are_made_costs_neither_numbers_nor_report(
+    run, tmp_path, monkeypatch, capsys
+):
+    workdir, _ = run
+    lost = tmp_path / "run"
+    shutil.copytree(workdir, lost, ignore=shutil.ignore_patterns("eval"))
+    folder, written = lost / "eval" / "strict", []
+    write = videos.SideBySideWriter.write
+
+    def interrupted(writer, *args, **kwargs):
+        if not written:
+            text = capsys.readouterr().out
+            assert "frame AUC" in text, "numbers are printed before the first video"
+            assert f"written to {folder}" in text
+            written.extend(path.name for path in folder.iterdir() if path.suffix != ".webm")
+        if writer.path.name != "normal-a.webm":
+            return write(writer, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(videos.SideBySideWriter, "write", interrupted)
+    monkeypatch.setattr(videos, "choose", lambda judged, _: {1: "worst", 0: "best"})
+    monkeypatch.setattr(report, "choose", videos.choose)
+    assert main(["evaluate", "--workdir", str(lost)]) == 130
+    assert {"metrics.json", "scores.npz", "report.html"} <= set(written)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.json", "report.html", "scores.npz", "square-b.webm",
+    ]  # fmt: skip
+    page = (folder / "report.html").read_text()
+    assert page.endswith("</html>")
+    assert page.count("<video") == 1
+
+
+def test_videos_are_chosen_and_can_be_left_out(evaluated, monkeypatch):
+    workdir, evaluation = evaluated
+    assert videos.choose(evaluation.judged, "none") == {}
+    assert videos.choose(evaluation.judged, "all").keys() == {0, 1}
+    assert set(videos.choose(evaluation.judged, "few").values()) == {"worst"}  # there are but two
+    monkeypatch.setattr(report, "side_by_side_clips", None)
+    folder = judge_run.evaluate(workdir, name="page", videos="none").folder
+    assert "<video" not in (folder / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"videos='some'; take one of few, all, none"):
+        judge_run.evaluate(workdir, videos="some")
+
+
+def test_a_long_video_is_shown_about_its_first_fault(evaluated, monkeypatch):
+    judged = evaluated[1].judged
+    monkeypatch.setattr(videos, "MAX_FRAMES", 12)
+    at = judged.scores.video == 1
+    fault = judged.scores.frame[at & (judged.scores.label == 1)].min()
+    assert videos.stretch_of(judged, 1, 61, 4) == (fault - 4, fault + 8)
+    start, stop = videos.stretch_of(judged, 0, 61, 4)  # no fault: about the highest score
+    at = judged.scores.video == 0
+    assert start <= judged.scores.frame[at][judged.score[at].argmax()] < stop
+    assert videos.stretch_of(judged, 1, 10, 4) == (0, 10)
 
 
 ROW_OF_PSNR = measure.COMPONENT_ROWS["psnr_mean"]

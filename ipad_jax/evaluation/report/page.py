@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,8 @@ from ipad_jax.evaluation.report.data import Clip, Curve, ReportData, Strip
 from ipad_jax.evaluation.report.side_by_side import strip_picture
 from ipad_jax.run.files import write_atomic
 
-INLINE_BYTES = 24 * 2**20  # of videos in the page; mail servers refuse more than about 25 MB
+MAX_BYTES = 9_900_000  # of the page with the videos in it, so that it can be mailed
+MAX_KINDS = 9  # columns beside a score's name; of more, a table is a block a row at any width
 MAX_CURVES = 60  # a scene has up to 21 test videos; the page of many scenes shows the first
 
 
@@ -59,7 +61,8 @@ def render(data: ReportData) -> str:
     environment.globals["interval"] = interval
     environment.filters |= {"number": number, "share": share}
     limits = plots.score_limits(data.curves, data.threshold)
-    curves = [(c, draw_curve(c, data.threshold, limits, i)) for i, c in enumerate(data.curves)]
+    shown = data.curves[:MAX_CURVES]
+    curves = [(c, draw_curve(c, data.threshold, limits, i)) for i, c in enumerate(shown)]
     labelled = any(c.label is not None and (c.label == 1).any() for c in data.curves)
     figures = {}
     if data.roc:
@@ -67,21 +70,24 @@ def render(data: ReportData) -> str:
     if labelled:
         histogram = plots.score_histogram(data.curves, data.threshold)
         figures["histogram"] = plots.to_svg(histogram, "histogram")
-    return environment.get_template("report.html.j2").render(
+    render_with = partial(
+        environment.get_template("report.html.j2").render,
         data=data,
         metrics=data.metrics,
         cards=cards(data.metrics),
         kinds=sorted({k for row in data.rows for k in row.metrics.get("by_kind") or {}}),
-        curves=curves[:MAX_CURVES],
-        num_hidden=max(0, len(curves) - MAX_CURVES),
+        max_kinds=MAX_KINDS,
+        curves=curves,
+        num_hidden=len(data.curves) - len(curves),
         with_phase=any(known(c.phase) for c in data.curves),
         with_true_phase=any(known(c.phase) and known(c.true_phase) for c in data.curves),
         figures=figures,
         misses=[(s, strip_uri(s, data.heat_range)) for s in data.misses],
         false_alarms=[(s, strip_uri(s, data.heat_range)) for s in data.false_alarms],
-        clips=list(zip(data.clips, inline_clips(data.clips))),
         left_out=left_out_sentences(data.metrics.get("left_out") or {}),
     )
+    room = MAX_BYTES - len(render_with(clips=[(clip, "") for clip in data.clips]).encode())
+    return render_with(clips=list(zip(data.clips, inline_clips(data.clips, room))))
 
 
 def known(values: np.ndarray | None) -> bool:
@@ -118,6 +124,8 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
         return None if value is None or not math.isfinite(value) else float(value)
 
     ends = interval(metrics.get("auc_interval"))
+    rates = metrics.get("false_alarms_interval") or [get("false_alarms_per_hour")]
+    false_alarms = " – ".join(dict.fromkeys(number(rate, 1) for rate in rates))
     found = [
         Card(
             number(get("auc_micro")),
@@ -147,15 +155,16 @@ def cards(metrics: Mapping[str, Any]) -> list[Card]:
             "it. An alarm that is always on has 100 %.",
         ),
         Card(
-            number(get("false_alarms_per_hour"), 1),
+            false_alarms,
             "false alarms an hour",
             "Alarms that found no fault, for each hour of normal running; every started minute of "
-            "one counts.",
+            "one counts. From and to: what this much footage can show, at 95 % confidence.",
             f"{number(metrics.get('num_false_alarms'))} in "
             f"{number((get('normal_hours') or 0) * 60, 1)} minutes",
         ),
         Card(
-            f"{number(get('detection_delay_s'), 2)}\u202fs",
+            number(get("detection_delay_s"), 2)
+            + ("" if get("detection_delay_s") is None else "\u202fs"),
             "detection delay",
             "From the start of a fault to the first alarm in it, for the median fault found.",
         ),
@@ -219,18 +228,17 @@ def strip_uri(strip: Strip, heat_range: tuple[float, float]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
-def inline_clips(clips: Sequence[Clip]) -> list[str]:
-    """Source of each video: its bytes while the page stays mailable, else its name beside the page."""
-    sources, room = [], INLINE_BYTES
+def inline_clips(clips: Sequence[Clip], room: int) -> list[str]:
+    """Source of each video: its bytes while they fit into `room`, else its name beside the page."""
+    sources = []
     for clip in clips:
         path = epath.Path(clip.path)
         if not path.is_file():
             raise FileNotFoundError(f"No video {path} for the report; write it before the page.")
-        content = path.read_bytes()
-        if len(content) <= room:
-            room -= len(content)
-            encoded = base64.b64encode(content).decode()
-            sources.append(f"data:video/webm;base64,{encoded}")
+        source = "data:video/webm;base64," + base64.b64encode(path.read_bytes()).decode()
+        if len(source) <= room:
+            sources.append(source)
         else:
             sources.append(quote(path.name))  # a `#` or `%` of a video's name is no part of a link
+        room -= len(sources[-1])
     return sources

@@ -16,11 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from ipad_jax.evaluation.report.data import Curve
 from ipad_jax.run.files import write_atomic
 
-MAX_POINTS = 1200  # a line of a page 1100 px wide needs no more
+MAX_POINTS = 800  # of a line: more than the pixels it has on the page
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # a hundredth of a point is finer than any screen, and halves the page
+    svg = re.sub(
+        r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg, flags=re.DOTALL
+    )
     # names such as line2d_1 repeat from figure to figure, and so would collide on the page
     svg = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\1{name}-", svg)
     for role, colour in vars(THEMED).items():
@@ -105,6 +111,28 @@ def spans(mask: np.ndarray, time_s: np.ndarray) -> list[tuple[float, float]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     after = np.append(time_s, time_s[-1] + (time_s[-1] - time_s[-2] if len(time_s) > 1 else 0))
     return [(float(after[a]), float(after[b])) for a, b in zip(edges[::2], edges[1::2])]
+
+
+def merged(stretches: Sequence[tuple[float, float]], apart: float) -> list[tuple[float, float]]:
+    """The same stretches in order, those less than `apart` from the one before joined with it."""
+    found: list[tuple[float, float]] = []
+    for start, stop in sorted(stretches):
+        if found and start - found[-1][1] < apart:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        else:
+            found.append((start, stop))
+    return found
+
+
+def shade(axes: Axes, stretches: Sequence[tuple[float, float]], colour: str) -> None:
+    """Stretches of the horizontal axis as a ground: one shape, however many there are."""
+    if not stretches:
+        return
+    corners = [corner for a, b in stretches for corner in ((a, 0), (a, 1), (b, 1), (b, 0), (a, 0))]
+    codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * len(stretches)
+    shape = Path(np.array(corners), codes)
+    transform = axes.get_xaxis_transform()
+    axes.add_patch(PathPatch(shape, transform=transform, facecolor=colour, alpha=0.18, linewidth=0))
 
 
 def score_limits(curves: Sequence[Curve], threshold: float | None) -> tuple[float, float]:
@@ -152,29 +180,27 @@ def score_curve(
         below.set_ylim(-0.08, 1.08)
         below.set_yticks([0, 1], ["0", "1"])
         below.set_ylabel("phase", color=palette.muted, fontsize=7, labelpad=2)
+    first, last = axes.get_xlim()
+    apart = (last - first) / MAX_POINTS  # what stands nearer looks like one
     if curve.label is not None and len(curve.label):
-        for start, stop in spans(curve.label == 1, curve.time_s):
-            for panel in panels:
-                panel.axvspan(start, stop, color=palette.fault, alpha=0.18, linewidth=0)
+        faulty = merged(spans(curve.label == 1, curve.time_s), apart)
+        for panel in panels:
+            shade(panel, faulty, palette.fault)
     if threshold is not None and math.isfinite(threshold):
         axes.axhline(threshold, color=palette.alarm, linewidth=0.8, linestyle=(0, (4, 3)))
     time_s, score = thin(curve.time_s, curve.score)
     axes.plot(time_s, np.clip(score, low, high), color=palette.ink, linewidth=0.9)
-    for start, stop in curve.events:
-        axes.plot(
-            [start, stop],
-            [low - 0.04 * (high - low)] * 2,
-            color=palette.alarm,
-            linewidth=3,
-            solid_capstyle="butt",
-        )
+    if alarms := merged(curve.events, apart):
+        ends = np.array([(start, stop, math.nan) for start, stop in alarms]).ravel()
+        level = np.full(len(ends), low - 0.04 * (high - low))
+        axes.plot(ends, level, color=palette.alarm, linewidth=3, solid_capstyle="butt")
     panels[-1].set_xlabel("seconds", color=palette.muted, fontsize=7, labelpad=1)
     return figure
 
 
 def unwrapped_line(time_s: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The phase with a break wherever it jumps over the cycle's end, so no line falls back."""
-    step = max(1, len(phase) // MAX_POINTS)
+    step = max(1, math.ceil(len(phase) / MAX_POINTS))
     time_s, phase = np.asarray(time_s, float)[::step], np.asarray(phase, float)[::step]
     jumps = np.flatnonzero(np.abs(np.diff(phase)) > 0.5) + 1
     return np.insert(time_s, jumps, np.nan), np.insert(phase, jumps, np.nan)

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -44,6 +44,7 @@ def evaluate(
     report: bool = True,
     data_name: str = "",
     stages: Stages | None = None,
+    announce: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation | None:
     """Evaluates a run on its test images.
 
@@ -55,6 +56,7 @@ def evaluate(
       report: also write report.html.
       data_name: the run's own dataset; a threshold belongs to one.
       stages: shows progress.
+      announce: called with the evaluation once metrics.json is written, before the report.
 
     Returns:
       The evaluation; scores.npz, metrics.json and the report lie in its folder. None on processes other
@@ -85,6 +87,8 @@ def evaluate(
     with stages("scoring") as progress:
         scores, metrics, notes = _measure(folder, detector, source, step, progress)
     evaluation = _write(folder, config, scores, calibration, metrics, notes)
+    if announce:
+        announce(evaluation)
     if report:
         with stages("writing the report") as progress:
             write_report(evaluation, detector, source, progress)

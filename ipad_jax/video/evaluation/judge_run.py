@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -29,6 +29,7 @@ from ipad_jax.video.detector.scene_folder import check_one_scene, scene_folder
 from ipad_jax.video.evaluation.measure import Evaluation, measure
 from ipad_jax.video.evaluation.report import write_report
 from ipad_jax.video.evaluation.shared_work import SharedWork, help_out
+from ipad_jax.video.evaluation.videos import CHOICES
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
@@ -42,9 +43,11 @@ def evaluate(
     step: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     report: bool = True,
+    videos: str = "few",
     data_name: str = "",
     calibration: str = "",
     stages: Stages | None = None,
+    announce: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation | None:
     """Evaluates a run on its test split; several processes share the scoring.
 
@@ -55,10 +58,12 @@ def evaluate(
       overrides: leaves of the `eval` section to change, such as {"stride": 8}. Protocol `paper` brings
         its stride of 1 unless another is given here.
       report: also write report.html and side-by-side videos.
+      videos: which test videos to make: "few", the two worst and the two best, "all" or "none".
       data_name: dataset that is judged instead of the run's own, which must be one; everything then
         lies in the run's scenes/<data_name>/, calibration included (see scene_folder.py).
       calibration: name of one made on other footage, or "held_out"; the newest by default.
       stages: shows progress.
+      announce: called with the evaluation once metrics.json is written, before the report.
 
     Returns:
       The evaluation; scores.npz, metrics.json and the report lie in its folder. None on processes other
@@ -72,6 +77,8 @@ def evaluate(
     """
     if name:
         check_name(name, "name")  # before minutes of scoring
+    if videos not in CHOICES:
+        raise ValueError(f"videos={videos!r}; take one of {', '.join(CHOICES)}.")
     first = jax.process_index() == 0
     if data_name:
         workdir = scene_folder(workdir, data_name, write=first)
@@ -81,7 +88,15 @@ def evaluate(
     stages = stages or (lambda _: nullcontext(lambda done, total: None))
     with SharedWork(workdir) as shared:
         return _evaluate(
-            workdir, name, step, dict(overrides or {}), report, calibration, shared, stages
+            workdir,
+            name,
+            step,
+            dict(overrides or {}),
+            videos if report else "",
+            calibration,
+            shared,
+            stages,
+            announce or (lambda _: None),
         )
 
 
@@ -90,11 +105,13 @@ def _evaluate(
     name: str,
     step: int | None,
     overrides: dict[str, Any],
-    report: bool,
+    report_videos: str,
     calibration_name: str,
     shared: SharedWork,
     stages: Stages,
+    announce: Callable[[Evaluation], None],
 ) -> Evaluation:
+    """`evaluate` by the first process; `report_videos` "": no report."""
     check_one_scene(read_config(workdir), workdir)
     config, _, model, step = restore_for_inference(workdir, step)
     if overrides.get("protocol") == "paper":
@@ -124,9 +141,9 @@ def _evaluate(
     scores.save(folder / "scores.npz")
     evaluation = measure(folder, config, scores, calibration)
     evaluation = dataclasses.replace(evaluation, notes=(note,) if note else ())
-    if report:
-        with stages("writing the report's videos") as progress:
-            write_report(config, evaluation, predictor, source, progress)
+    announce(evaluation)
+    if report_videos:
+        write_report(config, evaluation, predictor, source, report_videos, stages)
     return evaluation
 
 

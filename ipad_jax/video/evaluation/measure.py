@@ -5,7 +5,7 @@ changed without predicting again.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.evaluation import ranking
+from ipad_jax.evaluation.alarm_rule import Event
+from ipad_jax.evaluation.events import event_metrics
 from ipad_jax.evaluation.intervals import auc_interval
 from ipad_jax.evaluation.report.data import Row
 from ipad_jax.evaluation.summary import ScoredFrames, summarise, to_json
@@ -189,6 +191,7 @@ def measure(
             "deviations": deviations(judged, config.eval.paper_period_weight),
             "calibration": _basis(calibrated),
             "cycle_ends": _cycle_ends(judged, calibrated, config.data.clip_len),
+            "always_on": _always_on(kept) if calibrated else {},
         },
     )
     rows = tuple(rows_of(judged, calibrated, weights, config.seed))
@@ -222,6 +225,18 @@ def _cycle_ends(judged: Judged, calibration: Calibration | None, clip_len: int) 
         return {}
     above = in_events(judged)
     return cycle_ends(above, kept.label, kept.video, kept.cycle, clip_len // 2)._asdict()
+
+
+def _always_on(scores: FrameScores) -> dict[str, float]:
+    """What an alarm that is on throughout every video would have: the trivial answer beside ours."""
+    events = {
+        video: [Event(int(frames[0]), int(frames[-1]) + 1, int(frames[0]), math.inf)]
+        for video in np.unique(scores.video).tolist()
+        if len(frames := scores.frame[scores.video == video])
+    }
+    found = event_metrics(events, scores.label, scores.video, scores.frame, scores.fps)
+    shown = ("normal_time_in_alarm", "false_alarms_per_hour", "event_recall")
+    return {name: getattr(found, name) for name in shown}
 
 
 def in_events(judged: Judged) -> np.ndarray:
@@ -264,6 +279,8 @@ def summary_text(evaluation: Evaluation) -> str:
     ]
     if math.isfinite(metrics["threshold"]):
         lines.append(f"at the threshold: {alarm_text(metrics)}")
+        if trivial := trivial_text(metrics, rows):
+            lines.append(f"beside it, what needs no model: {trivial}")
         if evaluation.calibration:
             lines.append(evaluation.calibration.statement())
         if ends := metrics["cycle_ends"]:
@@ -309,12 +326,8 @@ def alarm_text(metrics: Mapping[str, Any]) -> str:
     """What the threshold does: false alarms where there is normal time, faults found where there are any."""
     parts = []
     if math.isfinite(metrics["false_alarms_per_hour"]):
-        low, high = metrics["false_alarms_interval"]
         parts.append(f"{_percent(metrics['normal_time_in_alarm'])} of normal time in alarm")
-        parts.append(
-            f"{metrics['false_alarms_per_hour']:.1f} false alarms an hour of it (95 %: {low:.1f} to "
-            f"{high:.1f}; {metrics['num_false_alarms']} in {60 * metrics['normal_hours']:.1f} minutes)"
-        )
+        parts.append(false_alarms_text(metrics))
     if math.isfinite(metrics["event_recall"]):
         low, high = metrics["event_recall_interval"]
         parts.append(
@@ -325,6 +338,34 @@ def alarm_text(metrics: Mapping[str, Any]) -> str:
     if math.isfinite(metrics["event_coverage"]):
         parts.append(f"alarms cover {_percent(metrics['event_coverage'])} of the time of these")
     return ", ".join(parts)
+
+
+def trivial_text(metrics: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """The best that costs nothing: an alarm that never ends, and scores without training."""
+    on, parts = metrics["always_on"], []
+    always = f"an alarm that is always on has {_percent(on['normal_time_in_alarm'])} of normal time in alarm"
+    if math.isfinite(on["event_recall"]):
+        always += f" and finds {_percent(on['event_recall'])} of faults"
+    if math.isfinite(on["normal_time_in_alarm"]):
+        parts.append(always)
+    aucs = {row.name: row.metrics["auc_micro"] for row in rows if row.is_untrained}
+    aucs = {name: auc for name, auc in aucs.items() if math.isfinite(auc)}
+    if aucs:
+        name = max(aucs, key=lambda name: aucs[name])
+        parts.append(f"{name} has frame AUC {_percent(aucs[name])}")
+    return "; ".join(parts)
+
+
+def false_alarms_text(metrics: Mapping[str, Any]) -> str:
+    """False alarms as the interval that the normal time of the test supports."""
+    low, high = metrics["false_alarms_interval"]
+    count, minutes = metrics["num_false_alarms"], 60 * metrics["normal_hours"]
+    if not count:
+        return (
+            f"no false alarm in {minutes:.1f} minutes of it, which means at most {high:.1f} false alarms "
+            "an hour of it (95 %)"
+        )
+    return f"{low:.1f} to {high:.1f} false alarms an hour of it (95 %; {count} in {minutes:.1f} minutes)"
 
 
 def left_out_text(out: Mapping[str, Any]) -> str:

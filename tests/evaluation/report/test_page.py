@@ -16,6 +16,7 @@ METRICS = {
     "auc_macro_skipped": 1, "auc_interval": [0.81, 0.97], "average_precision": 0.7,
     "num_videos": 4, "num_frames": 400, "num_anomalous": 40, "threshold": 3.6,
     "event_recall": 0.75, "num_detected": 3, "num_true": 4, "false_alarms_per_hour": 34.6,
+    "false_alarms_interval": [0.9, 192.8],
     "num_false_alarms": 1, "normal_hours": 0.03, "detection_delay_s": 0.12,
     "by_kind": {"jam": {"auc": 0.95, "num_frames": 40, "num_videos": 2}},
     "left_out": {"unlabelled": 7, "unscored": 0, "mislabelled_videos": ["05/09"]},
@@ -112,7 +113,7 @@ def test_the_page_works_alone(tmp_path):
 def test_it_says_what_was_measured(tmp_path):
     text = page.render(full(tmp_path))
     for part in (
-        "0.913", "0.81 – 0.97", "75\u202f%", "34.6", "0.12\u202fs", "3 of 4 faults", "jam", "0.950",
+        "0.913", "0.81 – 0.97", "75\u202f%", "0.9 – 192.8", "0.12\u202fs", "3 of 4 faults", "jam", "0.950",
         "Threshold from 12 cycles.", "7 frames without a label", "0 frames without a score",
         "mislabelled videos: 05/09", "Few cycles.", "no training", "raises the alarms",
     ):  # fmt: skip
@@ -134,7 +135,10 @@ def test_the_video_inside_is_the_file(tmp_path):
 
 
 def test_videos_too_large_to_mail_stay_beside_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "INLINE_BYTES", 50)
+    without = len(page.render(full(tmp_path, clips=[])))
+    monkeypatch.setattr(
+        page, "MAX_BYTES", without + 400
+    )  # the figure without its video takes some 300
     text = page.render(full(tmp_path))
     assert "data:video" not in text
     assert 'src="01.webm"' in text
@@ -174,6 +178,7 @@ def test_faulty_frames_alone_have_a_histogram_and_no_roc(tmp_path):
 def test_nan_and_null_read_as_a_dash(tmp_path):
     metrics = dict.fromkeys(METRICS, math.nan) | {
         "protocol": "paper", "auc_interval": [math.nan, math.nan], "by_kind": {}, "left_out": {},
+        "false_alarms_interval": [math.nan, math.nan],
     }  # fmt: skip
     text = page.render(full(tmp_path, metrics=metrics, rows=[Row("x", metrics)], threshold=None))
     assert not re.search(r"\bnan\b", text)
@@ -229,5 +234,51 @@ def test_each_row_says_on_how_many_frames_it_was_judged(tmp_path):
     fewer = Row("centre frame only", METRICS | {"num_frames": 123})
     text = page.render(full(tmp_path, rows=[Row("fused", METRICS, is_main=True), fewer]))
     assert "<th>frames</th>" in text
-    assert "<td>400</td>" in text
-    assert "<td>123</td>" in text
+    assert '<td data-head="frames">400</td>' in text
+    assert '<td data-head="frames">123</td>' in text
+
+
+@pytest.mark.parametrize(("num_videos", "num_frames"), [(1, 90_000), (60, 1500)])
+def test_an_hour_of_restless_footage_stays_small_enough_to_mail(tmp_path, num_videos, num_frames):
+    frame = np.arange(num_frames)
+    rng = np.random.default_rng(0)
+    curves = [
+        Curve(
+            str(index),
+            frame / 25,
+            rng.normal(size=num_frames),
+            frame // 3 % 2,
+            rng.random(num_frames),
+            frame / 100 % 1,
+            [(t, t + 0.1) for t in np.arange(0, num_frames / 25, 0.2)],
+        )
+        for index in range(num_videos)
+    ]
+    videos = []
+    for index in range(8):
+        path = tmp_path / f"{index}.webm"
+        path.write_bytes(bytes(2_000_000))
+        videos.append(Clip(str(index), path))
+    text = page.render(full(tmp_path, curves=curves, clips=videos))
+    assert len(text.encode()) <= page.MAX_BYTES < 10_000_000
+    inside = text.count("data:video")
+    assert 0 < inside < len(videos)  # the page takes those that fit
+
+
+def test_a_cell_names_its_column_where_the_heads_are_gone(tmp_path):
+    kinds = {f"kind {i}": {"auc": 0.5, "num_frames": 9, "num_videos": 1} for i in range(14)}
+    metrics = METRICS | {"by_kind": kinds}
+    rows = [Row("fused", metrics, is_main=True), Row("difference", metrics, is_untrained=True)]
+    text = page.render(full(tmp_path, metrics=metrics, rows=rows))
+    for table in re.findall(r"<table.*?</table>", text, re.DOTALL):
+        heads = re.findall(r"<th>(.*?)</th>", table)
+        for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)[1:]:
+            assert re.findall(r'data-head="(.*?)"', row) == heads[1:]
+    assert '<table class="many">' in text
+    assert 'class="many"' not in page.render(full(tmp_path))
+
+
+def test_shades_and_alarms_that_cannot_be_told_apart_are_one_shape():
+    assert plots.merged([(5, 6), (0, 1), (1.5, 2)], 1) == [(0, 2), (5, 6)]
+    assert plots.merged([(0, 9), (1, 2)], 1) == [(0, 9)]
+    assert plots.merged([], 1) == []
