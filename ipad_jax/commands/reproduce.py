@@ -14,7 +14,7 @@ from ipad_jax.commands.parsing import DEFAULT_DATA_DIR, UsageError, new_parser, 
 if TYPE_CHECKING:
     from etils import epath
 
-    from ipad_jax.reproduce.alarm_table import Plan
+    from ipad_jax.reproduce.alarm_footage import Plan
     from ipad_jax.reproduce.share import Request
     from ipad_jax.reproduce.table import TableData
 
@@ -184,7 +184,9 @@ def run_alarm(args: argparse.Namespace) -> int:
     """Watches this machine's share of the rendered machines and prints the table of what is there."""
     from etils import epath
 
-    from ipad_jax.reproduce import alarm_table as alarm
+    from ipad_jax.reproduce.alarm_footage import Plan, plan_text
+    from ipad_jax.reproduce.alarm_table import rows_of, table_of
+    from ipad_jax.reproduce.alarm_table import write as write_alarm
     from ipad_jax.reproduce.methods import DATA_SEED, default_scenes
     from ipad_jax.reproduce.plan import Budget
 
@@ -202,7 +204,7 @@ def run_alarm(args: argparse.Namespace) -> int:
     length = {"total_steps": budget.steps} if budget.steps else {"max_seconds": budget.seconds}
     seed = DATA_SEED if args.data_seed is None else args.data_seed
     words = [ALARM, f"seed{seed}" if seed else "", budget.name, "tiny" if args.tiny else ""]
-    plan = alarm.Plan(
+    plan = Plan(
         epath.Path(args.workdir).expanduser() / "_".join(filter(None, words)),
         tuple(dict.fromkeys(args.scenes or default_scenes("factory", 2))),
         seed,
@@ -212,19 +214,19 @@ def run_alarm(args: argparse.Namespace) -> int:
     )
     own = plan.scenes[args.index :: args.of]
     if args.list:
-        print(alarm.plan_text(plan, own))
+        print(plan_text(plan, own))
         return 0
     if not args.show:
         for scene in own:
             if status := watch(plan, scene):
                 return status
-    rows = [row for scene in plan.scenes for row in alarm.rows_of(plan, scene)]
+    rows = [row for scene in plan.scenes for row in rows_of(plan, scene)]
     if not rows:
         print(f"nothing is there yet in {plan.root}")
         return 0
-    table = alarm.table_of(rows, f"Alarms, {budget.name} of training, machines of seed {seed}")
+    table = table_of(rows, f"Alarms, {budget.name} of training, machines of seed {seed}")
     print(table)
-    alarm.write(plan.root, table)
+    write_alarm(plan.root, table)
     print(f"written to {plan.root / ALARM}.txt and .csv")
     return 0
 
@@ -232,7 +234,7 @@ def run_alarm(args: argparse.Namespace) -> int:
 def watch(plan: "Plan", scene: str) -> int:
     """Prepares a machine's training footage where it is not there, and watches it."""
     from ipad_jax.input.frames import dataset_dir
-    from ipad_jax.reproduce import alarm_table as alarm
+    from ipad_jax.reproduce import alarm_footage
     from ipad_jax.run.compile_cache import enable_compile_cache
 
     data = plan.config(scene).data
@@ -243,7 +245,7 @@ def watch(plan: "Plan", scene: str) -> int:
         if prepare.main(words):
             return 1
     enable_compile_cache()
-    return alarm.watch(plan, scene, lambda text: print(text, flush=True))
+    return alarm_footage.watch(plan, scene, lambda text: print(text, flush=True))
 
 
 def run_share(root: "epath.Path", todo: Any, configs: Any, data: str) -> int:

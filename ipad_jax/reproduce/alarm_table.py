@@ -1,29 +1,22 @@
-"""The alarm's table: rendered machines watched for hours, and what each way to set a threshold makes of it.
+"""The alarm's table: what each way to set a threshold makes of hours of rendered footage (alarm_footage.py).
 
-    ROOT/<scene>/run/                      trained once
-                /pieces/<purpose>_<NN>.npz scores of 2.5 minutes of footage each (FrameScores)
+`calibrate` footage sets thresholds, `normal` and `faulty` judge them; nothing is chosen on either. Beside
+them stands the trivial answer, an alarm that is always on.
+
     ROOT/alarm.txt, alarm.csv              the table of what is there
-
-The footage is of other minutes than the training's, of the same machine: pieces, speed, knocks and light of
-its own in each. `calibrate` sets thresholds, `normal` and `faulty` judge them; nothing is chosen on either.
-What is there is not made again: machines and hours may be added, folders of several
-computers copied together.
 """
 
 import csv
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.data_builders.factory import scene as scene_lib
-from ipad_jax.data_builders.factory.faults import KINDS, VARIANTS
-from ipad_jax.data_builders.factory.write import CYCLE_FRAMES, FPS, Video, make_video
 from ipad_jax.evaluation.alarm_rule import QUIET_S, Event
 from ipad_jax.evaluation.events import (
     EARLY_S,
@@ -34,22 +27,14 @@ from ipad_jax.evaluation.events import (
     true_intervals,
 )
 from ipad_jax.evaluation.rates import rate_interval, share_interval
-from ipad_jax.input.frames import height_width
-from ipad_jax.run.config import load_config
+from ipad_jax.reproduce.alarm_footage import PURPOSES, Plan, stored
 from ipad_jax.run.files import write_atomic
-from ipad_jax.run.provenance import made_with, mismatch
-from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.run.table import Table
-from ipad_jax.training.loop import train
 from ipad_jax.video.detector.calibration_files import fit
-from ipad_jax.video.detector.detector import Detector, load
+from ipad_jax.video.detector.detector import load
 from ipad_jax.video.scores.calibration import Calibration, fuse
-from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
+from ipad_jax.video.scores.frame_scores import FrameScores
 
-PIECE_S = 150.0
-FAULT_EVERY = 4  # cycles
-PURPOSES = {"calibrate": 501, "normal": 502, "faulty": 503}  # numbers of their random generators
-CALIBRATE_S, FAULTY_S = 1200.0, 600.0  # of each machine, at most
 LONG_S = 1.0  # of a fault that is counted by itself: shorter ones are one or two clips
 HELD_OUT, FRAMES, BOTH, ALWAYS = (
     "held-out training footage",
@@ -57,144 +42,6 @@ HELD_OUT, FRAMES, BOTH, ALWAYS = (
     "other footage, both rules",
     "always on",
 )
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is watched, and how it is trained.
-
-    Attributes:
-      root: folder of the table.
-      scenes: rendered machines, <device>_<look>.
-      seed: of the machines and of their training's videos.
-      hours: normal footage of each that judges; calibration and faults are shorter in proportion.
-      overrides: leaves of every training.
-      tiny: the smallest network.
-    """
-
-    root: epath.Path
-    scenes: tuple[str, ...]
-    seed: int
-    hours: float
-    overrides: Mapping[str, object]
-    tiny: bool = False
-
-    def pieces(self, purpose: str) -> int:
-        """Number of pieces of footage; one at least."""
-        normal_s = 3600 * self.hours
-        seconds = {
-            "calibrate": min(CALIBRATE_S, normal_s),
-            "normal": normal_s,
-            "faulty": min(FAULTY_S, normal_s / 2),
-        }[purpose]
-        return max(1, round(seconds / PIECE_S))
-
-    def config(self, scene: str) -> ConfigDict:
-        """Config of a machine's training."""
-        variant = f"seed{self.seed}" if self.seed else ""
-        leaves = {"data.name": scene, "data.variant": variant, "eval_every": 0}
-        spec = "factory:tiny" if self.tiny else "factory"
-        return load_config(spec, {**leaves, **self.overrides})
-
-    def path(self, scene: str, purpose: str, number: int) -> epath.Path:
-        """File of a piece's scores."""
-        return self.root / scene / "pieces" / f"{purpose}_{number:02d}.npz"
-
-
-def plan_text(plan: Plan, own: Sequence[str]) -> str:
-    """What would be done, before it is."""
-    lines = [f"alarms of {len(plan.scenes)} machines, in {plan.root}", ""]
-    for scene in plan.scenes:
-        states = []
-        for purpose in PURPOSES:
-            count = plan.pieces(purpose)
-            done = sum(plan.path(scene, purpose, number).exists() for number in range(count))
-            states.append(f"{done} of {count} {purpose}")
-        other = "" if scene in own else " (another computer's)"
-        lines.append(f"  {scene}: {', '.join(states)}{other}")
-    seconds = sum(plan.pieces(purpose) for purpose in PURPOSES) * PIECE_S
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"pieces of {PIECE_S / 60:g} minutes, {seconds / 60:.0f} minutes of each machine; at 64x64 a "
-            "core renders and scores about as fast as the footage plays",
-        ]
-    )
-
-
-def watch(plan: Plan, scene: str, say: Say) -> int:
-    """Trains a machine's network, renders the pieces that are not there and scores them.
-
-    Returns:
-      0; 143 or 130 where a signal stopped the training, which is saved.
-    """
-    config = plan.config(scene)
-    run = plan.root / scene / "run"
-    summary = train(config, str(run))
-    if summary.reason in INTERRUPTED:
-        return INTERRUPTED[summary.reason]
-    detector = load(run)
-    made = made_with(config, PREDICTION_LEAVES, detector.step)
-    todo = [
-        (purpose, number)
-        for purpose in PURPOSES
-        for number in range(plan.pieces(purpose))
-        if not _is_there(plan.path(scene, purpose, number), made)
-    ]
-    for done, (purpose, number) in enumerate(todo):
-        say(f"  {scene}: {purpose} footage, piece {number + 1} ({done} of {len(todo)} done)")
-        video = piece(scene, plan.seed, purpose, number, height_width(config.data.size))
-        scores = _score(detector, video, f"{purpose}_{number:02d}", made)
-        path = plan.path(scene, purpose, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scores.save(path)
-    return 0
-
-
-def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int]) -> Video:
-    """`PIECE_S` seconds of a machine; `faulty` ones have a fault of any kind in every fourth cycle.
-
-    Args:
-      scene: <device>_<look>.
-      seed: of the machine.
-      purpose: one of `PURPOSES`.
-      number: of the piece; each has random numbers of its own.
-      size: (height, width).
-    """
-    device, look = scene.rsplit("_", 1)
-    rng = scene_lib.generator(seed, device, look, PURPOSES[purpose], number)
-    cycles = PIECE_S * FPS / CYCLE_FRAMES
-    start = float(rng.uniform(0, 1))
-    u = scene_lib.cycle_times(rng, start, cycles, CYCLE_FRAMES, scene_lib.SPEED_SPREAD)
-    planned = []
-    if purpose == "faulty":
-        for cycle in range(FAULT_EVERY - 1, int(cycles) - FAULT_EVERY + 1, FAULT_EVERY):
-            kind = KINDS[1 + int(rng.integers(len(KINDS) - 1))]
-            planned.append((cycle, kind, str(rng.choice(VARIANTS[kind]))))
-    return make_video(scene_lib.new_scene(device, look, seed), u, planned, size, rng, chunk=16)
-
-
-def _is_there(path: epath.Path, made: Mapping[str, object]) -> bool:
-    try:
-        return not mismatch(FrameScores.load(path).made_with, made)
-    except (FileNotFoundError, ValueError):
-        return False
-
-
-def _score(detector: Detector, video: Video, name: str, made: dict) -> FrameScores:
-    return FrameScores.from_rows(
-        detector.rows(video.frames),
-        name=name,
-        fps=FPS,
-        label=(video.kind > 0).astype(np.int8),
-        kind=video.kind,
-        cycle=video.cycle,
-        kinds=KINDS,
-        made_with=made,
-    )
 
 
 @dataclass(frozen=True)
@@ -224,7 +71,7 @@ class Row:
 
 def rows_of(plan: Plan, scene: str) -> list[Row]:
     """The rows of a machine; none before its footage is there."""
-    parts = {purpose: _stored(plan, scene, purpose) for purpose in PURPOSES}
+    parts = {purpose: stored(plan, scene, purpose) for purpose in PURPOSES}
     if any(part is None for part in parts.values()):
         return []
     scores = {purpose: part for purpose, part in parts.items() if part is not None}
@@ -239,12 +86,6 @@ def rows_of(plan: Plan, scene: str) -> list[Row]:
         for way, calibration in {**ways, ALWAYS: None}.items()
         if calibration is not None or way == ALWAYS
     ]
-
-
-def _stored(plan: Plan, scene: str, purpose: str) -> FrameScores | None:
-    paths = [plan.path(scene, purpose, number) for number in range(plan.pieces(purpose))]
-    found = [FrameScores.load(path) for path in paths if path.exists()]
-    return FrameScores.concat(found) if found else None
 
 
 def judge(

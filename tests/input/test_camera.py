@@ -91,7 +91,9 @@ def test_a_camera_that_is_not_there_is_tried_again_and_given_up_only_where_wishe
     camera = opened(address, give_up_after=1.0)
     start_s = time.monotonic()
     events = list(camera.events())
-    assert 1.0 < time.monotonic() - start_s < 10.0
+    assert (
+        1.0 < time.monotonic() - start_s < 60.0
+    )  # each try starts a process, slow where others work
     assert [type(e) for e in events if e] == [Gap]
     assert "refused" in camera.problem
     assert len(events) > 3  # whoever watches need never wait long

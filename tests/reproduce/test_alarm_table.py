@@ -7,8 +7,9 @@ import pytest
 
 from ipad_jax.commands import reproduce
 from ipad_jax.main import main
-from ipad_jax.reproduce import alarm_table
-from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, piece, table_of
+from ipad_jax.reproduce import alarm_footage
+from ipad_jax.reproduce.alarm_footage import piece
+from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, table_of
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -84,19 +85,16 @@ def test_the_last_rows_are_the_sums_of_all_machines(judged):
 
 @pytest.mark.slow  # compiles the renderer
 def test_a_piece_is_the_same_every_time_and_like_no_other(monkeypatch):
-    monkeypatch.setattr(alarm_table, "PIECE_S", 24.0)
-    made = {
-        key: piece("crane_synthetic", 1, *key, (16, 16))
-        for key in (("normal", 0), ("normal", 1), ("faulty", 0))
-    }
-    again = piece("crane_synthetic", 1, "faulty", 0, (16, 16))
-    np.testing.assert_array_equal(made["faulty", 0].frames, again.frames)
-    assert (again.kind > 0).any()
-    for key in (("normal", 0), ("normal", 1)):
-        assert (made[key].kind == 0).all()
-    n = min(len(video.frames) for video in made.values())
-    first, second = made["normal", 0].frames[:n], made["normal", 1].frames[:n]
-    assert (first != second).any()
+    monkeypatch.setattr(alarm_footage, "PIECE_S", 24.0)
+    faulty, again = (piece("crane_synthetic", 1, "faulty", 0, (16, 16)) for _ in range(2))
+    np.testing.assert_array_equal(faulty.frames, again.frames)
+    assert (faulty.kind > 0).any()
+    monkeypatch.setattr(alarm_footage, "PIECE_S", 1.0)
+    first, second = (piece("crane_synthetic", 1, "normal", i, (16, 16)) for i in range(2))
+    assert not first.kind.any()
+    n = min(len(first.frames), len(second.frames), len(faulty.frames))
+    for other in (second, faulty):
+        assert (first.frames[:n] != other.frames[:n]).any()
 
 
 def test_what_would_run_is_said_before(tmp_path, capsys):
