@@ -65,7 +65,7 @@ types: setup ## pyright
 	@echo "[types 2/3] pyright, half a minute" && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --extra dev \
+	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --extra dev --extra web \
 	  --no-header --no-annotate --no-emit-index-url --upgrade --quiet pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv and caches (never a run folder)

@@ -18,6 +18,7 @@ COMMANDS = {
     "detect": "mark faults in images, a video, a folder of frames or a camera",
     "review": "mark events as normal, fault or unsure",
     "learn": "make events marked normal raise no alarm any more",
+    "ui": "a page in the browser: runs, training, threshold, events, live",
     "reproduce": "run what Tables 2, 3 and 4 of the paper need, print them beside its numbers",
     "merge": "make an ordinary run of one trained with adapters",
     "compile": "what a TPU slice would need for a config: memory, FLOPs, collectives",
