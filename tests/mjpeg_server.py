@@ -1,6 +1,12 @@
-"""A camera on loopback: an MJPEG stream over HTTP that plays what a test wants, network faults too."""
+"""A camera on loopback: an MJPEG stream over HTTP that plays what a test wants, network faults too.
 
+By hand, to try a watch without a camera: `python tests/mjpeg_server.py VIDEO` plays a file for ever at 25
+pictures a second, with `--hang-after SECONDS` until then, and prints its address.
+"""
+
+import argparse
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,3 +73,33 @@ def part(picture: np.ndarray) -> bytes:
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
     return head.encode() + jpeg + b"\r\n"
+
+
+def main() -> None:
+    """Plays a file until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video")
+    parser.add_argument("--fps", type=float, default=25.0)
+    parser.add_argument("--width", type=int, help="of the pictures (default: the file's)")
+    parser.add_argument("--hang-after", type=float, default=float("inf"), metavar="SECONDS")
+    args = parser.parse_args()
+    capture, parts = cv2.VideoCapture(args.video), []
+    while (read := capture.read())[0]:
+        height, width = read[1].shape[:2]
+        size = (args.width or width, round(height * (args.width or width) / width))
+        parts.append(part(cv2.cvtColor(cv2.resize(read[1], size), cv2.COLOR_BGR2RGB)))
+
+    def play(_: int) -> Iterator[Piece]:
+        for i, piece in enumerate(itertools.cycle(parts)):
+            if i >= args.hang_after * args.fps:
+                yield HANG
+            yield piece
+
+    with mjpeg_server(play, args.fps) as address:
+        print(address, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

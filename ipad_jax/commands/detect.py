@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ALARM = 3  # exit status
 CAMERA_ONLY = ("give_up_after", "keep_days", "keep_gb", "health_file")
 MOST_CLIP_SECONDS = 30.0  # so much of the source is held in memory, and a clip has a minute at most
-SOON_S, PATIENTLY_S = 0.4, 30.0  # for messages that wait, after Ctrl-C and at a file's end
+SOON_S, PATIENTLY_S = 0.3, 30.0  # for messages that wait, after Ctrl-C and at a file's end
 
 
 def make_parser() -> argparse.ArgumentParser:

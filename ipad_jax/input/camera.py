@@ -31,6 +31,7 @@ PULL = (
     0.05  # share of a picture's distance from its regular time that is believed; the rest is jitter
 )
 STEP_S = 3.0  # a longer distance is no jitter
+CLOCK_STEP_S = 0.5  # the machine's clock was set
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "rtp", "srt", "tcp")
 
 
@@ -84,6 +85,7 @@ class Camera:
     rate: float = float("nan")
     gap: str = ""
     _doubt: str = ""
+    _offset_s: float = -1e9  # of UTC from `time.monotonic`
 
     @property
     def problem(self) -> str:
@@ -133,7 +135,7 @@ class Camera:
                         self.rate = count / (at_s - window_s) if judged else self.rate
                         window_s, count, judged = at_s, 0, True
                     self._doubt = self._doubts(same_s)
-                    yield Shot(image, steady, steady + time.time() - time.monotonic())
+                    yield Shot(image, steady, self._utc(steady))
                 case _Overrun(number):
                     self.num_pictures, count = self.num_pictures + number, count + number
                     self.dropped += number
@@ -164,6 +166,12 @@ class Camera:
         else:
             self._last_s = max(due_s + PULL * off_s, self._last_s)
         return self._last_s
+
+    def _utc(self, at_s: float) -> float:
+        """Seconds since 1970 of a regular time; what passes between two clocks' readings is no step."""
+        off_s = time.time() - time.monotonic() - self._offset_s
+        self._offset_s += off_s if abs(off_s) > CLOCK_STEP_S else PULL * off_s
+        return at_s + self._offset_s
 
     def _stop(self, reason: str) -> Iterator[Gap]:
         """The gap that begins now; where one is known already, it may have another reason by now."""

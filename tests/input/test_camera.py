@@ -88,12 +88,10 @@ def test_pictures_come_in_order_and_gaps_where_a_line_drops_hangs_or_sends_garba
 def test_a_camera_that_is_not_there_is_tried_again_and_given_up_only_where_wished():
     with mjpeg_server(lambda _: iter(()), FPS) as address:
         pass
-    camera = opened(address, give_up_after=1.0)
+    camera = opened(address, give_up_after=4.0, hang_s=10.0)  # a busy machine starts slowly
     start_s = time.monotonic()
     events = list(camera.events())
-    assert (
-        1.0 < time.monotonic() - start_s < 60.0
-    )  # each try starts a process, slow where others work
+    assert 4.0 < time.monotonic() - start_s < 60.0
     assert [type(e) for e in events if e] == [Gap]
     assert "refused" in camera.problem
     assert len(events) > 3  # whoever watches need never wait long

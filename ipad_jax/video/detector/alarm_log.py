@@ -14,7 +14,7 @@ from ipad_jax.video.detector.detector import FrameScore
 from ipad_jax.video.detector.notify import Message
 from ipad_jax.video.detector.wording import clock, strong, utc
 
-CLOSE_S = 1.5  # for pictures and clips of a camera that are not yet written at its end
+CLOSE_S = 0.8  # for pictures and clips of a camera that are not yet written at its end
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class AlarmLog:
     def _tell(self, state: str, begun: _Begun, alarm: Alarm, stop_utc_s: float | None) -> None:
         if self._wanted.tell is None:
             return
-        event, over = alarm.event, state == "over"
+        event, over, drawn = alarm.event, state == "over", not self.files.full
         files = self._folder / "alarms" / begun.stem
         self._wanted.tell(
             {
@@ -138,8 +138,8 @@ class AlarmLog:
                 "cause": alarm.cause,
                 "place": alarm.place,
                 "box": None if alarm.box is None else [round(edge, 3) for edge in alarm.box],
-                "picture": f"{files}.jpg",
-                "clip": f"{files}.mp4" if self._wanted.clip_s else None,
+                "picture": f"{files}.jpg" if drawn else None,
+                "clip": f"{files}.mp4" if drawn and self._wanted.clip_s else None,
                 "folder": str(self._folder),
             }
         )

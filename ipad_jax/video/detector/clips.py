@@ -163,11 +163,15 @@ class AlarmFiles:
         self._held.clear()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Waits for the thread, at most `timeout_s`."""
+        """Waits for the thread, at most `timeout_s`; what is then half written is left out."""
         self.cut()
         with contextlib.suppress(queue.Full):
             self._jobs.put(None, timeout=timeout_s)
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            for partial in self.folder.glob(".*"):
+                self.num_left_out += 1
+                partial.unlink(missing_ok=True)
 
     def _finish(self, clip: "_Clip", last: int) -> None:
         self._clips.remove(clip)

@@ -1,5 +1,6 @@
 """Pictures and clips of alarms: which frames they show, and what happens when there is no room for them."""
 
+import csv
 import os
 import shutil
 import time
@@ -10,13 +11,16 @@ import cv2
 import numpy as np
 import pytest
 from fake_detector import SIZE, faulty, frames, make_detector, write_avi
+from played_camera import played
 
 from ipad_jax.input.live import open_video
 from ipad_jax.video.detector import clips
+from ipad_jax.video.detector import record as record_module
 from ipad_jax.video.detector.alarm_log import Wanted
 from ipad_jax.video.detector.clips import AlarmFiles, Keep, Shown, alarm_picture, prune
 from ipad_jax.video.detector.detect import detect, summary
 from ipad_jax.video.detector.stream import Pictures
+from ipad_jax.video.detector.watch import watch
 
 FPS = 10.0
 HEAT = (0.0, 1.0)
@@ -106,6 +110,45 @@ def test_a_disk_that_is_nearly_full_stops_pictures_and_says_so_once(tmp_path, mo
     files.close()
     assert len(said) == 2
     assert [path.name for path in (tmp_path / "alarms").iterdir()] == ["e.jpg"]
+
+
+def test_beside_a_camera_a_nearly_full_disk_stops_pictures_and_videos_not_the_alarm(
+    tmp_path, monkeypatch
+):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, clips.FREE_BYTES - 1))
+    monkeypatch.setattr(record_module, "ROOM_EVERY", 1)
+    said, told = [], []
+    record = watch(
+        make_detector(threshold=0.9, cycle_frames=None),
+        played(*faulty(60, start=20, stop=28), *faulty(60, start=30, stop=34)),
+        tmp_path,
+        side_by_side=True,
+        wanted=Wanted(clip_s=1.0, tell=told.append, say=said.append),
+        say=said.append,
+    )
+    assert len(list(csv.DictReader((record.folder / "events.csv").open()))) == 2
+    assert len(list(csv.DictReader((record.folder / "scores.csv").open()))) == 120
+    assert [message["state"] for message in told] == ["on", "over"] * 2
+    assert all(message["picture"] is message["clip"] is None for message in told)
+    assert len([text for text in said if "nearly full" in text]) == 1
+    assert list((record.folder / "alarms").iterdir()) == []
+    assert not list(record.folder.glob("*.webm"))
+
+
+def test_old_files_go_while_nothing_new_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "PRUNE_S", 0.05)
+    files = AlarmFiles(tmp_path / "start" / "alarms", FPS, 0.0, HEAT, keep=Keep(days=1), live=True)
+    old = tmp_path / "earlier" / "alarms" / "1.jpg"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    long_ago_s = time.time() - 2 * 86400
+    os.utime(old, (long_ago_s, long_ago_s))
+    start_s = time.monotonic()
+    while old.exists() and time.monotonic() - start_s < 10:
+        time.sleep(0.02)
+    files.close()
+    assert not old.exists()
 
 
 def test_a_camera_never_waits_for_pictures_and_a_write_that_fails_ends_nothing(
