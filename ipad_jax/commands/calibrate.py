@@ -6,6 +6,7 @@ footage must be normal: a fault in it makes the alarm deaf to its like.
 
 import argparse
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import HOURS, UsageError, false_alarm_rate, new_parser, rate
 
 DEFAULT_NAME = "fresh"
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     print(found.summary())
-    print(f"next: ipad-jax detect --workdir {args.workdir} --video FILE")
+    print_next(*detection(args.workdir, "video"))
     return 0
 
 

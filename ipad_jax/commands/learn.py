@@ -8,6 +8,7 @@ replaced is copied first; --undo goes back one step.
 import argparse
 from pathlib import Path
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UsageError, new_parser
 
 
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.undo:
         left = undo(args.workdir)
         print(f"back to what was there before the last `learn`; {left} more can be undone")
+        print_next(*detection(args.workdir, "video"))
         return 0
     if missing := [str(path) for path in args.events if not path.exists()]:
         raise FileNotFoundError(f"{', '.join(missing)} does not exist; give an events.csv.")
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         detector = load(args.workdir, step=args.step, progress=progress)
     found = learn(args.workdir, detector, config, marks, force=args.force)
     print(found.summary())
-    print(f"next: ipad-jax detect --workdir {args.workdir} --video FILE")
+    print_next(*detection(args.workdir, "video"))
     return 1 if any(judged.alarm for judged in found.normal) else 0
 
 

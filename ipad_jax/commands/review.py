@@ -1,7 +1,7 @@
 """Lists the events of a detection and marks them normal, fault or unsure; `ipad-jax learn` learns from that.
 
 Marks are added to marks.jsonl beside the events, with who and when; the last one of an event counts. On a
-terminal, without --mark, it asks for each event that has none.
+terminal, without --mark, it asks for each event that has none; Ctrl-D ends that, and what was marked counts.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UsageError, new_parser
 
 if TYPE_CHECKING:
@@ -77,15 +78,22 @@ def run(args: argparse.Namespace) -> int:
     elif not args.mark and sys.stdin.isatty() and sys.stdout.isatty():
         asked = {n: e for n, e in enumerate(events, 1) if not e.mark}
         for number, event in asked.items():
-            if mark := ask(number, event):
+            mark = ask(number, event)
+            if mark is None:
+                print()
+                break
+            if mark:
                 events = add_marks(path, {number: mark})
     marked = [event.mark for event in events if event.mark]
     counts = ", ".join(f"{marked.count(mark)} {mark}" for mark in ANSWERS.values())
     print(f"{len(marked)} of {len(events)} events are marked: {counts}")
     if "normal" in marked:
-        print(f"next: ipad-jax learn --workdir {args.workdir} --events {path}")
-    elif events:
-        print(f"next: ipad-jax review --workdir {args.workdir} --events {path} --mark 1=normal")
+        print_next("learn", "--workdir", args.workdir, "--events", path)
+    elif events and not marked:
+        mark = ("--mark", "1=normal")
+        print_next("review", "--workdir", args.workdir, "--events", path, *mark)
+    else:
+        print_next(*detection(args.workdir, family))
     return 0
 
 
@@ -99,12 +107,15 @@ def describe(number: int, event: "Listed") -> str:
     return f"{number:>4}  {event.mark or '-':<6}  {times}{utc}   {what}".rstrip()
 
 
-def ask(number: int, event: "Listed") -> str:
-    """A person's mark of an event; "" none."""
+def ask(number: int, event: "Listed") -> str | None:
+    """A person's mark of an event; "" none; None where the input ends (Ctrl-D)."""
     while True:
-        text = input(
-            f"{describe(number, event)}\n      n(ormal), f(ault), u(nsure), Enter: none > "
-        )
+        try:
+            text = input(
+                f"{describe(number, event)}\n      n(ormal), f(ault), u(nsure), Enter: none > "
+            )
+        except EOFError:
+            return None
         if not text.strip():
             return ""
         if found := ANSWERS.get(text.strip().lower()[:1]):

@@ -21,6 +21,7 @@ from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import derived_folders
 from ipad_jax.video.detector.predictor import ScoreFn
+from ipad_jax.video.normal.stored import LEARNT
 from ipad_jax.video.scores.calibration import Calibration, Wish
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
@@ -91,7 +92,8 @@ def calibration_of(
             return None
         scores = with_cycles(score(config, source, held, progress), source)
         names = tuple(prefix + name for name in scores.video_names)
-        scores = dataclasses.replace(scores, video_names=names)
+        made = without_learnt(scores.made_with)
+        scores = dataclasses.replace(scores, video_names=names, made_with=made)
     calibration = fit(config, scores)
     folder.mkdir(parents=True, exist_ok=True)
     scores.save(folder / SCORES)
@@ -202,6 +204,14 @@ def calibration_made_with(config: ConfigDict, step: int) -> MadeWith:
     return made_with(config, (*PREDICTION_LEAVES, *JUDGING_LEAVES), step)
 
 
+def without_learnt(made: MadeWith) -> MadeWith:
+    """The same for a calibration, which goes with a run before and after `ipad-jax learn`.
+
+    Frames that are learnt only bring normal footage nearer, and learning takes its scores along as they are.
+    """
+    return {name: value for name, value in made.items() if name != LEARNT}
+
+
 def is_current(folder: epath.Path, wanted: MadeWith) -> bool:
     """Whether a folder holds a calibration that was made with this."""
     try:
@@ -264,7 +274,7 @@ def fit_for(
         except ValueError as error:  # of an earlier version, or damaged: another folder's may do
             problems.append(str(error).rstrip("."))
             continue
-        if not (different := mismatch(normal.made_with, scores.made_with)):
+        if not (different := mismatch(normal.made_with, without_learnt(scores.made_with))):
             return fit(config, normal)
         problems.append(f"in {path} {different}")
     if problems:

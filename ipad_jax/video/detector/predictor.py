@@ -24,7 +24,7 @@ from ipad_jax.run.provenance import made_with
 from ipad_jax.training.fitted import fitted_arrays
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.detector.stream import FrameScorer, PredictsClips, predict_ahead
-from ipad_jax.video.normal.stored import Normal, normal_of
+from ipad_jax.video.normal.stored import LEARNT, Normal, normal_of
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
@@ -163,6 +163,8 @@ def score_segments(
       One row a frame, segments in order; two segments of a video stay one video.
     """
     cycle_frames, made = scene_cycle(source), made_with(config, PREDICTION_LEAVES, step)
+    if predictor.normal.learnt:
+        made[LEARNT] = predictor.normal.learnt
     columns = {name: source.column(name) for name in ("label", "kind", "cycle")}
     total, done = sum(segment.length for segment in segments), 0
     waiting: deque[tuple[Segment, FrameScorer, list[FrameRows]]] = deque()

@@ -18,6 +18,8 @@ from ipad_jax.run.config import read_config
 from ipad_jax.run.files import check_name, fresh_folder
 from ipad_jax.run.progress import Stages
 from ipad_jax.training.checkpoints import restore_for_inference
+from ipad_jax.training.fitted import stored_fitted
+from ipad_jax.video.clip_task import make_clip_task
 from ipad_jax.video.detector.calibration_files import (
     calibration_in_force,
     calibration_of,
@@ -30,6 +32,7 @@ from ipad_jax.video.evaluation.measure import Evaluation, measure
 from ipad_jax.video.evaluation.report import write_report
 from ipad_jax.video.evaluation.shared_work import SharedWork, help_out
 from ipad_jax.video.evaluation.videos import CHOICES
+from ipad_jax.video.normal.stored import LEARNT, learnt_of
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import PROTOCOLS
 
@@ -190,7 +193,8 @@ def rescore(
 
     Raises:
       FileNotFoundError: no run or scores there.
-      ValueError: a leaf that changes predictions, or no calibration scores that go with these.
+      ValueError: a leaf that changes predictions, scores from before `ipad-jax learn` or its undoing, or
+        no calibration scores that go with these.
     """
     if name:
         check_name(name, "name")
@@ -201,6 +205,7 @@ def rescore(
     scores = FrameScores.load(scores_path)
     made = {k.removeprefix("eval."): scores.made_with[k] for k in PREDICTION_LEAVES}
     config = override_eval(read_config(workdir), made | dict(overrides or {}))
+    check_learnt(workdir, config, scores, scores_path)
     found = None
     if config.eval.protocol == "strict":
         found = calibration_in_force(workdir, config, scores.checkpoint_step, calibration)
@@ -209,6 +214,22 @@ def rescore(
     name = name or f"{config.eval.protocol}_rescored"
     folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
     return measure(folder, config, scores, found)
+
+
+def check_learnt(
+    workdir: str | os.PathLike[str],
+    config: ConfigDict,
+    scores: FrameScores,
+    path: str | os.PathLike[str],
+) -> None:
+    """Raises ValueError where frames are compared with others by now than when they were scored."""
+    fitted = stored_fitted(workdir, config, make_clip_task(config), scores.checkpoint_step)
+    now = "" if fitted is None else learnt_of(fitted[1])
+    if scores.made_with.get(LEARNT, "") != now:
+        raise ValueError(
+            f"{path} is from before the last `ipad-jax learn` (or its --undo): frames are compared with "
+            "others now. Evaluate again without --scores."
+        )
 
 
 def override_eval(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:

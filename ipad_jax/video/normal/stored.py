@@ -22,6 +22,8 @@ from ipad_jax.video.normal.small_picture import SmallPictures, reference_of, sma
 FIT_LEAVES = ("eval.nearest_px", "eval.motion_px", "eval.register", "eval.features")
 REFERENCE_FRAMES = 200  # normal frames whose median the reference is, at most; our choice
 
+LEARNT = "learnt"  # array, and key of `made_with`, that says which learnt frames are among those
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -34,12 +36,14 @@ class Normal:
       motion: changes, for `motion`.
       features: prototypes, for `features`.
       phases: what the machine looks like at every phase; None: the period head's phase alone counts.
+      learnt: names the frames that `ipad-jax learn` added (learnt.py); "" without any.
     """
 
     frames: NormalFrames | None = None
     motion: NormalMotion | None = None
     features: Prototypes | None = None
     phases: PhaseMap | None = None
+    learnt: str = ""
 
     @property
     def maps(self) -> dict[str, NormalFrames | Prototypes]:
@@ -124,7 +128,12 @@ def normal_of(config: ConfigDict, arrays: Arrays) -> Normal:
     if section.features:
         cells, phase = arrays["features_cells"], arrays["features_phase"]
         alike = Prototypes(_extractor(section.features), cells, phase)
-    return Normal(near, moving, alike, phases)
+    return Normal(near, moving, alike, phases, learnt_of(arrays))
+
+
+def learnt_of(arrays: Arrays) -> str:
+    """Names the frames that were added to what `fit_normal` made; "" without any."""
+    return arrays[LEARNT].tobytes().hex() if LEARNT in arrays else ""
 
 
 def _extractor(network: str) -> Extractor:

@@ -19,9 +19,11 @@ from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.fresh_calibration import calibrate_on
 from ipad_jax.video.detector.learn import LEARNT, learn, undo
 from ipad_jax.video.detector.marks import add_marks, listed_events, marks_of
+from ipad_jax.video.evaluation.judge_run import check_learnt
 from ipad_jax.video.normal.motion import LAGS, changes_at
 from ipad_jax.video.normal.small_picture import small_picture
 from ipad_jax.video.normal.stored import FIT_LEAVES, normal_of
+from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 STEP, FPS = 7, 10.0
 HARMLESS = [(start, start + 15) for start in range(60, 660, 60)]  # ten: somebody's hand, upper left
@@ -143,6 +145,31 @@ def test_ten_false_alarms_are_silent_faults_are_not_and_undo_gives_back_the_same
     assert contents(folder) == state
     with pytest.raises(ValueError, match="has learnt nothing"):
         undo(folder)
+
+
+def test_scores_from_before_are_no_longer_current_until_it_is_undone(run):
+    folder, config, _, events = run
+    made = made_with(config, PREDICTION_LEAVES, STEP)
+
+    def scores(**more):
+        rows = np.zeros(8)
+        return FrameScores(
+            *(rows.astype(int), rows.astype(int), rows, rows.astype(int), rows.astype(int)),
+            *(rows.astype(int), rows, {}, ("v",), ("normal",), (FPS,)),
+            made_with=made | more,
+        )
+
+    check_learnt(folder, config, scores(), "scores.npz")
+    learn(folder, detector_of(folder, config), config, mark(events))
+    with pytest.raises(ValueError, match=r"scores\.npz is from before the last `ipad-jax learn`"):
+        check_learnt(folder, config, scores(), "scores.npz")
+    learnt = detector_of(folder, config).predictor.normal.learnt
+    now = scores(learnt=learnt)
+    check_learnt(folder, config, now, "scores.npz")
+    undo(folder)
+    check_learnt(folder, config, scores(), "scores.npz")
+    with pytest.raises(ValueError, match=r"or its --undo"):
+        check_learnt(folder, config, now, "scores.npz")
 
 
 def test_each_step_is_undone_by_itself(run):
