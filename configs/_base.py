@@ -13,7 +13,7 @@ def video_config() -> ConfigDict:
     config.batch_size = 8  # clips a step, over all devices; paper sec. 5.2
     config.total_steps = 0  # steps; 0: from epochs
     config.epochs = 50.0  # passes over every stride-1 clip; paper sec. 5.2
-    config.max_seconds = 0.0  # seconds in the loop over all resumes, without compiling; 0: no limit
+    config.max_seconds = 0.0  # seconds of the command, compiling and calibration too; 0: no limit
     config.log_every = 20  # steps
     config.checkpoint_every = 500  # steps; the last step is always saved; 0: only that one
     config.eval_every = 500  # steps between losses on held-out normal clips; 0: never

@@ -26,7 +26,7 @@ def image_config(
     config.batch_size = 8  # images a step; of no effect where a method has no steps
     config.total_steps = 0  # steps; 0: from epochs
     config.epochs = 0.0  # passes over the good images
-    config.max_seconds = 0.0  # seconds in the loop over all resumes, without compiling; 0: no limit
+    config.max_seconds = 0.0  # seconds of the command, compiling and calibration too; 0: no limit
     config.log_every = 20  # steps
     config.checkpoint_every = 500  # steps; the last step is always saved; 0: only that one
     config.eval_every = 0  # steps between losses on held-out good images; 0: never

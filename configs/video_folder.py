@@ -57,7 +57,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.cache_mb = 2000.0  # megabytes; 40,000 frames at 128x128
     config.epochs = 0.0  # steps are given
     config.total_steps = 20_000  # steps; our choice: a night on a small GPU
-    config.max_seconds = 0.0  # seconds; 1200 for a first look on a CPU
+    config.max_seconds = 0.0  # seconds of the command; 1200 for a first look on a CPU
     if "full" not in options:
         config.optim.lr = 3e-4  # a smaller model bears more than the paper's 1e-4; our choice
     config.loss.period_width = 0.02  # cycles; as configs/factory.py, where it was measured

@@ -1,13 +1,16 @@
 """Trains a config, then sets the threshold on held-out footage. The same command resumes.
 
 --config.LEAF=VALUE sets any leaf of the config, such as --config.optim.lr=1e-4.
-It ends after total_steps, after max_seconds in the loop (compiling not counted, time before a resume
-counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step. Exit status 143
+It ends after total_steps, in max_seconds, or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the
+last step. max_seconds is the wall time of this command, compiling and calibration included. Exit status 143
 after SIGTERM and 130 after Ctrl-C, so that a scheduler starts the command again.
 """
 
 import argparse
+import shlex
+import time
 
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UNITS, UsageError, add_config, load_with_leaves, new_parser
 
 
@@ -33,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Trains and calibrates; 143 or 130 where a signal ended it."""
+    started = time.perf_counter()
     if not (args.workdir or args.describe):
         raise UsageError("--workdir DIR is missing: the folder that the run is written to.")
     config = load_with_leaves(args.config, args.leaves)
@@ -43,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         task = make_task(config)
         steps = hasattr(task, "loss_fn")
         print(f"{task.describe()}\n\n{describe_work(task) if steps else 'no steps: fitted once'}")
+        workdir = args.workdir or "runs/first"
+        print_next("train", "--config", args.config, *args.leaves, "--workdir", workdir)
         return 0
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.stopwatch import INTERRUPTED
@@ -50,10 +56,23 @@ def run(args: argparse.Namespace) -> int:
 
     cache = enable_compile_cache()
     print(f"run folder {args.workdir}; compilation cache {cache or 'off'}")
-    summary = train(config, args.workdir, step=args.step)
-    if summary.reason in ("finished", "max_seconds"):
-        _calibrate(args.workdir)
-    return INTERRUPTED.get(summary.reason, 0)
+    summary = train(config, args.workdir, step=args.step, started=started)
+    again = ("train", "--config", args.config, *args.leaves, "--workdir", args.workdir)
+    if summary.reason in INTERRUPTED:
+        print_next(*again, note="goes on")
+        return INTERRUPTED[summary.reason]
+    before = time.perf_counter()
+    _calibrate(args.workdir)
+    if config.max_seconds:
+        now = time.perf_counter()
+        print(
+            f"calibration took {now - before:.0f} s; {now - started:.0f} s in all of "
+            f"max_seconds={config.max_seconds:g}"
+        )
+        if summary.reason == "max_seconds":
+            print(f"to train longer: ipad-jax {shlex.join(again)}")
+    print_next("evaluate", "--workdir", args.workdir)
+    return 0
 
 
 def _calibrate(workdir: str) -> None:

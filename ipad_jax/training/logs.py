@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from ipad_jax.run.files import LineFile
 from ipad_jax.run.progress import Bars
 from ipad_jax.run.stopwatch import Stopwatch
+from ipad_jax.training.budget import Budget
 from ipad_jax.training.optim import make_schedule
 from ipad_jax.training.state import check_finite
 from ipad_jax.training.task import Metrics
@@ -179,8 +180,9 @@ class Reports:
         total_steps: int,
         line: ProgressLine,
         clock: Stopwatch,
+        budget: Budget,
     ):
-        self.config, self.line, self.clock = config, line, clock
+        self.config, self.line, self.clock, self.budget = config, line, clock, budget
         self.total_steps = total_steps
         # All at once and now: computed in the loop, each would wait behind the step that runs.
         self.every = config.log_every or total_steps
@@ -216,8 +218,7 @@ class Reports:
         self._mark = (step, now)
         rate = steps * self.config.batch_size / busy
         left = (self.total_steps - step) * busy / steps
-        if self.config.max_seconds:
-            left = min(left, max(self.config.max_seconds - elapsed, 0.0))
+        left = min(left, self.budget.left())
         values["learning_rate"] = float(self.rates[math.ceil(step / self.every) - 1])
         values |= {"clips_per_second": rate, "train_seconds": elapsed}
         self.latest = values

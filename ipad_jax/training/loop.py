@@ -1,7 +1,7 @@
 """The training loop, read from top to bottom; it knows no model (task.py does).
 
-It ends after `total_steps`, after `max_seconds` in the loop (compiling not counted, time before a resume
-counted), or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the last step.
+It ends after `total_steps`, after `max_seconds` (see budget.py), or on SIGTERM or Ctrl-C; each of them
+leaves a checkpoint of the last step.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from ipad_jax.run.config import check_workdir, claim_workdir
 from ipad_jax.run.interrupt import Interrupt, stop_reason
 from ipad_jax.run.processes import locked_by_first, on_first_process
 from ipad_jax.run.stopwatch import RunSummary, Stopwatch
+from ipad_jax.training.budget import Budget
 from ipad_jax.training.checkpoints import Checkpoints, drop_newer, remove_leftovers
 from ipad_jax.training.frozen_base import Base, has_base
 from ipad_jax.training.held_out import HeldOutLoss
@@ -44,6 +45,7 @@ def train(
     workdir: str,
     *,
     step: int | None = None,
+    started: float | None = None,
     progress: ProgressFn | None = None,
 ) -> RunSummary:
     """Trains a config in a run folder, going on where an earlier run of it stopped.
@@ -52,6 +54,8 @@ def train(
       config: see configs/; every leaf is explained there.
       workdir: the run folder.
       step: go on from this checkpoint instead of the newest; newer ones are set aside, not deleted.
+      started: when the command began, by `time.perf_counter`: `max_seconds` is then all its wall time, a
+        calibration after it included. None: time in the loop over all resumes, without compiling.
       progress: called with the run's figures instead of printing (see `logs.ProgressFn`).
 
     Returns:
@@ -124,7 +128,6 @@ def train(
         evaluate_fn = HeldOutLoss(setup, config, clock)
         if config.eval_every and not evaluate_fn.available:
             line.say("no held-out normal clips, so no loss on them (data.holdout_share is 0?)")
-        logs = Reports(config, workdir, first_step, total_steps, line, clock)
         done, saved, reason = first_step - 1, first_step - 1, "finished"
         start, compiled = time.perf_counter(), clock.seconds["compiling"]
 
@@ -132,6 +135,12 @@ def train(
             """Time in the loop over all runs, compiling (of the evaluation) left out."""
             here = time.perf_counter() - start - (clock.seconds["compiling"] - compiled)
             return train_seconds + here
+
+        budget = Budget(config.max_seconds, elapsed, started)
+        budget.hold_back(compiled)
+        if text := budget.describe(compiled):
+            line.say(text)
+        logs = Reports(config, workdir, first_step, total_steps, line, clock, budget)
 
         def save() -> None:
             with clock("saving"):
@@ -144,7 +153,9 @@ def train(
             line.phase("training", done)
             previous = None
             for current in range(first_step, total_steps + 1):
-                if reason := stop_reason(interrupt, current, elapsed(), config.max_seconds):
+                # what set-up took of the command's time never leaves a run without a step
+                used = 0.0 if started is not None and current == 1 else budget.used()
+                if reason := stop_reason(interrupt, current, used, config.max_seconds):
                     break
                 if current > first_step:
                     with clock("input"):
@@ -157,7 +168,7 @@ def train(
                 clock.stepping(previous)
                 logs.flush(elapsed())  # the step before, while this one runs
                 done = current
-                line.move(done, elapsed())
+                line.move(done, budget.used())
                 if is_time(done, config.log_every, total_steps):
                     logs.hold(done, metrics)
                 if is_time(done, config.eval_every, total_steps) and evaluate_fn.available:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -148,6 +149,20 @@ def test_budget_ends_the_run_with_a_checkpoint_and_counts_over_resumes(tmp_path)
     assert load_model_arrays(tmp_path)[1] == first.step > 0
     again = train(config, tmp_path)
     assert (again.reason, again.step) == ("max_seconds", first.step)
+
+
+def test_a_command_that_is_late_already_does_one_step_and_goes_on_by_the_same_time(
+    tmp_path, capsys
+):
+    config = toy_config(total_steps=10**6, max_seconds=5.0, log_every=10**6, checkpoint_every=0)
+    late = train(config, tmp_path, started=time.perf_counter() - 60)
+    assert (late.reason, late.step) == ("max_seconds", 1)
+    out = capsys.readouterr().out
+    assert "max_seconds=5: compiling took" in out
+    assert "0 s are left for training" in out
+    again = train(config, tmp_path, started=time.perf_counter())
+    assert again.reason == "max_seconds"
+    assert again.step > 1  # each command has its own time
 
 
 def test_sigterm_saves_the_step_and_says_so(tmp_path):
