@@ -24,7 +24,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.batch_size = 16  # images, three views of each
     config.total_steps = 1000  # steps; our choice
     config.optim.lr = 1e-3  # our choice; the paper has SGD at 0.03
-    config.optim.schedule = "cosine"  # paper sec. 4
     config.data.height = config.data.width = 128  # pixels; our choice
     config.eval.blur_px = 2.0  # pixels
     if "paper" in options:
@@ -33,6 +32,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.batch_size = 32  # images; public code
         config.total_steps = 65_536  # 256 x 256 steps
         config.optim.weight_decay = 3e-5  # paper sec. 4
+        config.optim.schedule = "cosine"  # the same
         config.eval.blur_px = 0.0  # pixels
     if "tiny" in options:
         config.total_steps = 20  # steps

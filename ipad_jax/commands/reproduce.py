@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from etils import epath
 
     from ipad_jax.reproduce.alarm_footage import Plan
+    from ipad_jax.reproduce.plan import Budget
     from ipad_jax.reproduce.share import Request
     from ipad_jax.reproduce.table import TableData
 
-ALARM = "alarm"
+ALARM, IMAGE = "alarm", "image"
+VIDEO_DATA = ("factory", "ipad", "video_folder")
 ALARM_HOURS = 2.5  # of each machine: ten of the four
 # Of a factory training by default: all three tables then fit into a night on two cores.
 SECONDS = 100.0
+IMAGE_SECONDS = 60.0  # of each method on a set of images
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,21 +32,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "reproduce",
         __doc__,
-        "--table {2,3,4,alarm} [--data {factory,ipad,video_folder}] [options]",
+        "--table {2,3,4,alarm,image} [--data {factory,ipad,video_folder}|NAME[,NAME]] [options]",
         "ipad-jax reproduce --table 2 --seeds 0 --list",
     )
     parser.add_argument(
         "--table",
         required=True,
-        choices=("2", "3", "4", ALARM),
-        help="of the paper; or alarm: false alarms and faults found on hours of rendered footage",
+        choices=("2", "3", "4", ALARM, IMAGE),
+        help="of the paper; or alarm: false alarms and faults found on hours of rendered footage; or image: "
+        "methods on images",
     )
     parser.add_argument(
         "--data",
-        choices=("factory", "ipad", "video_folder"),
         default="factory",
-        help="rendered machines (default), the IPAD archive, or your own footage (table 2, with --scenes "
-        "NAME); the last two are prepared before",
+        help="factory, ipad or video_folder: rendered machines (default), the IPAD archive, or your own "
+        "footage (table 2, with --scenes NAME); the last two are prepared before; of table image: names of "
+        "prepared sets, such as bottle,plate",
     )
     parser.add_argument(
         "--scenes", nargs="+", metavar="SCENE", help="judged on (default: all of the table)"
@@ -124,6 +128,12 @@ def request_of(args: argparse.Namespace) -> "Request":
     from ipad_jax.reproduce.share import Request
 
     budget = Budget(args.seconds, args.steps)
+    if args.table == IMAGE:
+        return image_request(args, budget if budget != Budget() else Budget(IMAGE_SECONDS))
+    if args.data not in VIDEO_DATA:
+        raise UsageError(
+            f"--data {args.data}: table {args.table} is made on {', '.join(VIDEO_DATA)}."
+        )
     if args.data == "factory" and budget == Budget():
         budget = Budget(SECONDS)
     data_seed = DATA_SEED if args.data_seed is None else args.data_seed
@@ -138,6 +148,22 @@ def request_of(args: argparse.Namespace) -> "Request":
     return Request(int(args.table), setting, budget, args.workdir, args.data_dir, data_seed)
 
 
+def image_request(args: argparse.Namespace, budget: "Budget") -> "Request":
+    """The same for the table of images."""
+    from ipad_jax.reproduce.image_table import sets_of
+    from ipad_jax.reproduce.methods import SEEDS, Setting
+    from ipad_jax.reproduce.share import Request
+
+    if args.scenes or args.protocol or args.data_seed is not None or args.data in VIDEO_DATA:
+        raise UsageError(
+            f"--table {IMAGE} takes --data NAME[,NAME], the names of prepared sets of images, and neither "
+            "--scenes, --protocol nor --data-seed."
+        )
+    seeds = tuple(dict.fromkeys(args.seeds or SEEDS))
+    setting = Setting(IMAGE, tuple(sets_of(args.data)), seeds, variant="", tiny=args.tiny)
+    return Request(IMAGE, setting, budget, args.workdir, args.data_dir, 0)
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs this machine's share of a table and prints what is there."""
     if not 0 <= args.index < args.of:
@@ -148,13 +174,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--hours is of --table {ALARM}, not of table {args.table}.")
     from ipad_jax.reproduce import share
     from ipad_jax.reproduce.collect import collect, look
+    from ipad_jax.reproduce.image_table import image_table
     from ipad_jax.reproduce.methods import make_table
     from ipad_jax.reproduce.plan import jobs_of, shares
     from ipad_jax.reproduce.table import table_text
 
     request = request_of(args).with_known_cycles()
     root, setting = request.root, request.setting
-    whole, pretrainings = make_table(request.number, setting)
+    if isinstance(request.number, int):
+        whole, pretrainings = make_table(request.number, setting)
+    else:
+        whole, pretrainings = image_table(setting), []
     table = whole.only(args.rows) if args.rows else whole
     jobs = jobs_of(table, pretrainings)
     configs = share.configs_of(root, jobs, request.budget, args.data_dir)
@@ -170,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
         done = len(own) - len(todo)
         print(f"{len(own)} trainings in this share, {done} of them complete", flush=True)
         if todo:
-            status = run_share(root, todo, configs, args.data)
+            status = run_share(root, todo, configs, setting.data)
         folder = look(root, jobs, configs)
     trained = share.trained_of(root, jobs, configs)
     data = collect(folder, table, trained, share.subtitle(request), list(setting.seeds))

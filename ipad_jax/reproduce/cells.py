@@ -25,24 +25,19 @@ from ml_collections import ConfigDict
 
 from ipad_jax.evaluation.paired import Judgement
 from ipad_jax.input.frames import dataset_dir, open_source
-from ipad_jax.reproduce.methods import UNTRAINED
+from ipad_jax.reproduce import image_cells, video_cells
 from ipad_jax.reproduce.plan import Budget, Cell, Job, Training
 from ipad_jax.run.config import FREE_LEAVES, leaves, load_config, read_config, save_config
 from ipad_jax.run.files import write_atomic
-from ipad_jax.run.provenance import made_with
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
-from ipad_jax.training.task import make_task
+from ipad_jax.training.task import family_of, make_task
 from ipad_jax.video.detector.predictor import scene_cycle
-from ipad_jax.video.detector.scene_folder import scene_folder
-from ipad_jax.video.evaluation import judge_run as evaluation
-from ipad_jax.video.evaluation.measure import Evaluation
 from ipad_jax.video.ipad.model import num_parameters
 from ipad_jax.video.scores.frame_scores import FORMAT as SCORES_FORMAT
-from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 FORMAT = 1
-TRAINING, CELL, JUDGED, SCORES = "training.json", "cell.json", "judged.npz", "scores.npz"
+TRAINING, CELL, JUDGED = "training.json", "cell.json", "judged.npz"
 MANY_STEPS = 10_000_000  # a training that ends by the clock
 # Leaves that do not say what a training is; its seconds do.
 NEVER_WHAT = {*FREE_LEAVES, "init_from"} - {"max_seconds"}
@@ -100,7 +95,12 @@ def missing_data(
     """
     scenes: dict[tuple[str, ...], dict[str, None]] = {}
     for job in jobs:
-        data = configs[job.training.folder].data
+        config = configs[job.training.folder]
+        data = config.data
+        if _is_image(config):
+            if words := image_cells.missing(config):
+                scenes.setdefault(tuple(words), {})[data.name] = None
+            continue
         size = data.size
         sides = str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
         words = [data.builder, "--size", sides]
@@ -111,6 +111,10 @@ def missing_data(
             if not _place(data, scene).exists():
                 scenes.setdefault(tuple(words), {})[scene] = None
     return [(list(words), list(found)) for words, found in scenes.items()]
+
+
+def _is_image(config: ConfigDict) -> bool:
+    return family_of(config) == "image"
 
 
 def _place(data: ConfigDict, scene: str) -> epath.Path:
@@ -219,11 +223,12 @@ def run_job(
         summary = train(config, str(workdir))
         if summary.reason in INTERRUPTED:
             raise InterruptedRunError(summary.reason)
+        fitting = image_cells.fit_seconds(workdir) if _is_image(config) else 0.0
         facts = {
             "format": FORMAT,
             "config": describe(config),
             "steps": summary.step,
-            "train_seconds": summary.train_seconds,
+            "train_seconds": summary.train_seconds or fitting,
             "wall_seconds": time.perf_counter() - start,  # of the last start, compiling included
             **sizes(config),
         }
@@ -234,8 +239,12 @@ def run_job(
     for cell in todo:
         say(f"  judging {cell.folder}")
         start = time.perf_counter()
-        found = _judge(root, job, cell, config)
-        _keep(epath.Path(root) / cell.folder, found, cell, config, time.perf_counter() - start)
+        if _is_image(config):
+            arrays = image_cells.judge(workdir, cell)
+        else:
+            steps = _read(workdir / TRAINING).get("steps")
+            arrays = video_cells.arrays_of(video_cells.judge(root, job, cell, config, steps))
+        _keep(epath.Path(root) / cell.folder, arrays, cell, config, time.perf_counter() - start)
     gc.collect()
     jax.clear_caches()  # of hundreds of models, one is needed at a time
 
@@ -254,58 +263,14 @@ def _find_start(workdir: epath.Path, start: str, config: ConfigDict) -> None:
         save_config(workdir, stored)
 
 
-def _judge(root: str | os.PathLike[str], job: Job, cell: Cell, config: ConfigDict) -> Evaluation:
-    """A cell's evaluation: one prediction of a split serves all ways of scoring it."""
-    workdir = epath.Path(root) / job.training.folder
-    # its config.json gets `eval` as it is now
-    place = epath.Path(workdir if cell.is_own_scene else scene_folder(workdir, cell.scene))
-    changes = cell.scoring.leaves
-    wanted = {k: v for k, v in changes.items() if f"eval.{k}" in PREDICTION_LEAVES}
-    protocol = changes["protocol"]
-    name = "_".join(["predictions", protocol, *(f"{k}{v}" for k, v in sorted(wanted.items()))])
-    table = place / "eval" / name / SCORES
-    in_force = evaluation.override_eval(config, wanted)
-    steps = _read(workdir / TRAINING).get("steps")
-    if not _is_made_with(table, made_with(in_force, PREDICTION_LEAVES, steps)):
-        evaluation.evaluate(
-            workdir,
-            name=name,
-            overrides={"protocol": protocol, **wanted},
-            report=False,
-            data_name="" if cell.is_own_scene else cell.scene,
-        )
-    others = {k: v for k, v in changes.items() if k not in wanted}
-    return evaluation.rescore(place, table, name=cell.scoring.name, overrides=others)
-
-
-def _is_made_with(table: epath.Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether scores are there, whole, of a training's last step, and made with these leaves.
-
-    The dataset is compared where it is opened; a table may be collected where it is not.
-    """
-    try:
-        made = FrameScores.load(table).made_with
-    except (FileNotFoundError, ValueError):
-        return False
-    return all(made.get(name) == wanted[name] for name in wanted.keys() - {"dataset"})
-
-
 def _keep(
-    folder: epath.Path, found: Evaluation, cell: Cell, config: ConfigDict, seconds: float
+    folder: epath.Path,
+    arrays: Mapping[str, np.ndarray],
+    cell: Cell,
+    config: ConfigDict,
+    seconds: float,
 ) -> None:
     """Writes judged.npz, then cell.json."""
-    scores = found.judged.scores
-    names = np.array(scores.video_names)
-    kinds = np.array(scores.kinds)
-    arrays: dict[str, np.ndarray] = {
-        "score": found.judged.score,
-        "label": scores.label,
-        "video": names[scores.video],
-        "frame": scores.frame,
-        **{name: scores.components[name] for name in UNTRAINED if name in scores.components},
-    }
-    if len(kinds) > 1:
-        arrays["kind"] = np.where(scores.kind >= 0, kinds[scores.kind], "unknown")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy names allow_pickle first
     write_atomic(folder / JUDGED, buffer.getvalue())

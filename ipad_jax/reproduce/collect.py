@@ -19,7 +19,9 @@ from ipad_jax.evaluation.paired import (
     scene_differences,
 )
 from ipad_jax.evaluation.rates import rate_interval, share_interval
+from ipad_jax.reproduce import image_cells
 from ipad_jax.reproduce.cells import is_complete, load_facts, load_judgement
+from ipad_jax.reproduce.image_table import NAME as IMAGE
 from ipad_jax.reproduce.plan import Cell, Comparison, Job, Line, Table
 from ipad_jax.reproduce.table import Difference, Number, TableData, TableRow
 from ipad_jax.training.logs import read_metrics
@@ -114,6 +116,7 @@ def collect(
         tuple(kinds),
         trainings,
         (*table.notes, *_notes(table, folder.num_resamples)),
+        table.words,
     )
 
 
@@ -165,7 +168,9 @@ def _row(
         numbers,
         by_kind,
         _alarms([f["metrics"] for f in facts], len({cell.scene for cell in cells})),
-        _measures([list(runs.values()) for runs in found.values() if runs]),
+        _image_measures(folder, line)
+        if table.number == IMAGE
+        else _measures([list(runs.values()) for runs in found.values() if runs]),
         _training_facts([f["training"] for f in facts if f["training"]]),
         is_main,
         line.is_untrained,
@@ -240,7 +245,7 @@ def _untrained(table: Table, name: str) -> bool:
 
 def _alarms(metrics: Sequence[Mapping[str, Any]], num_scenes: int) -> dict[str, Any]:
     """What happens at the threshold, counts added up over cells; {} without a threshold."""
-    metrics = [m for m in metrics if m["threshold"] is not None]
+    metrics = [m for m in metrics if m["threshold"] is not None and "normal_hours" in m]
     if not metrics:
         return {}
     # The seeds of a scene judge the same footage: their counts are averaged, not added, in intervals.
@@ -283,6 +288,23 @@ def _measures(scenes: Scenes) -> dict[str, float]:
     return found
 
 
+def _image_measures(folder: Folder, line: Line) -> dict[str, float]:
+    """Numbers of pixels and of the threshold, mean over seeds, then over the sets that have one."""
+    by_set: dict[str, list[dict[str, float]]] = {}
+    for cell in line.cells:
+        if folder.has(cell) and not (line.is_untrained and cell.scene in by_set):
+            metrics = load_facts(folder.root, cell)["metrics"]
+            by_set.setdefault(cell.scene, []).append(image_cells.measures(metrics, line.column))
+    if not by_set:
+        return {}
+    found = {}
+    for name in image_cells.MEASURES:
+        means = [float(np.mean([run[name] for run in runs])) for runs in by_set.values()]
+        known = [mean for mean in means if np.isfinite(mean)]
+        found[name] = float(np.mean(known)) if known else np.nan
+    return found
+
+
 def _auc_macro(run: Judgement) -> float:
     numbers = np.unique(run.video, return_inverse=True)[1]
     return ranking.auc_macro(run.score, run.label, numbers).mean
@@ -309,6 +331,14 @@ def _losses(workdir: str) -> tuple[list[float], list[float]]:
 
 def _notes(table: Table, num_resamples: int) -> list[str]:
     """What the numbers are."""
+    if table.number == IMAGE:
+        return [
+            "Image AUROC, mean over seeds, then over sets; nothing reads the test split before the last step."
+            f" Intervals draw test images and seeds anew, {num_resamples:,} times; sets are not drawn. "
+            "Seconds are those of the steps, or of fitting and the threshold where there are no steps.",
+            "A paired difference is taken on the images and draws that both rows share; 'so' is yes where "
+            "its interval lies above zero.",
+        ]
     return [
         f"Micro AUC of all frames that a method scores (protocol {table.protocol}), mean over seeds, then "
         "over scenes; a row without training has those of the method that scores most. "

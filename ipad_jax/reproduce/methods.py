@@ -49,7 +49,7 @@ class Setting:
     """What a table is made on.
 
     Attributes:
-      data: "factory", "ipad", or "video_folder": own footage, which only Table 2 can be made on.
+      data: "factory", "ipad", "video_folder": own footage, which only Table 2 can be made on; or "image".
       scenes: judged on.
       seeds: of the trainings.
       protocol: "strict" or "paper".
@@ -99,11 +99,11 @@ class Setting:
         return {**both, "mean": self.scenes}
 
 
-def default_scenes(data: str, number: int) -> tuple[str, ...]:
-    """Scenes that a table judges: the paper's, the factory's in the table's look, none of own footage."""
+def default_scenes(data: str, number: int | str) -> tuple[str, ...]:
+    """Scenes that a table judges: the paper's, the factory's in the table's look, none of one's own."""
     if data == "ipad":
         return tuple(transfer.IPAD.twins) if number == 3 else scenes()
-    if data == "video_folder":
+    if data in ("video_folder", "image") or isinstance(number, str):
         return ()
     return tuple(f"{device}_{LOOKS[number]}" for device in DEVICES)
 

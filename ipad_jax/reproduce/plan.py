@@ -136,11 +136,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Words:
+    """How a table names what it counts.
+
+    Attributes:
+      measure: the number of a cell.
+      unit: what is drawn anew in intervals.
+      place: what a column is.
+      fault: what kinds are of.
+      measures: name -> text of the numbers beside it.
+    """
+
+    measure: str = "frame AUC"
+    unit: str = "video"
+    place: str = "scene"
+    fault: str = "fault"
+    measures: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "auc_macro": "macro AUC",
+            "average_precision": "average precision",
+            "eer": "EER",
+            "fpr_at_95_recall": "FPR at 95 % recall",
+        }
+    )
+
+
+@dataclass(frozen=True)
 class Table:
     """Everything that a table is made of.
 
     Attributes:
-      number: of the paper's table.
+      number: of the paper's table, or a name.
       title: what it shows.
       scenes: judged on, in order.
       groups: name -> scenes whose mean is printed; "mean" is that of all.
@@ -149,9 +175,10 @@ class Table:
       protocol: "paper" or "strict".
       main: name of the row that stands out.
       notes: what a reader must know.
+      words: of what it counts.
     """
 
-    number: int
+    number: int | str
     title: str
     scenes: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
@@ -160,6 +187,7 @@ class Table:
     protocol: str
     main: str = ""
     notes: tuple[str, ...] = ()
+    words: Words = field(default_factory=Words)
 
     def only(self, names: Sequence[str]) -> "Table":
         """The same with some of its lines.

@@ -21,8 +21,16 @@ from ipad_jax.run.config import load_config
 OVERHEAD_S = 60.0
 MAX_NAMES = 60  # characters of a file's name that say which rows, scenes or seeds a table has
 # How `ipad-jax prepare` is told where the footage lies.
-DIR_HOLDS = {"ipad": "DIR holds the archive", "video_folder": "DIR holds the footage"}
-DIR_OPTION = {"ipad": " --manual-dir DIR", "video_folder": " --source DIR"}
+DIR_HOLDS = {
+    "ipad": "DIR holds the archive",
+    "video_folder": "DIR holds the footage",
+    "image": "DIR holds the images",
+}
+DIR_OPTION = {
+    "ipad": " --manual-dir DIR",
+    "video_folder": " --source DIR",
+    "image_folder": " --source DIR",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Request:
     """A table to make.
 
     Attributes:
-      number: of the paper's table.
+      number: of the paper's table, or a name.
       setting: what it is made on; see `with_known_cycles`.
       budget: of each training.
       workdir: folder of all tables.
@@ -38,7 +46,7 @@ class Request:
       data_seed: of the factory's videos.
     """
 
-    number: int
+    number: int | str
     setting: Setting
     budget: Budget
     workdir: str
@@ -50,7 +58,11 @@ class Request:
         """Folder of all cells that may stand in one table."""
         setting = self.setting
         words = [setting.data, setting.variant if setting.data == "factory" else ""]
-        words += [setting.protocol, self.budget.name, "tiny" if setting.tiny else ""]
+        words += [
+            "" if setting.data == "image" else setting.protocol,
+            self.budget.name,
+            "tiny" if setting.tiny else "",
+        ]
         return epath.Path(self.workdir).expanduser() / "_".join(word for word in words if word)
 
     def with_known_cycles(self) -> "Request":
@@ -148,7 +160,7 @@ def prepare_lines(missing: Sequence[tuple[Sequence[str], Sequence[str]]]) -> lis
     lines = []
     for words, scenes in missing:
         start, end = f"ipad-jax prepare {' '.join(words)}", DIR_OPTION.get(words[0], "")
-        if words[0] == "video_folder":  # each lies in a folder of its own
+        if words[0] in ("video_folder", "image_folder"):  # each lies in a folder of its own
             lines += [f"{start} --name {scene}{end}" for scene in scenes]
         else:
             lines.append(f"{start} --scene {' '.join(scenes)}{end}")
@@ -174,7 +186,8 @@ def plan_text(
       of: names the share, "" where it is all.
     """
     root, setting = request.root, request.setting
-    texts = [f"{table.title} (protocol {table.protocol}), in {root}", ""]
+    protocol = "" if setting.data == "image" else f" (protocol {table.protocol})"
+    texts = [f"{table.title}{protocol}, in {root}", ""]
     width = max(len(line.name) for line in table.lines)
     for line in table.lines:
         if line.is_untrained:
@@ -192,8 +205,8 @@ def plan_text(
     ]
     texts.append("")
     texts.append(
-        f"{len(table.scenes)} scenes x {len(setting.seeds)} seeds; {len(jobs)} trainings in all (rows share "
-        f"some), {sum(len(job.cells) for job in jobs)} cells"
+        f"{len(table.scenes)} {table.words.place}s x {len(setting.seeds)} seeds; {len(jobs)} trainings in all "
+        f"(rows share some), {sum(len(job.cells) for job in jobs)} cells"
     )
     texts.append(
         f"{of}{len(share)} trainings, {len(share) - len(todo)} complete, {len(untrained)} to train, "
@@ -231,14 +244,16 @@ def time_text(folder: Folder, jobs: Sequence[Job], untrained: Sequence[Job], bud
 def subtitle(request: Request) -> str:
     """How the table was made, in a line."""
     setting, budget = request.setting, request.budget
+    place = "set" if setting.data == "image" else "scene"
     length = "each training as long as its config says"
     if budget.seconds:
-        length = f"{budget.seconds:g} s of training a scene"
+        length = f"{budget.seconds:g} s of training a {place}"
     elif budget.steps:
-        length = f"{budget.steps} steps of training a scene"
+        length = f"{budget.steps} steps of training a {place}"
     data = f", videos of data seed {request.data_seed}" if setting.data == "factory" else ""
     seeds = ", ".join(map(str, setting.seeds))
-    return f"protocol {setting.protocol}, {length}, training seeds {seeds}{data}"
+    protocol = "" if setting.data == "image" else f"protocol {setting.protocol}, "
+    return f"{protocol}{length}, training seeds {seeds}{data}"
 
 
 def file_name(request: Request, table: Table, whole: Table) -> str:
@@ -256,7 +271,8 @@ def file_name(request: Request, table: Table, whole: Table) -> str:
         "scenes": (table.scenes, default_scenes(setting.data, request.number)),
         "seeds": (setting.seeds, SEEDS),
     }
-    words = [f"table{request.number}"]
+    number = request.number
+    words = [f"table{number}" if isinstance(number, int) else number]
     for what, (chosen, usual) in parts.items():
         if set(chosen) != set(usual):
             names = "+".join(sorted(map(str, chosen)))

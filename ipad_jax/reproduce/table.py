@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipad_jax.reproduce.plan import Words
 from ipad_jax.run.table import Table
 
 NONE = "–"
@@ -55,7 +56,7 @@ class TableRow:
       alarms: what happens at the threshold, over all cells: `normal_time_in_alarm`,
         `false_alarms_per_hour`, `false_alarms_interval`, `event_recall`, `event_recall_interval`,
         `detection_delay_s`; empty without a threshold.
-      measures: `auc_macro`, `average_precision`, `eer`, `fpr_at_95_recall`: mean over seeds, then scenes.
+      measures: those of the table's words: mean over seeds, then scenes.
       facts: `parameters`, `trainable`, `steps`, `train_seconds`: medians over trainings; empty for a row
         that needs none.
       is_main: the one that others are compared with.
@@ -113,6 +114,7 @@ class TableData:
       kinds: names of the fault kinds, in order.
       trainings: (done, wanted).
       notes: sentences that a reader must know.
+      words: of what is counted.
     """
 
     title: str
@@ -124,6 +126,7 @@ class TableData:
     kinds: tuple[str, ...]
     trainings: tuple[int, int]
     notes: tuple[str, ...] = ()
+    words: Words = field(default_factory=Words)
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -177,7 +180,11 @@ def table_text(data: TableData) -> str:
 
 def _main_block(data: TableData) -> list[str]:
     """Values, intervals and the paper's numbers by column."""
-    head = [["frame AUC, %"], *(column.split("_", 1) for column in data.columns), ["seed", "sd"]]
+    head = [
+        [f"{data.words.measure}, %"],
+        *(column.split("_", 1) for column in data.columns),
+        ["seed", "sd"],
+    ]
     depth = max(map(len, head))
     grid = [[parts[i] if i < len(parts) else "" for parts in head] for i in range(depth)]
     for row in data.rows:
@@ -192,7 +199,7 @@ def _main_block(data: TableData) -> list[str]:
 
 
 def _kind_block(data: TableData) -> list[str]:
-    grid = [["by kind of fault, mean over scenes", *data.kinds]]
+    grid = [[f"by kind of {data.words.fault}, mean over {data.words.place}s", *data.kinds]]
     for row in data.rows:
         texts = []
         for n in (row.kinds.get(kind) for kind in data.kinds):
@@ -202,18 +209,11 @@ def _kind_block(data: TableData) -> list[str]:
     return aligned(grid)
 
 
-MEASURES = {
-    "auc_macro": "macro AUC",
-    "average_precision": "average precision",
-    "eer": "EER",
-    "fpr_at_95_recall": "FPR at 95 % recall",
-}
-
-
 def _measure_block(data: TableData) -> list[str]:
-    grid = [["other measures, %, mean over scenes", *MEASURES.values()]]
+    words = data.words
+    grid = [[f"other measures, %, mean over {words.place}s", *words.measures.values()]]
     grid += [
-        [row.text, *(percent(row.measures[name]) for name in MEASURES)]
+        [row.text, *(percent(row.measures[name]) for name in words.measures)]
         for row in data.rows
         if row.measures
     ]
@@ -246,7 +246,7 @@ def _fact_block(data: TableData) -> list[str]:
 
 
 def _difference_block(data: TableData) -> list[str]:
-    grid = [["paired difference, points of AUC", "", "95 %", "scenes above", "so"]]
+    grid = [["paired difference, points of AUC", "", "95 %", f"{data.words.place}s above", "so"]]
     for d in data.differences:
         of = f"{d.num_better} of {d.num_scenes}" if d.num_scenes else ""
         grid.append([d.text, *points(d.number), of, d.verdict])
@@ -308,5 +308,5 @@ def table_csv(data: TableData) -> str:
         for name, value in [*row.measures.items(), *row.facts.items()]:
             writer.writerow([row.name, name, "", plain(value), *[""] * 7])
     for d in data.differences:
-        add(d.text, "difference", f"{d.num_better} of {d.num_scenes} scenes", d.number)
+        add(d.text, "difference", f"{d.num_better} of {d.num_scenes} {data.words.place}s", d.number)
     return buffer.getvalue()

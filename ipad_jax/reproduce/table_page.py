@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from ipad_jax.evaluation.report.page import new_environment, number
 from ipad_jax.evaluation.report.plots import THEMED, Palette, style, to_svg
 from ipad_jax.reproduce.table import (
-    MEASURES,
     Number,
     TableData,
     TableRow,
@@ -55,7 +54,8 @@ def render_table(data: TableData) -> str:
             "differences": _svg(differences, "differences", 0.0),
         },
         measured=[row for row in data.rows if row.measures],
-        names=MEASURES,
+        names=data.words.measures,
+        words=data.words,
         alarms=[row for row in data.rows if row.alarms],
         trained=[row for row in data.rows if row.facts],
         losses=[

@@ -104,7 +104,9 @@ def test_another_scene_is_judged_again_with_eval_as_it_is_now(tmp_path, monkeypa
     used = []
     monkeypatch.setattr(cells, "_is_made_with", lambda *_: True)
     monkeypatch.setattr(
-        cells.evaluation, "rescore", lambda place, *_, **__: used.append(read_config(place))
+        cells.video_cells.evaluation,
+        "rescore",
+        lambda place, *_, **__: used.append(read_config(place)),
     )
     monkeypatch.setattr(cells, "_keep", lambda *_: None)
     cells.run_job(tmp_path, Job(cell.training, (cell,)), config, say=lambda _: None)

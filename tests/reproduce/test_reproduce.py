@@ -67,8 +67,8 @@ def test_what_is_complete_is_skipped_and_counted(made, data_dir, monkeypatch, ca
         raise AssertionError("something was trained or judged again")
 
     monkeypatch.setattr(cells, "train", refuse)
-    monkeypatch.setattr(cells.evaluation, "evaluate", refuse)
-    monkeypatch.setattr(cells.evaluation, "rescore", refuse)
+    monkeypatch.setattr(cells.video_cells.evaluation, "evaluate", refuse)
+    monkeypatch.setattr(cells.video_cells.evaluation, "rescore", refuse)
     assert reproduce.main(arguments(data_dir, made)) == 0
     assert "2 trainings in this share, 2 of them complete" in capsys.readouterr().out
     assert reproduce.main(arguments(data_dir, made, "--list")) == 0
@@ -84,7 +84,7 @@ def test_a_cell_cut_short_is_judged_again_without_training(made, data_dir, monke
     cell = root_of(workdir) / SCENE / "ours/seed0/eval/strict_own"
     (cell / "cell.json").write_text('{"format": 1, "conf')  # a kill between two writes
     monkeypatch.setattr(cells, "train", None)
-    monkeypatch.setattr(cells.evaluation, "evaluate", None)
+    monkeypatch.setattr(cells.video_cells.evaluation, "evaluate", None)
     assert reproduce.main(arguments(data_dir, workdir)) == 0
     assert json.loads((cell / "cell.json").read_text())["scene"] == SCENE
 
