@@ -205,8 +205,8 @@ def plan_text(
     ]
     texts.append("")
     texts.append(
-        f"{len(table.scenes)} {table.words.place}s x {len(setting.seeds)} seeds; {len(jobs)} trainings in all "
-        f"(rows share some), {sum(len(job.cells) for job in jobs)} cells"
+        f"{len(table.scenes)} {table.words.place}s x {len(setting.seeds)} seeds; {len(jobs)} trainings in "
+        f"all (rows share some), {sum(len(job.cells) for job in jobs)} cells"
     )
     texts.append(
         f"{of}{len(share)} trainings, {len(share) - len(todo)} complete, {len(untrained)} to train, "
