@@ -102,12 +102,13 @@ def test_another_scene_is_judged_again_with_eval_as_it_is_now(tmp_path, monkeypa
     save_config(tmp_path / cell.run_folder, old)
     write_training(tmp_path, CELL.training, config)
     used = []
-    monkeypatch.setattr(cells, "_is_made_with", lambda *_: True)
+    monkeypatch.setattr(cells.video_cells, "_is_made_with", lambda *_: True)
     monkeypatch.setattr(
         cells.video_cells.evaluation,
         "rescore",
         lambda place, *_, **__: used.append(read_config(place)),
     )
+    monkeypatch.setattr(cells.video_cells, "arrays_of", lambda _: {})
     monkeypatch.setattr(cells, "_keep", lambda *_: None)
     cells.run_job(tmp_path, Job(cell.training, (cell,)), config, say=lambda _: None)
     assert [(c.data.name, c.eval.sustained_s) for c in used] == [(OTHER, config.eval.sustained_s)]
