@@ -172,8 +172,8 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.training.task import family_of
 
     family = family_of(read_config(args.workdir))
-    if (family == "image") != (args.images is not None):
-        wanted = "--images" if family == "image" else "--video or --camera"
+    if (family in ("image", "pose")) != (args.images is not None):
+        wanted = "--images" if family in ("image", "pose") else "--video or --camera"
         raise UsageError(f"{args.workdir} is a run of the {family} family: give {wanted}.")
     if args.images is not None:
         return detect_images(args)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-UNITS = {"image": "images"}  # what progress counts, by family; else frames
+UNITS = {"image": "images", "pose": "images"}  # what progress counts, by family; else frames
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 
 

@@ -299,7 +299,7 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
     if name in IMAGES:
         return next_image_command(builder, name, data_dir)
     if name in OBJECTS:
-        return ""
+        return next_object_command(builder, name, data_dir)
     if name == "mad" or "train" not in builder.info.splits:
         return ""
     phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])
@@ -334,6 +334,15 @@ def next_image_command(builder: Any, name: str, data_dir: str) -> str:
     run_folder = f"runs/{builder.builder_config.name}"
     config = "bank:parts" if name == "parts" else "bank"
     return shlex.join(["ipad-jax", "train", "--config", config, *words, "--workdir", run_folder])
+
+
+def next_object_command(builder: Any, name: str, data_dir: str) -> str:
+    """The command that learns an object; arguments as of `next_command`."""
+    own = builder.builder_config.name
+    leaves = {"name": own} | ({"data_dir": data_dir} if data_dir != DEFAULT_DATA_DIR else {})
+    words = [f"--config.data.{leaf}={value}" for leaf, value in leaves.items()]
+    config = "omnipose" if name == "toys" else "omnipose:own"
+    return shlex.join(["ipad-jax", "train", "--config", config, *words, "--workdir", f"runs/{own}"])
 
 
 def main(argv: list[str]) -> int:

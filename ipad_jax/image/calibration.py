@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 from ipad_jax.evaluation import false_alarms
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.image.scorer import Scorer
-from ipad_jax.image.task import PREDICTION_LEAVES
 from ipad_jax.input.images import open_images
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.progress import Report
@@ -117,7 +116,7 @@ def calibration_of(
     Raises:
       FileNotFoundError: new scores are needed, and the dataset is not here.
     """
-    run, wanted = epath.Path(workdir), made_with(config, PREDICTION_LEAVES, step)
+    run, wanted = epath.Path(workdir), made_with(config, scorer.task.prediction_leaves, step)
     for folder in derived_folders(run):
         if (folder / FILE).exists():
             saved = Calibration.load(folder / FILE)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,11 +26,18 @@ class Inspection:
       score: anomaly score; higher is more anomalous.
       alarm: whether it is above the threshold; False without one.
       map: float32 [h, w] at the image's own size, raw.
+      found: what else the method found, such as an object's pose; None.
     """
 
     score: float
     alarm: bool
     map: np.ndarray
+    found: Any = None
+
+    @property
+    def note(self) -> str:
+        """What speaks against trusting the score; ""."""
+        return getattr(self.found, "note", "")
 
 
 class Detector:
@@ -90,7 +98,7 @@ class Detector:
         """As `inspect`, of many, in order; `eval.batch_size` of them go through the network at once."""
         for found in self.scorer.scored(images):
             alarm = self.threshold is not None and found.score > self.threshold
-            yield Inspection(found.score, alarm, found.map)
+            yield Inspection(found.score, alarm, found.map, found.found)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """An image file as the dataset's were read: upright, RGB, 16 bits by the dataset's own depth."""

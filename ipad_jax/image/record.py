@@ -18,7 +18,7 @@ from ipad_jax.evaluation.report.heatmap import overlay
 from ipad_jax.image.detector import Detector, Inspection
 from ipad_jax.run.files import LineFile
 
-COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem")
+COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem", "note")
 RESULTS, OVERLAYS = "results.csv", "overlays"
 
 
@@ -33,6 +33,7 @@ class Result:
       x, y: pixel of the map's maximum; -1 where the file could not be read.
       seconds: for the map, without reading the file.
       problem: what is wrong with the file; "".
+      note: what speaks against trusting the score, such as an uncertain pose; "".
     """
 
     image: str
@@ -42,6 +43,7 @@ class Result:
     y: int = -1
     seconds: float = 0.0
     problem: str = ""
+    note: str = ""
 
 
 def images_in(place: Path) -> list[tuple[str, Path]]:
@@ -86,13 +88,15 @@ def inspect_files(
                 found = detector.inspect(image)
                 y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
                 seconds = time.perf_counter() - start
-                result = Result(name, found.score, found.alarm, int(x), int(y), seconds)
+                result = Result(
+                    name, found.score, found.alarm, int(x), int(y), seconds, note=found.note
+                )
                 if overlays:
                     write_overlay(folder / OVERLAYS / f"{name}.jpg", image, found, detector)
             threshold = "" if detector.threshold is None else f"{detector.threshold:.6g}"
             score = "" if result.problem else f"{result.score:.6g}"
             row = (name, score, int(result.alarm), threshold, result.x, result.y)
-            table.add(_line((*row, f"{result.seconds:.4f}", result.problem)))
+            table.add(_line((*row, f"{result.seconds:.4f}", result.problem, result.note)))
             results.append(result)
             progress(len(results), len(files))
     finally:
@@ -127,6 +131,7 @@ def summary(results: Sequence[Result], folder: Path) -> str:
     if len(alarms) > 20:
         lines.append(f"  ... and {len(alarms) - 20} more in {RESULTS}")
     lines += [f"  not read: {r.problem}" for r in results if r.problem]
+    lines += [f"  {r.image}: {r.note}" for r in judged if r.note][:20]
     if judged:
         each = 1000 * float(np.median([r.seconds for r in judged]))
         lines.append(f"{each:.0f} ms an image, median; written to {folder}")

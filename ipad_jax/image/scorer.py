@@ -1,7 +1,7 @@
 """From images to raw maps and scores: the one way that calibration, evaluation and detection take."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,15 +11,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.image.task import Arrays, ImageTask
+from ipad_jax.input.images import ImageSource
 from ipad_jax.training.fitted import fitted_arrays
 from ipad_jax.training.task import make_task
 
 
 class Scored(NamedTuple):
-    """An image's map, float32 [h, w] at its own size, raw, and its score."""
+    """An image's map, float32 [h, w] at its own size, raw, its score, and what else the method found."""
 
     map: np.ndarray
     score: float
+    found: Any = None
 
 
 class Scorer:
@@ -63,6 +65,14 @@ class Scorer:
                     )
                 yield Scored(joined, task.reduce(joined))
 
+    def beside(self, source: ImageSource, index: int) -> dict[str, Scored]:
+        """A test image by rows that stand beside the method's; these know more than the method may."""
+        return {}
+
+    def measured(self, source: ImageSource, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Numbers of metrics.json that the method alone has, from all test images."""
+        return {}
+
     def warm_up(self) -> None:
         """Compiles what the first image would wait for."""
         list(self.scored([np.zeros((self.task.views.height, self.task.views.width, 3), np.uint8)]))
@@ -92,4 +102,4 @@ def load_scorer(
       step: its checkpoint.
     """
     task: Any = make_image_task(config)
-    return Scorer(task, model, fitted_arrays(workdir, config, task, model, step))
+    return task.make_scorer(model, fitted_arrays(workdir, config, task, model, step))

@@ -76,12 +76,13 @@ class ImageTask(ABC):
     family = "image"
     unit = "images"
     fit_leaves = FIT_LEAVES
+    prediction_leaves = PREDICTION_LEAVES
     fit_uses_model = False
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        data, section = config.data, config.eval
-        self.views = Views(data.height, data.width, data.tiles)
+        section = config.eval
+        self.views = self.make_views()
         if missing := [leaf for leaf in EVAL_LEAVES if leaf not in section]:
             raise ValueError(f"the config's eval section lacks {', '.join(missing)}.")
         if not 0 < section.false_alarm_share < 1:
@@ -101,6 +102,17 @@ class ImageTask(ABC):
     @abstractmethod
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
         """Maps float32 [n, h', w'] of pictures uint8 [n, h, w, 3]; see the module's text."""
+
+    def make_views(self) -> Views:
+        """How images are cut into pictures."""
+        data = self.config.data
+        return Views(data.height, data.width, data.tiles)
+
+    def make_scorer(self, model: Any, arrays: Arrays) -> Any:
+        """The way from images to maps, with what `fit` made."""
+        from ipad_jax.image.scorer import Scorer  # which takes a task
+
+        return Scorer(self, model, arrays)
 
     def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
         """What `map_fn` needs beside the model."""

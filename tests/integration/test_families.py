@@ -8,7 +8,7 @@ import ipad_jax
 from ipad_jax.run.config import read_config
 from ipad_jax.training.task import family_of
 
-FAMILIES = ("video", "image")
+FAMILIES = ("video", "image", "pose")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

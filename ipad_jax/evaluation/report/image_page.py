@@ -29,6 +29,7 @@ class Panel:
       image: uint8 [h, w, 3] RGB.
       map: float32 [h, w].
       mask: bool [h, w] or None: outlined.
+      reference: uint8 [h, w, 3] or None: what the image was compared with.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Panel:
     image: np.ndarray
     map: np.ndarray
     mask: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,12 @@ class ImagePage:
     by_kind: Mapping[str, Sequence[Panel]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_references(self) -> bool:
+        """Whether panels show what their images were compared with."""
+        panels = (*self.missed, *self.false_alarms)
+        return any(panel.reference is not None for panel in panels)
 
 
 def write_image_page(page: ImagePage, path: str | os.PathLike[str]) -> None:
@@ -165,7 +173,7 @@ def image_cards(metrics: Mapping[str, Any]) -> list[Card]:
 
 
 def panel_picture(panel: Panel, heat_range: tuple[float, float]) -> np.ndarray:
-    """Image and heat map side by side, the marked defect outlined on both: uint8 [h, w, 3] RGB."""
+    """Image, reference if any and heat map side by side, the marked defect outlined: uint8 [h, w, 3] RGB."""
     height, width = panel.image.shape[:2]
     scale = PANEL_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -177,7 +185,10 @@ def panel_picture(panel: Panel, heat_range: tuple[float, float]) -> np.ndarray:
         for picture in (image, heat):
             cv2.drawContours(picture, outlines, -1, (40, 220, 255), 1)
     gap = np.full((image.shape[0], 4, 3), 128, np.uint8)
-    return np.concatenate([image, gap, heat], axis=1)
+    parts = [image, gap, heat]
+    if panel.reference is not None:
+        parts[1:1] = [gap, cv2.resize(panel.reference, size, interpolation=cv2.INTER_AREA)]
+    return np.concatenate(parts, axis=1)
 
 
 def panel_uri(panel: Panel, heat_range: tuple[float, float]) -> str:

@@ -20,7 +20,7 @@ from ipad_jax.image.detector import Detector
 from ipad_jax.image.evaluation.report import write_report
 from ipad_jax.image.evaluation.result import Evaluation
 from ipad_jax.image.evaluation.scores import Scores, at_threshold
-from ipad_jax.image.scorer import load_scorer
+from ipad_jax.image.scorer import Scored, load_scorer
 from ipad_jax.image.task import PREDICTION_LEAVES
 from ipad_jax.image.untrained import ROWS, untrained_maps
 from ipad_jax.input.images import ImageSource, open_images
@@ -32,6 +32,7 @@ from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.fitted import derived_folders
 
 NAME = "test"  # of the folder below eval/
+EMPTY = np.zeros((0, 0), np.float32)  # in place of maps, which are not kept
 STALE = ("metrics.json", "report.html", "maps")
 
 
@@ -103,6 +104,8 @@ def _measure(
     rankings = {name: PixelRanking() for name in ("score", *ROWS)}
     untrained: dict[str, list[float]] = {name: [] for name in ROWS}
     scored, seconds = [], 0.0
+    beside: dict[str, PixelRanking] = {}
+    everything: list[Scored] = []
     scorer.warm_up()
     small = scorer.arrays["untrained/images"]
     size = config.eval.batch_size
@@ -111,16 +114,19 @@ def _measure(
         start = time.perf_counter()
         found = list(scorer.scored(images))
         seconds += time.perf_counter() - start
-        for index, (image, (score_map, score)) in enumerate(zip(images, found), start=first):
+        for index, (image, (score_map, score, _)) in enumerate(zip(images, found), start=first):
             name, kind = source.rows[index]
             mask = source.mask(index)
             rankings["score"].add(score_map, mask, kind, score)
             for row, row_map in untrained_maps(small, image).items():
                 untrained[row].append(float(row_map.max()))
                 rankings[row].add(row_map, mask, kind)
+            for row, other in scorer.beside(source, index).items():
+                beside.setdefault(row, PixelRanking()).add(other.map, mask, kind, other.score)
             if config.eval.save_maps:
                 _save_map(folder / "maps", name, score_map)
             scored.append(score)
+            everything.append(Scored(EMPTY, score, found[index - first].found))
         progress(len(scored), len(source))
     names, kinds = zip(*source.rows)
     scores = Scores(
@@ -128,7 +134,7 @@ def _measure(
         np.array(kinds),
         np.array(scored),
         {row: np.array(values) for row, values in untrained.items()},
-        made_with(config, PREDICTION_LEAVES, step),
+        made_with(config, scorer.task.prediction_leaves, step),
     )
     metrics = rankings["score"].result(config.seed)
     metrics["seconds_an_image"] = seconds / len(source)
@@ -137,6 +143,12 @@ def _measure(
         row: {k: v for k, v in rankings[row].result(config.seed).items() if k in shown}
         for row in ROWS
     }
+    if beside:
+        metrics["beside"] = {
+            row: {k: v for k, v in ranking.result(config.seed).items() if k in shown}
+            for row, ranking in beside.items()
+        }
+    metrics |= scorer.measured(source, everything)
     notes = []
     if metrics["num_without_pixels"]:
         notes.append(

@@ -43,6 +43,7 @@ def write_report(
     metrics = evaluation.metrics
     rows = [Row("the method", metrics, is_main=True)]
     rows += [Row(ROWS[name], values) for name, values in metrics["untrained"].items()]
+    rows += [Row(name, values) for name, values in metrics.get("beside", {}).items()]
     calibration = evaluation.calibration
     page = ImagePage(
         title=f"{metrics['data'].rpartition('/')[2]}: {metrics['task'].rpartition('.')[2]}",
@@ -84,4 +85,7 @@ def _panel(detector: Detector, source: ImageSource, index: int) -> Panel:
     """An image with its map and mask."""
     image, (name, kind) = source.image(index), source.rows[index]
     found = detector.inspect(image)
-    return Panel(name, kind, found.score, found.alarm, image, found.map, source.mask(index))
+    reference = getattr(found.found, "reference", None)
+    return Panel(
+        name, kind, found.score, found.alarm, image, found.map, source.mask(index), reference
+    )

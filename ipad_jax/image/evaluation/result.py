@@ -58,6 +58,9 @@ def summary_text(evaluation: Evaluation) -> str:
     for row, values in metrics.get("untrained", {}).items():
         ends = " - ".join(f"{end:.3f}" for end in values["intervals"]["image_auroc"])
         rows.append((f"untrained: {ROWS[row]}", *(cell(values, n) for n in names), ends))
+    for row, values in metrics.get("beside", {}).items():
+        ends = " - ".join(f"{end:.3f}" for end in values["intervals"]["image_auroc"])
+        rows.append((row, *(cell(values, n) for n in names), ends))
     heads = ("score", "image AUROC", "pixel AUROC", "AUPRO 0.3", "AP", "95 % of image AUROC")
     found = metrics.get("share_found_by_kind", {})
     kinds = [
@@ -83,6 +86,12 @@ def summary_text(evaluation: Evaluation) -> str:
         )
     else:
         lines.append("No threshold: the run held out no good images.")
+    if "pose_within_1_degree" in metrics:
+        lines.append(
+            f"Poses within 1 degree: {metrics['pose_within_1_degree']:.0%}, median "
+            f"{metrics['pose_median_degrees']:.2f} degrees; {metrics['share_uncertain']:.0%} said to be "
+            "uncertain."
+        )
     if "seconds_an_image" in metrics:
         lines.append(f"{1000 * metrics['seconds_an_image']:.0f} ms an image")
     return "\n\n".join([*tables, "\n".join(lines)])

@@ -1,0 +1,216 @@
+"""The pose of a query: starts by small pictures of the training views, then render-and-align."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ipad_jax.data_builders.object_folder.silhouettes import silhouette
+from ipad_jax.pose.alignment import align, blurred, points_of
+from ipad_jax.pose.object_views import Lens
+from ipad_jax.pose.pictures import Counts, Picture, Renderer
+
+SMALL_PX = 24  # side of the picture by which views are compared
+APART_DEGREES = 8.0  # between two starts, and between two answers that count as different
+UNUSUAL = 2.0  # times the usual residual, beyond which a rendering does not fit
+UNSEEN_DEGREES = 35.0  # from the nearest training view: a side that nobody has seen
+TIE = 1.1  # an other pose with at most so many times the residual leaves the pose open
+
+
+class Level(NamedTuple):
+    """A step of the search.
+
+    Attributes:
+      scale: of the picture's size.
+      renders: pictures rendered of each hypothesis.
+      steps: of alignment after each.
+      keep: hypotheses that go on to the next level.
+      counts: samples along a ray.
+    """
+
+    scale: float
+    renders: int
+    steps: int
+    keep: int
+    counts: Counts
+
+
+LEVELS = (
+    Level(0.25, 5, 5, 3, (16, 8, 0)),
+    Level(0.5, 3, 4, 2, (24, 10, 0)),
+    Level(1.0, 2, 3, 1, (32, 12, 0)),
+)
+FINAL: Counts = (48, 24, 0)  # samples of the picture that is compared
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundPose:
+    """The answer of a search.
+
+    Attributes:
+      pose: world_from_camera float32 [4, 4].
+      picture: rendered from there, at the query's size.
+      residual: trimmed root mean square of the colour difference, 0 to 1.
+      tied: whether another pose, far from this one, explains the query as well.
+      degrees_to_view: from the nearest training view, about the object's centre.
+      usual: the largest residual of training views at their own poses.
+    """
+
+    pose: np.ndarray
+    picture: Picture
+    residual: float
+    tied: bool = False
+    degrees_to_view: float = 0.0
+    usual: float = float("inf")
+
+    @property
+    def note(self) -> str:
+        """Why the pose cannot be trusted; ""."""
+        if self.degrees_to_view > UNSEEN_DEGREES:
+            return "not inspected: no training view is near this side"
+        if self.residual > UNUSUAL * self.usual:
+            return "pose uncertain: the rendering does not fit"
+        return "pose uncertain: another pose fits as well" if self.tied else ""
+
+    @property
+    def reference(self) -> np.ndarray:
+        """What the query was compared with, uint8 [h, w, 3]."""
+        return np.rint(np.clip(self.picture.rgb, 0, 1) * 255).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """What starts are chosen from.
+
+    Attributes:
+      small: float32 [n, d], see `small_picture`.
+      poses: world_from_camera [n, 4, 4].
+    """
+
+    small: np.ndarray
+    poses: np.ndarray
+
+
+def small_picture(image: np.ndarray, background: np.ndarray, levels: float) -> np.ndarray:
+    """Colours and silhouette of an image uint8 [h, w, 3], small: float32 [d].
+
+    Args: background [3] in 0 to 255 and levels of `silhouettes.background_of`.
+    """
+    found = silhouette(image, background, levels)
+    colour = np.where(found[..., None], image, 0).astype(np.float32) / 255
+    both = np.concatenate([colour, found[..., None].astype(np.float32)], axis=-1)
+    small = cv2.resize(both, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small, (0, 0), 0.7).ravel()
+
+
+def starts(
+    query: np.ndarray, gallery: Gallery, count: int, without: Sequence[int] = ()
+) -> np.ndarray:
+    """Indices of the nearest views that lie `APART_DEGREES` from each other, nearest first.
+
+    Args:
+      query: `small_picture` of the query.
+      without: views that must not be taken.
+    """
+    distance = np.linalg.norm(gallery.small - query, axis=1)
+    distance[list(without)] = np.inf
+    chosen: list[int] = []
+    for index in np.argsort(distance):
+        if not np.isfinite(distance[index]) or len(chosen) == count:
+            break
+        apart = [degrees_apart(gallery.poses[index], gallery.poses[other]) for other in chosen]
+        if not apart or min(apart) > APART_DEGREES:
+            chosen.append(int(index))
+    return np.array(chosen)
+
+
+def degrees_apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Angle of the rotation between two poses [4, 4]."""
+    trace = float((a[:3, :3] * b[:3, :3]).sum())
+    return float(np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))))
+
+
+def residual_of(query: np.ndarray, picture: Picture, seen: np.ndarray) -> float:
+    """Root of the mean square colour difference where either shows the object, less the worst 15 %.
+
+    Args:
+      query: float32 [h, w, 3] in [0, 1].
+      seen: bool [h, w], the query's silhouette.
+    """
+    where = seen | (picture.opacity > 0.5)
+    if not where.any():
+        return 1.0
+    square = np.square(query - picture.rgb).sum(-1)[where]
+    kept = np.sort(square)[: max(1, int(0.85 * len(square)))]
+    return float(np.sqrt(kept.mean()))
+
+
+def search(
+    image: np.ndarray,
+    renderer: Renderer,
+    gallery: Gallery,
+    lens: Lens,
+    background: np.ndarray,
+    levels: float,
+    count: int,
+    without: Sequence[int] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> FoundPose:
+    """The pose from which the object looks as in an image uint8 [h, w, 3] of the lens's size.
+
+    Args:
+      background, levels: of `silhouettes.background_of`.
+      count: starts.
+      without: views that give no start, for tests on views that the gallery holds.
+    """
+    seen = silhouette(image, background, levels)
+    query = image.astype(np.float32) / 255
+    chosen = starts(small_picture(image, background, levels), gallery, count, without)
+    poses = gallery.poses[chosen].astype(np.float64)
+    residuals = np.zeros(len(poses))
+    pictures: list[Picture] = []
+    for level in LEVELS:
+        own = lens.scaled(round(lens.width * level.scale), round(lens.height * level.scale))
+        size = (own.width, own.height)
+        small = query if level.scale == 1 else cv2.resize(query, size, interpolation=cv2.INTER_AREA)
+        inside = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+        target = blurred(small)
+        best = poses.copy()
+        least = np.full(len(poses), np.inf)
+        for turn in range(level.renders + 1):  # the last one only judges
+            pictures = renderer.pictures(poses, own, level.counts, steps=64)
+            residuals = np.array([residual_of(small, p, inside) for p in pictures])
+            better = residuals < least
+            best[better], least[better] = poses[better], residuals[better]
+            if turn == level.renders:
+                break
+            found = [points_of(p, pose, own) for p, pose in zip(pictures, poses)]
+            moved = align(
+                target,
+                np.stack([blurred(p.rgb).reshape(-1, 3) for p in pictures]),
+                np.stack([points for points, _ in found]),
+                np.stack([counts for _, counts in found]),
+                poses,
+                own,
+                level.steps,
+            )
+            poses = moved.astype(np.float64)
+        order = np.argsort(least)
+        say(f"{level.scale}: {np.round(least[order], 4).tolist()}")
+        kept: list[int] = []
+        for index in order:  # two that came to the same place are one
+            if all(degrees_apart(best[index], best[k]) > 2 for k in kept):
+                kept.append(int(index))
+        poses, residuals = best[kept[: level.keep]], least[kept[: level.keep]]
+        others = [i for i in kept if degrees_apart(best[i], best[kept[0]]) > APART_DEGREES]
+        tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
+    pose = poses[0].astype(np.float32)
+    final = renderer.pictures([pose], lens, FINAL)[0]
+    directions = gallery.poses[:, :3, 3] / np.linalg.norm(
+        gallery.poses[:, :3, 3], axis=1, keepdims=True
+    )
+    eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
+    nearest = np.degrees(np.arccos(np.clip((directions @ eye).max(), -1, 1)))
+    return FoundPose(pose, final, residual_of(query, final, seen), tied, float(nearest))

@@ -1,0 +1,154 @@
+"""From images of an object to maps: pose, rendering, comparison; the one way to them."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ipad_jax.image.scorer import Scored
+from ipad_jax.image.task import Arrays
+from ipad_jax.input.images import ImageSource
+from ipad_jax.pose.comparison import difference_map
+from ipad_jax.pose.object_views import Lens, shrunk
+from ipad_jax.pose.pictures import Renderer
+from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
+from ipad_jax.pose.task import OCCUPIED_SIDE
+
+TRUE_POSE = "with the true pose"  # a row beside the method
+SAME_PROPORTIONS = 0.02  # relative
+
+
+class PoseScorer:
+    """A learned object that images are compared with.
+
+    Attributes:
+      task: the method.
+      arrays: what `fit` made.
+      rows: name -> text of the rows beside the method.
+    """
+
+    def __init__(self, task: Any, model: Any, arrays: Arrays):
+        self.task, self.arrays = task, arrays
+        self.background = arrays["background"][:3]
+        self.levels = float(arrays["background"][3])
+        count = OCCUPIED_SIDE**3
+        occupied = np.unpackbits(arrays["occupied"], count=count).astype(bool)
+        shape = (OCCUPIED_SIDE,) * 3
+        self.renderer = Renderer(model, occupied.reshape(shape), self.background / 255)
+        self.gallery = Gallery(arrays["small"].astype(np.float32), arrays["poses"])
+        self.lens = Lens.of(arrays["lens"])
+
+    def scored(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
+        """Maps, scores and poses of images uint8 [h, w, 3], in order; each depends on no other.
+
+        Raises:
+          ValueError: an image of another kind, or of other proportions than the training views.
+        """
+        for image in images:
+            small = self.fitted(image)
+            found = search(
+                small,
+                self.renderer,
+                self.gallery,
+                self.lens,
+                self.background,
+                self.levels,
+                self.task.config.eval.starts,
+            )
+            yield self._compared(image, small, found)
+
+    def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:
+        """The map from a pose that is known."""
+        small = self.fitted(image)
+        picture = self.renderer.pictures([pose], self.lens, FINAL)[0]
+        residual = residual_of(small.astype(np.float32) / 255, picture, picture.opacity > 0.5)
+        return self._compared(image, small, FoundPose(pose, picture, residual))
+
+    def fitted(self, image: np.ndarray) -> np.ndarray:
+        """An image at the size of the training views.
+
+        Raises:
+          ValueError: see `scored`.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                f"image is {image.dtype} {image.shape}, expected uint8 [h, w, 3] in RGB."
+            )
+        height, width = image.shape[:2]
+        if abs(width * self.lens.height / (height * self.lens.width) - 1) > SAME_PROPORTIONS:
+            raise ValueError(
+                f"the image is {width}x{height} pixels, the training views {self.lens.width}x"
+                f"{self.lens.height}: of other proportions, so from another camera; take the same one, "
+                "uncropped."
+            )
+        size = (self.lens.width, self.lens.height)
+        small = shrunk(image, max(size))
+        if small.shape[1::-1] != size:
+            small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        return small
+
+    def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
+        query = small.astype(np.float32) / 255
+        found = dataclasses.replace(found, usual=float(self.arrays["usual"]))
+        score_map = difference_map(query, found.picture, self.task.config.eval.blur_px)
+        score = self.task.reduce(score_map)
+        size = (image.shape[1], image.shape[0])
+        if size != (self.lens.width, self.lens.height):
+            score_map = cv2.resize(score_map, size, interpolation=cv2.INTER_LINEAR)
+        return Scored(score_map, score, found)
+
+    def beside(self, source: ImageSource, index: int) -> dict[str, Scored]:
+        """The row with the true pose, where somebody knows it."""
+        true = source.metadata.get("true_poses", {}).get(source.rows[index][0])
+        if true is None:
+            return {}
+        return {TRUE_POSE: self.at_pose(source.image(index), np.array(true, np.float32))}
+
+    def measured(self, source: ImageSource, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Errors of poses where the true ones are known, and the share that is said to be uncertain."""
+        notes = [found.found.note for found in scored]
+        measured: dict[str, Any] = {"share_uncertain": float(np.mean([bool(n) for n in notes]))}
+        true = source.metadata.get("true_poses", {})
+        pairs = [
+            (found.found, PoseError.between(found.found.pose, np.array(true[name])))
+            for found, (name, _) in zip(scored, source.rows)
+            if name in true
+        ]
+        if not pairs:
+            return measured
+        degrees = np.array([error.degrees for _, error in pairs])
+        units = np.array([error.units for _, error in pairs])
+        right = (degrees < 1) & (units < 0.02)
+        flagged = np.array([bool(found.note) for found, _ in pairs])
+        return {
+            **measured,
+            "pose_within_1_degree": float((degrees < 1).mean()),
+            "pose_success": float(right.mean()),
+            "pose_median_degrees": float(np.median(degrees)),
+            "pose_median_units": float(np.median(units)),
+            "share_of_wrong_poses_flagged": float(flagged[~right].mean())
+            if not right.all()
+            else None,
+            "share_of_right_poses_flagged": float(flagged[right].mean()) if right.any() else None,
+        }
+
+    def warm_up(self) -> None:
+        """Compiles what the first image would wait for."""
+        grey = np.full((self.lens.height, self.lens.width, 3), 128, np.uint8)
+        list(self.scored([grey]))
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseError:
+    """How far a found pose is from the true one: degrees, and units of the object's radius."""
+
+    degrees: float
+    units: float
+
+    @classmethod
+    def between(cls, found: np.ndarray, true: np.ndarray) -> "PoseError":
+        """Of two poses world_from_camera [4, 4]; units: of the object's centre as the camera sees it."""
+        a, b = (pose[:3, :3].T @ -pose[:3, 3] for pose in (found, true))
+        return cls(degrees_apart(found, true), float(np.linalg.norm(a - b)))

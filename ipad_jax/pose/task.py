@@ -1,0 +1,270 @@
+"""Objects from any side as a `Task`: a field learned from posed views, by which a query is posed and judged.
+
+OmniposeAD (PAD, arXiv 2310.07716) with another field, another search and another comparison; see the files
+of this room. What is shared with images of parts (threshold, scores, report, files) is that family's.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ipad_jax.image.task import Arrays, ImageTask, NormalImages
+from ipad_jax.image.views import Views
+from ipad_jax.pose.comparison import score_of
+from ipad_jax.pose.hash_field import HashConfig, HashField
+from ipad_jax.pose.marching import occupied_interval, render_rays
+from ipad_jax.pose.object_views import ObjectViews, read_views
+from ipad_jax.pose.pictures import Renderer
+from ipad_jax.pose.pose_search import FINAL, residual_of, small_picture
+
+POOL_STEPS = 128  # places along a ray at which the hull is looked at
+FIT_LEAVES = (
+    "data.size",
+    "data.holdout_share",
+    "data.holdout_min",
+    "data.train_share",
+    "model",
+    "seed",
+)
+PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "total_steps", "eval.starts", "eval.blur_px")
+OCCUPIED_DENSITY = 0.5  # a unit of length; less lets a hundredth of a voxel's light be lost
+OCCUPIED_SIDE = 96
+USUAL_VIEWS = 12  # training views whose residual says what is usual
+
+
+class OmniposeTask(ImageTask):
+    """A field of one object, trained on rays of its views.
+
+    A batch is {"origin", "direction", "colour": float32 [b, 3], "near", "far", "inside": float32 [b]};
+    `inside` is 1 on the object's silhouette.
+    """
+
+    family = "pose"
+    unit = "rays"
+    fit_leaves = FIT_LEAVES
+    prediction_leaves = PREDICTION_LEAVES
+    fit_uses_model = True
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        sizes = dict(config.model.to_dict())
+        self.counts = tuple(sizes.pop("samples"))
+        self.bend_weight = float(sizes.pop("bend_weight"))
+        self.field_config = HashConfig(**sizes)
+        if config.eval.starts < 1:
+            raise ValueError(f"eval.starts={config.eval.starts} must be 1 or more.")
+
+    def make_views(self) -> Views:
+        """Only the rows that need no training cut pictures."""
+        return Views(64, 64)
+
+    def init_model(self, key: jax.Array) -> HashField:
+        return HashField(self.field_config, rngs=nnx.Rngs(params=key))
+
+    def map_fn(self, model: Any, arrays: Any, pictures: jax.Array) -> jax.Array:
+        """A query is posed first: see `scorer.PoseScorer`."""
+        raise NotImplementedError
+
+    def make_scorer(self, model: Any, arrays: Arrays) -> Any:
+        """The way from images to maps."""
+        from ipad_jax.pose.scorer import PoseScorer
+
+        return PoseScorer(self, model, arrays)
+
+    def reduce(self, score_map: np.ndarray) -> float:
+        return score_of(score_map)
+
+    @cached_property
+    def all_views(self) -> ObjectViews:
+        """Every training view, those held out too."""
+        return read_views(self.source, self.config.data.size)
+
+    @cached_property
+    def object_views(self) -> ObjectViews:
+        """The views to fit."""
+        return self.all_views.chosen(self.indices[0])
+
+    @cached_property
+    def _pool(self) -> dict[str, np.ndarray]:
+        return ray_pool(self.object_views, self.object_views.hull)
+
+    def train_data(
+        self, first_step: int, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Random rays that can meet the object; those of a step depend on the seed and the step alone."""
+        size, seed, pool = self.config.batch_size, self.config.seed, self._pool
+        rows = size // process_count
+        own = slice(process_index * rows, (process_index + 1) * rows)
+        step = first_step
+        while True:
+            chosen = np.random.default_rng([seed, 21, step]).integers(len(pool["view"]), size=size)
+            yield rays_of(pool, self.object_views, chosen[own])
+            step += 1
+
+    def val_data(
+        self, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]] | None:
+        """Rays of the held-out views, `eval_batches` at most; the same ones every time."""
+        if not self.indices[1]:
+            return None
+        _ = self._held_pool  # now: it runs on a device, which the loop does not allow in passing
+        return self._held_rays(process_index, process_count)
+
+    @cached_property
+    def held_views(self) -> ObjectViews:
+        """The views that are held out."""
+        return self.all_views.chosen(self.indices[1])
+
+    @cached_property
+    def _held_pool(self) -> dict[str, np.ndarray]:
+        return ray_pool(self.held_views, self.object_views.hull)
+
+    def _held_rays(self, process_index: int, process_count: int) -> Iterator[dict[str, np.ndarray]]:
+        views, pool = self.held_views, self._held_pool
+        size = self.config.batch_size
+        rows = size // process_count
+        own = slice(process_index * rows, (process_index + 1) * rows)
+        rng = np.random.default_rng([self.config.seed, 22])
+        for _ in range(self.config.eval_batches):
+            yield rays_of(pool, views, rng.integers(len(pool["view"]), size=size)[own])
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """A batch as `rays_of` makes it."""
+        three = jax.ShapeDtypeStruct((batch_size, 3), np.float32)
+        one = jax.ShapeDtypeStruct((batch_size,), np.float32)
+        named = dict.fromkeys(("origin", "direction", "colour"), three)
+        return {**named, **dict.fromkeys(("near", "far", "inside"), one)}
+
+    def loss_fn(
+        self, model: Any, batch: dict[str, Any], key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Squared colour error, and a penalty on colours that depend on the direction."""
+        background = batch["colour"][0] * 0 + jnp.asarray(self._background)
+        seen, bend = render_rays(
+            model,
+            batch["origin"],
+            batch["direction"],
+            batch["near"],
+            batch["far"],
+            background,
+            self.counts,
+            key,
+        )
+        square = jnp.square(seen.rgb - batch["colour"]).mean(-1)
+        error = square.mean()
+        object_error = (square * batch["inside"]).sum() / jnp.maximum(batch["inside"].sum(), 1.0)
+        terms = {
+            "psnr": -10 * jnp.log10(error + 1e-10),
+            "psnr_object": -10 * jnp.log10(object_error + 1e-10),
+            "bend": bend,
+        }
+        return error + self.bend_weight * bend, terms
+
+    @cached_property
+    def _background(self) -> np.ndarray:
+        try:
+            return self.all_views.background / 255
+        except FileNotFoundError:  # `compile` and `--describe` know no data
+            return np.ones(3, np.float32)
+
+    def normal_data(self) -> NormalImages:
+        return NormalImages(self.source, tuple(self.indices[0]), self.views)
+
+    def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
+        """Occupied voxels, the camera, the background, and small pictures of the training views."""
+        views = self.object_views
+        occupied = occupied_voxels(model, views.hull, OCCUPIED_SIDE)
+        small = [small_picture(image, views.background, views.levels) for image in views.images]
+        renderer = Renderer(model, occupied, views.background / 255)
+        residuals = []
+        for number in np.linspace(0, len(views) - 1, USUAL_VIEWS).round().astype(int):
+            picture = renderer.pictures([views.poses[number]], views.lens, FINAL)[0]
+            image = views.images[number].astype(np.float32) / 255
+            residuals.append(residual_of(image, picture, views.silhouettes[number]))
+        return {
+            "usual": np.array(max(residuals)),
+            "occupied": np.packbits(occupied),
+            "small": np.stack(small).astype(np.float16),
+            "poses": views.poses,
+            "lens": views.lens.array(),
+            "background": np.append(views.background, views.levels).astype(np.float32),
+        }
+
+
+def ray_pool(views: ObjectViews, hull: np.ndarray) -> dict[str, np.ndarray]:
+    """All rays that can meet the object: view int16 [n], pixel int32 [n], near and far float32 [n]."""
+    interval = jax.jit(occupied_interval, static_argnames="steps")
+    occupied = jnp.asarray(hull)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("view", "pixel", "near", "far")}
+    for number, (lens, pose) in enumerate(zip(views.lenses, views.poses)):
+        directions = lens.directions() @ pose[:3, :3].T
+        origins = np.broadcast_to(pose[:3, 3], directions.shape)
+        met, near, far = map(np.asarray, interval(occupied, origins, directions, steps=POOL_STEPS))
+        chosen = np.flatnonzero(met)
+        found["view"].append(np.full(len(chosen), number, np.int16))
+        found["pixel"].append(chosen.astype(np.int32))
+        found["near"].append(near[chosen])
+        found["far"].append(far[chosen])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def rays_of(
+    pool: dict[str, np.ndarray], views: ObjectViews, chosen: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A batch of rays of a pool, by their numbers [b]."""
+    view, pixel = pool["view"][chosen], pool["pixel"][chosen]
+    width = views.images.shape[2]
+    row, column = pixel // width, pixel % width
+    numbers = np.array([lens.array()[:4] for lens in views.lenses])[view]
+    poses = views.poses[view]
+    x = (column + 0.5 - numbers[:, 2]) / numbers[:, 0]
+    y = -(row + 0.5 - numbers[:, 3]) / numbers[:, 1]
+    seen = np.stack([x, y, -np.ones_like(x)], -1)
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    return {
+        "origin": np.ascontiguousarray(poses[:, :3, 3]),
+        "direction": np.einsum("nij,nj->ni", poses[:, :3, :3], seen).astype(np.float32),
+        "colour": views.images[view, row, column].astype(np.float32) / 255,
+        "near": pool["near"][chosen],
+        "far": pool["far"][chosen],
+        "inside": views.silhouettes[view, row, column].astype(np.float32),
+    }
+
+
+def occupied_voxels(field: Any, hull: np.ndarray, side: int) -> np.ndarray:
+    """Voxels of the hull where the trained field absorbs, and their neighbours: bool [side] * 3."""
+    scale = hull.shape[0] / side
+    index = (np.arange(side) * scale).astype(int)
+    inside = hull[np.ix_(index, index, index)]
+    places = np.argwhere(inside)
+    graph, state = nnx.split(field)
+
+    @jax.jit
+    def densest(state: Any, centres: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, state)
+        found = [model.density(centres)]
+        for axis in range(3):
+            for sign in (-0.5, 0.5):
+                found.append(model.density(centres.at[:, axis].add(sign * 2 / side)))
+        return jnp.stack(found).max(0)
+
+    kept = np.zeros(len(places), bool)
+    size = 8192
+    for first in range(0, len(places), size):
+        rows = places[first : first + size]
+        centres = np.pad(rows, ((0, size - len(rows)), (0, 0)), mode="edge")
+        values = densest(state, jnp.asarray((centres + 0.5) * 2 / side - 1, jnp.float32))
+        kept[first : first + len(rows)] = np.asarray(values)[: len(rows)] > OCCUPIED_DENSITY
+    occupied = np.zeros((side,) * 3, bool)
+    occupied[tuple(places[kept].T)] = True
+    grown = occupied.copy()
+    for axis in range(3):
+        for shift in (-1, 1):
+            grown |= np.roll(occupied, shift, axis)
+    return grown & inside

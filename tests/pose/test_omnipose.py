@@ -1,0 +1,211 @@
+"""The parts of the default method for objects: fields, samples along rays, and the search of a pose."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ipad_jax.pose.alignment import align, bilinear, blurred, points_of
+from ipad_jax.pose.cameras import exp_se3, look_at
+from ipad_jax.pose.comparison import difference_map, score_of
+from ipad_jax.pose.hash_field import HashConfig, HashField, corner_rows, interpolate
+from ipad_jax.pose.marching import occupied_interval, place_samples
+from ipad_jax.pose.object_views import Lens
+from ipad_jax.pose.pictures import Picture, Renderer
+from ipad_jax.pose.pose_search import FoundPose, Gallery, starts
+from ipad_jax.pose.scorer import PoseError
+
+LENS = Lens(90.0, 90.0, 32.0, 32.0, 64, 64)
+
+
+class Ball:
+    """A field in closed form: a hard, coloured ball of radius 0.7."""
+
+    def density(self, points):
+        return jnp.where((points**2).sum(-1) < 0.49, 60.0, 0.0)
+
+    def __call__(self, points, directions):
+        colour = 0.5 + 0.45 * jnp.sin(jnp.array([[5.0, 7.0, 6.0]]) * points + 1.0)
+        return self.density(points), colour, jnp.zeros(len(points))
+
+
+class BallField(nnx.Module):
+    """The same as a module."""
+
+    def density(self, points):
+        return Ball().density(points)
+
+    def __call__(self, points, directions):
+        return Ball()(points, directions)
+
+
+def pose_at(x, y, z):
+    eye = jnp.array([x, y, z])
+    return np.asarray(look_at(eye, jnp.zeros(3), jnp.array([0.0, 0.0, 1.0])))
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    axis = (np.arange(32) + 0.5) / 16 - 1
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    return Renderer(BallField(), x**2 + y**2 + z**2 < 0.6, np.ones(3))
+
+
+def test_features_between_corners_are_what_a_slow_sum_gives():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(5**3, 2)).astype(np.float32)  # 4 cells: a row for each corner
+    points = rng.uniform(-1, 1, (40, 3)).astype(np.float32)
+    found = interpolate(jnp.asarray(table), jnp.asarray(points), 4)
+    for point, features in zip(points, found):
+        scaled = (point + 1) * 2
+        expected = np.zeros(2)
+        for corner in np.ndindex(5, 5, 5):
+            weight = np.prod(np.clip(1 - np.abs(scaled - corner), 0, None))
+            expected += weight * table[(corner[0] * 5 + corner[1]) * 5 + corner[2]]
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+def test_rows_are_in_the_table_and_shared_only_where_they_must_be():
+    corners = np.stack(np.meshgrid(*[np.arange(17)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    corners = jnp.asarray(corners, jnp.uint32)
+    own = np.asarray(corner_rows(corners, 16, 2**13))
+    assert len(np.unique(own)) == 17**3
+    shared = np.asarray(corner_rows(corners, 16, 2**10))
+    assert shared.max() < 2**10
+    assert len(np.unique(shared)) > 0.95 * 2**10
+
+
+def test_a_field_learns_where_matter_is():
+    model = HashField(HashConfig(levels=3, coarsest=8, finest=24, log2_rows=10), rngs=nnx.Rngs(0))
+    points = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (50, 3)), jnp.float32)
+    density, rgb, bend = model(points, jnp.ones((50, 3)) / 3**0.5)
+    assert density.shape == bend.shape == (50,)
+    assert (density > 0).all()
+    assert ((rgb > 0) & (rgb < 1)).all()
+    np.testing.assert_allclose(density, model.density(points), rtol=1e-5)
+
+
+def test_samples_follow_the_weight_and_stay_in_the_interval():
+    near, far = jnp.full(3, 1.0), jnp.full(3, 4.0)
+    origins, directions = jnp.zeros((3, 3)), jnp.broadcast_to(jnp.array([[0.0, 0.0, 1.0]]), (3, 3))
+
+    def wall(points):
+        return jnp.where(points[:, 2] > 2.6, 50.0, 0.0)
+
+    for key in (None, jax.random.key(0)):
+        found = np.asarray(place_samples(wall, origins, directions, near, far, (30, 16, 4), key))
+        assert found.shape == (3, 20)
+        assert (np.diff(found) >= 0).all()
+        assert found.min() >= 1
+        assert found.max() <= 4
+        assert (np.abs(found - 2.65) < 0.2).sum() >= 3 * 11
+
+
+def test_a_ray_keeps_all_of_the_hull_it_crosses():
+    occupied = np.zeros((16, 16, 16), bool)
+    occupied[4:12, 6:10, 7:9] = True
+    origins = np.random.default_rng(0).normal(size=(200, 3))
+    origins = (3 * origins / np.linalg.norm(origins, axis=1, keepdims=True)).astype(np.float32)
+    target = np.random.default_rng(1).uniform(-0.4, 0.4, (200, 3))
+    directions = (target - origins).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    met, near, far = map(
+        np.asarray, occupied_interval(jnp.asarray(occupied), origins, directions, 96)
+    )
+    walk = np.linspace(1, 5, 4000)
+    points = origins[:, None] + directions[:, None] * walk[None, :, None]
+    cells = np.clip(((points + 1) * 8).astype(int), 0, 15)
+    inside = occupied[tuple(np.moveaxis(cells, -1, 0))]
+    long = inside.sum(1) > 60  # a cut corner is shorter than a step
+    assert 50 < long.sum() < 200
+    assert met[long].all()
+    assert not met[~inside.any(1)].any()
+    first, last = walk[inside.argmax(1)], walk[3999 - inside[:, ::-1].argmax(1)]
+    assert (near[long] <= first[long] + 0.02).all()
+    assert (far[long] >= last[long] - 0.02).all()
+
+
+def test_no_ray_is_left_out_of_a_picture(renderer):
+    """More rays than a chunk holds, and the silhouette of a ball in closed form."""
+    large = LENS.scaled(128, 128)
+    picture = renderer.pictures([pose_at(0.0, 3.0, 0.0)], large, (32, 12, 0))[0]
+    y, x = np.mgrid[:128, :128]
+    sine = 0.7 / 3
+    radius = large.fx * sine / np.sqrt(1 - sine**2)
+    away = np.hypot(x + 0.5 - 64, y + 0.5 - 64)
+    assert (picture.opacity[away < radius - 1.5] > 0.95).all()
+    assert (picture.opacity[away > radius + 1.5] < 0.05).all()
+    np.testing.assert_array_equal(picture.rgb[0, 0], 1)
+    assert abs(picture.distance[64, 64] - 2.3) < 0.03
+
+
+def test_sampling_between_pixels_is_exact_for_a_ramp():
+    y, x = np.mgrid[:20, :30]
+    ramp = jnp.asarray(np.stack([x + 0.5, y + 0.5], -1), jnp.float32)
+    places = np.random.default_rng(0).uniform(1, 19, (50, 2)).astype(np.float32)
+    np.testing.assert_allclose(bilinear(ramp, places[:, 0], places[:, 1]), places, atol=1e-4)
+
+
+def test_alignment_moves_a_pose_home(renderer):
+    """From 6 degrees aside, by pictures of the field itself; a foreign patch has no say."""
+    true = pose_at(1.5, 2.4, 1.0)
+    query = renderer.pictures([true], LENS, (32, 12, 0))[0].rgb.copy()
+    query[30:38, 28:36] = (0.9, 0.05, 0.05)
+    twist = jnp.array([0.06, -0.05, 0.07, 0.02, -0.01, 0.015])
+    pose = np.asarray(exp_se3(twist)) @ true
+    before = PoseError.between(pose, true)
+    for _ in range(6):
+        picture = renderer.pictures([pose], LENS, (32, 12, 0))[0]
+        points, counts = points_of(picture, pose, LENS)
+        assert np.isfinite(points).all()
+        colours = blurred(picture.rgb).reshape(1, -1, 3)
+        pose = align(blurred(query), colours, points[None], counts[None], pose[None], LENS, 4)[0]
+    after = PoseError.between(pose, true)
+    assert before.degrees > 5
+    assert after.degrees < 0.4
+    assert after.units < 0.02
+    np.testing.assert_allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3), atol=1e-5)
+
+
+def test_nothing_rendered_gives_points_that_do_not_count():
+    empty = Picture(np.ones((8, 8, 3), np.float32), np.zeros((8, 8)), np.zeros((8, 8)))
+    points, counts = points_of(empty, np.eye(4), LENS.scaled(8, 8))
+    assert not counts.any()
+    assert np.isfinite(points).all()
+
+
+def test_starts_lie_apart():
+    rng = np.random.default_rng(0)
+    poses = [pose_at(*(3 * v / np.linalg.norm(v))) for v in rng.normal(size=(40, 3))]
+    poses += [poses[0]] * 5
+    small = rng.normal(size=(45, 6)).astype(np.float32)
+    small[40:] = small[0]
+    chosen = starts(small[0], Gallery(small, np.stack(poses)), 4)
+    assert len(chosen) == 4
+    assert chosen[0] in (0, *range(40, 45))
+    assert sum(index == 0 or index >= 40 for index in chosen) == 1
+    assert 0 not in starts(small[0], Gallery(small, np.stack(poses)), 4, without=[0])
+
+
+def test_a_difference_at_an_edge_counts_less_and_a_defect_counts():
+    query = np.ones((60, 60, 3), np.float32)
+    query[:, 30:] = 0.2
+    rendered = query.copy()
+    rendered[:, 30] = 0.6  # the rendering's edge is softer
+    query[10:15, 8:13] = 0.4
+    found = difference_map(query, Picture(rendered, np.ones((60, 60)), np.ones((60, 60))))
+    assert found[12, 10] > 4 * found[:, 28:33].max()
+    assert score_of(found) > 0.9 * found.max() / 2
+
+
+def test_an_answer_says_why_it_cannot_be_trusted():
+    picture = Picture(np.zeros((2, 2, 3)), np.zeros((2, 2)), np.zeros((2, 2)))
+
+    def note(**changes):
+        return FoundPose(np.eye(4), picture, **{"residual": 0.1, "usual": 0.09, **changes}).note
+
+    assert note() == ""
+    assert "does not fit" in note(residual=0.2)
+    assert "another pose" in note(tied=True)
+    assert "not inspected" in note(degrees_to_view=50.0)
