@@ -66,7 +66,10 @@ class Job:
     @property
     def command(self) -> str:
         """To be repeated in a terminal."""
-        return shlex.join(["ipad-jax", *self.words])
+        words = [
+            re.sub(r"://[^/@]*@", "://...@", word) for word in self.words
+        ]  # a camera's password
+        return shlex.join(["ipad-jax", *words])
 
     @property
     def state(self) -> str:

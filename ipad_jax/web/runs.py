@@ -161,12 +161,17 @@ class Event:
     @property
     def start_s(self) -> float:
         """Seconds from the source's first frame."""
-        return float(self.text.get("start_s") or "nan")
+        return _float(self.text.get("start_s"))
+
+    @property
+    def strength(self) -> float:
+        """Times the threshold; NaN where the file has none."""
+        return _float(self.text.get("strength"))
 
     @property
     def end_s(self) -> float:
         """The same of its end."""
-        return float(self.text.get("end_s") or "nan")
+        return _float(self.text.get("end_s"))
 
 
 @dataclass(frozen=True)

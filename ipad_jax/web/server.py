@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from ipad_jax.web import runs_pages, streams
+from ipad_jax.web import alarm_pages, runs_pages, streams, work_pages
 from ipad_jax.web.context import Context, ForbiddenError
 from ipad_jax.web.security import Guard
 from ipad_jax.web.settings import LOOPBACK, NotThereError, Settings
+from ipad_jax.web.uploads import TooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def make_app(settings: Settings) -> Guard:
     app = Starlette(
         routes=[
             *runs_pages.routes(context),
+            *work_pages.routes(context),
+            *alarm_pages.routes(context),
             *streams.routes(context),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
@@ -56,6 +59,8 @@ def _status_of(error: Exception) -> tuple[int, str]:
         return 404, str(error)
     if isinstance(error, ForbiddenError):
         return 403, str(error)
+    if isinstance(error, TooLargeError):
+        return 413, str(error)
     if isinstance(error, UnicodeError):  # a ValueError of a library
         return 400, "the request cannot be read."
     if isinstance(error, ValueError):

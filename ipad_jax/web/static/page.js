@@ -72,6 +72,103 @@ function follow(log) {
   });
 }
 
+
+function watch(box) { // score of the last two minutes, alarms as a band
+  const SHOWN_S = 120, verdict = document.getElementById("verdict"), list = document.getElementById("events");
+  let rows = [], plot = null, number = null;
+  const source = new EventSource(box.dataset.watch);
+  source.addEventListener("scores", (event) => {
+    rows = rows.concat(JSON.parse(event.data));
+    const last = rows[rows.length - 1];
+    rows = rows.filter((row) => row[0] > last[0] - SHOWN_S);
+    const top = Math.max(...rows.map((row) => row[1] ?? 0));
+    const data = [rows.map((r) => r[0]), rows.map((r) => r[1]), rows.map((r) => r[2]), rows.map((r) => (r[3] ? top : null))];
+    if (plot) plot.setData(data);
+    else plot = chart(box, ["score", "its median", "alarm"], data, "seconds", "score");
+    const alarm = last[3] === 1;
+    verdict.className = "verdict " + (alarm ? "alarm" : "calm");
+    verdict.textContent = (alarm ? "ALARM" : "no alarm") + ", score " + (last[1] === null ? "-" : last[1].toFixed(2)) + " at " + last[0].toFixed(1) + " s";
+  });
+  source.addEventListener("events", async (event) => {
+    const found = JSON.parse(event.data);
+    if (number !== null && found !== number) {
+      const answer = await fetch(box.dataset.events);
+      if (answer.ok) list.innerHTML = await answer.text(); // our own template, escaped there
+    }
+    number = found;
+  });
+}
+
+async function threshold(box) { // thresholds of every rate are there; the slider chooses among them
+  const answer = await fetch(box.dataset.table);
+  if (!answer.ok) return;
+  const table = await answer.json(), wishes = table.wishes, slider = document.getElementById("rate");
+  const hidden = box.querySelector("[name=per_hour]"), promise = document.getElementById("promise");
+  const wish = Number(box.dataset.wish);
+  const nearest = (i, k) => Math.abs(Math.log(wishes[i].per_hour / wish)) < Math.abs(Math.log(wishes[k].per_hour / wish));
+  slider.max = wishes.length - 1;
+  slider.value = wishes.reduce((best, _, i) => (nearest(i, best) ? i : best), 0);
+  slider.disabled = false;
+  const highest = Math.max(...table.normal), least = Math.min(...table.normal);
+  const faultScores = table.faults.map((fault) => fault.score ?? 0);
+  const far = Math.max(highest, ...faultScores) * 1.1 || 1, bins = 60, width = (far - least) / bins;
+  const count = (scores) => {
+    const counts = new Array(bins).fill(0);
+    for (const score of scores) counts[Math.min(bins - 1, Math.max(0, Math.floor((score - least) / width)))] += 1;
+    return counts;
+  };
+  const x = Array.from({ length: bins }, (_, i) => least + (i + 0.5) * width);
+  let at = null;
+  const line = (u, value, dash, label) => {
+    const inside = value === null || value > far ? null : u.valToPos(value, "x", true);
+    if (inside === null) return;
+    u.ctx.save(); u.ctx.strokeStyle = "#b3261e"; u.ctx.fillStyle = "#b3261e"; u.ctx.lineWidth = 2; u.ctx.setLineDash(dash);
+    u.ctx.beginPath(); u.ctx.moveTo(inside, u.bbox.top); u.ctx.lineTo(inside, u.bbox.top + u.bbox.height); u.ctx.stroke();
+    u.ctx.fillText(label, inside + 4, u.bbox.top + 12); u.ctx.restore();
+  };
+  const plot = chart(box.querySelector(".chart"), ["normal, pieces of " + table.unit_s.toFixed(2) + " s", "faults"],
+    [x, count(table.normal), count(faultScores)], "highest score of a piece", "how many", {
+      hooks: { draw: [(u) => { line(u, at.threshold, [], "frame"); line(u, at.sustained, [6, 4], "median"); }] },
+    });
+  const number = (value) => (value === null ? "never" : Number(value.toPrecision(3)).toLocaleString("en"));
+  const caught = (fault) => (at.threshold !== null && (fault.score ?? -Infinity) > at.threshold) || (at.sustained !== null && (fault.sustained ?? -Infinity) > at.sustained);
+  const show = () => {
+    at = wishes[slider.value];
+    hidden.value = at.per_hour;
+    const each = at.per_hour >= 1 ? number(at.per_hour) + " an hour" : "one in " + number(1 / at.per_hour) + " hours";
+    slider.setAttribute("aria-valuetext", each);
+    promise.textContent = "At most " + each + ": alarm above " + number(at.threshold) + " for a frame, " + number(at.sustained) + " for its median";
+    document.getElementById("rests").textContent = "Rests on " + table.minutes.toFixed(1) + " minutes of normal footage" +
+      (table.another_recording ? "" : " of the training's own recording, which promises nothing about another day") + "; " + at.above + " of its " + table.normal.length + " pieces lie above." +
+      (at.extrapolated ? " Extrapolated: so little footage cannot show so low a rate." : "") +
+      (at.threshold !== null && at.threshold > far ? " The frame's threshold lies right of the picture, above every score of the footage and of all known faults." : "");
+    const faults = document.getElementById("faults");
+    faults.replaceChildren();
+    if (table.faults.length) {
+      const heading = document.createElement("h2");
+      heading.textContent = "Known faults: " + table.faults.filter(caught).length + " of " + table.faults.length + " caught";
+      const list = document.createElement("table");
+      for (const fault of table.faults) {
+        const row = list.insertRow(), hit = caught(fault), cell = row.insertCell();
+        cell.textContent = hit ? "caught" : "missed"; cell.className = hit ? "caught" : "missed";
+        row.insertCell().textContent = fault.kind;
+        row.insertCell().textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
+        row.insertCell().textContent = "score " + number(fault.score) + ", median " + number(fault.sustained);
+      }
+      faults.append(heading, list);
+    } else faults.textContent = "No known faults: evaluate the run on test videos to see here which ones are caught.";
+    plot.redraw();
+  };
+  slider.addEventListener("input", show);
+  show();
+}
+
+document.querySelectorAll("[data-watch]").forEach(watch);
+document.querySelectorAll("#threshold").forEach(threshold);
+document.querySelectorAll("[data-seek]").forEach((link) => link.addEventListener("click", () => {
+  const video = document.getElementById("all");
+  if (video) video.currentTime = Number(link.dataset.seek);
+}));
 document.querySelectorAll("[data-curve]").forEach(curves);
 document.querySelectorAll("[data-stream]").forEach(follow);
 document.querySelectorAll("[data-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));

@@ -1,0 +1,149 @@
+"""Pages of alarms: one detection, all events with their marks, live watching, help."""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ipad_jax.web import forms
+from ipad_jax.web.context import Context, text, to
+from ipad_jax.web.runs import MARKS
+from ipad_jax.web.settings import NotThereError
+
+MOST_EVENTS, MOST_DETECTIONS, MOST_IMAGES = 200, 40, 200
+FRESH_S = 10.0  # a watch whose scores.csv is older is not running
+
+
+def routes(context: Context) -> list[Route]:
+    """Addresses of these pages."""
+
+    def detection(request: Request) -> Response:
+        run = context.run(request)
+        found = run.detection(request.query_params.get("of", ""))
+        images = found.images()
+        return context.page(
+            request,
+            "detection",
+            run=run,
+            found=found,
+            events=found.events()[:MOST_EVENTS],
+            images=images[:MOST_IMAGES],
+            num_images=len(images),
+            num_alarms=sum(row.get("alarm") == "1" for row in images),
+            marks=MARKS,
+        )
+
+    def events(request: Request) -> Response:
+        runs, run = context.chosen(request, "video")
+        wanted = request.query_params.get("mark", "")
+        if wanted not in ("", "none", *MARKS):
+            raise ValueError(f"mark {wanted!r} is none of {', '.join(MARKS)}, none.")
+        groups, left = [], MOST_EVENTS
+        for found in run.detections()[:MOST_DETECTIONS] if run else ():
+            some = [e for e in found.events() if not wanted or (e.mark or "none") == wanted][:left]
+            left -= len(some)
+            if some:
+                groups.append((found, some))
+        return context.page(
+            request,
+            "events",
+            runs=runs,
+            run=run,
+            groups=groups,
+            wanted=wanted,
+            marks=MARKS,
+            full=left <= 0,
+        )
+
+    async def mark(request: Request) -> Response:
+        form = await context.form(request)
+        run = context.run(request)
+        found = run.detection(text(form, "of"))
+        before = {event.number: event.mark for event in found.events()}
+        marks = {}
+        for number, old in before.items():
+            new = text(form, f"mark{number}")
+            if new and new != old:
+                marks[number] = new
+        words = forms.mark_words(run, found.folder / "events.csv", marks)
+        back = f"/events?run={run.id}"
+        job = context.jobs.start("review", words, f"mark events of {found.title}", back=back)
+        return to(f"/jobs/{job.id}")
+
+    async def learn(request: Request) -> Response:
+        form = await context.form(request)
+        run = context.run(request)
+        words = ["learn", "--workdir", str(run.folder)]
+        words += ["--undo"] if text(form, "what") == "undo" else []
+        job = context.jobs.start(
+            "learn", words, f"learn from the marks of {run.name}", back=f"/events?run={run.id}"
+        )
+        return to(f"/jobs/{job.id}")
+
+    def live(request: Request) -> Response:
+        runs, run = context.chosen(request, "video")
+        watches = [w for w in run.detections() if w.title.count("/")] if run else []
+        wanted = request.query_params.get("of", "")
+        chosen = next((w for w in watches if not wanted or w.name == wanted), None)
+        if wanted and chosen is None:
+            raise NotThereError("there is no such watch.")
+        values = {
+            "run": run,
+            "watch": chosen,
+            "on": chosen is not None and time.time() - chosen.changed < FRESH_S,
+            "events": list(reversed(chosen.events()))[:30] if chosen else [],
+        }
+        if request.query_params.get("part") == "events":
+            return context.page(request, "live_events", **values)
+        job = next((j for j in context.jobs.all() if j.alive and j.kind == "watch"), None)
+        return context.page(
+            request,
+            "live",
+            runs=runs,
+            watches=watches[:30],
+            cameras=[shown_address(camera) for camera in context.settings.cameras],
+            job=job,
+            **values,
+        )
+
+    async def watch(request: Request) -> Response:
+        form = await context.form(request)
+        run = context.run(request)
+        camera = camera_of(context, text(form, "camera"))
+        words = ["detect", "--workdir", str(run.folder), "--camera", camera]
+        job = context.jobs.start(
+            "watch", words, f"watch camera {shown_address(camera)}", back=f"/live?run={run.id}"
+        )
+        return to(f"/jobs/{job.id}")
+
+    def help_page(request: Request) -> Response:
+        return context.page(request, "help", settings=context.settings)
+
+    return [
+        Route("/runs/{run}/detection", detection),
+        Route("/events", events),
+        Route("/events/{run}/mark", mark, methods=["POST"]),
+        Route("/events/{run}/learn", learn, methods=["POST"]),
+        Route("/live", live),
+        Route("/live/{run}/start", watch, methods=["POST"]),
+        Route("/help", help_page),
+    ]
+
+
+def camera_of(context: Context, number: str) -> str:
+    """A camera's address by its place in the list that was given at the start; no other is ever opened.
+
+    Raises:
+      ValueError: there is no such place.
+    """
+    cameras = context.settings.cameras
+    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(cameras):
+        raise ValueError("choose a camera from the list; `ipad-jax ui --camera ADDRESS` adds one.")
+    return cameras[int(number[:6])]
+
+
+def shown_address(camera: str) -> str:
+    """A camera's address without the password in it."""
+    scheme, mark, rest = camera.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else camera

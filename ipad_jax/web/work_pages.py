@@ -1,0 +1,266 @@
+"""Pages that start work: look into a folder and prepare it, train, try a file, set the threshold."""
+
+import asyncio
+import math
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ipad_jax.run.files import check_name
+from ipad_jax.web import forms, uploads
+from ipad_jax.web.context import Context, text, to
+from ipad_jax.web.runs import Run, find_run, read_object, run_id
+from ipad_jax.web.settings import NotThereError, within
+
+THUMBNAIL_PX = 240
+MOST_THUMBNAILS, MOST_LISTED = 12, 300
+HIDDEN = "."
+
+
+def routes(context: Context) -> list[Route]:
+    """Addresses of these pages."""
+    return [*_data(context), *_train(context), *_try(context), *_threshold(context)]
+
+
+def _place(context: Context, number: str, at: str) -> Path:
+    """A folder or file below a root, by the root's number."""
+    roots = context.settings.roots
+    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(roots):
+        raise NotThereError("there is no such root.")
+    path = within(roots[int(number[:6])], at)
+    inside = path.relative_to(roots[int(number[:6])])
+    if not path.exists() or any(part.startswith(HIDDEN) for part in inside.parts):
+        raise NotThereError("no such path.")
+    return path
+
+
+def _data(context: Context) -> list[Route]:
+    def show(request: Request) -> Response:
+        query = request.query_params
+        number, at = query.get("root", "0"), query.get("at", "")
+        folder = _place(context, number, at)
+        if not folder.is_dir():
+            raise NotThereError("no such folder.")
+        inner = sorted(p for p in folder.iterdir() if not p.name.startswith(HIDDEN))
+        root = context.settings.roots[int(number)]
+        inside = folder.relative_to(root)
+        crumbs = [(part, "/".join(inside.parts[: i + 1])) for i, part in enumerate(inside.parts)]
+        pictures = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in uploads.IMAGES]
+        some = pictures[:: max(1, len(pictures) // MOST_THUMBNAILS)][:MOST_THUMBNAILS]
+        return context.page(
+            request,
+            "data",
+            roots=context.settings.roots,
+            number=int(number),
+            at="" if str(inside) == "." else inside.as_posix(),
+            crumbs=crumbs,
+            folders=[(p.name, p.relative_to(root).as_posix()) for p in inner if p.is_dir()],
+            files=[p.name for p in inner if p.is_file()][:MOST_LISTED],
+            pictures=[(p.name, p.relative_to(root).as_posix()) for p in some],
+            kind="image_folder" if pictures and not _videos(folder) else "video_folder",
+            kinds=forms.FOLDERS,
+            datasets=forms.datasets(context.settings.data_dir),
+        )
+
+    def picture(request: Request) -> Response:
+        query = request.query_params
+        path = _place(context, query.get("root", "0"), query.get("at", ""))
+        if path.suffix.lower() not in uploads.IMAGES:
+            raise NotThereError("no picture.")
+        return Response(thumbnail(path), media_type="image/jpeg")
+
+    async def work(request: Request) -> Response:
+        form = await context.form(request)
+        folder = _place(context, text(form, "root", "0"), text(form, "at"))
+        builder, fps = text(form, "kind"), text(form, "fps")
+        if text(form, "what") == "prepare":
+            name = text(form, "name")
+            words = forms.prepare_words(
+                builder,
+                folder,
+                name,
+                text(form, "size"),
+                text(form, "cycle"),
+                fps,
+                context.settings.data_dir,
+            )
+            job = context.jobs.start("prepare", words, f"prepare {name}", back="/train")
+        else:
+            words = forms.validate_words(builder, folder, fps)
+            back = f"/data?root={text(form, 'root', '0')}&at={text(form, 'at')}"
+            job = context.jobs.start("validate", words, f"check {folder.name}", back=back)
+        return to(f"/jobs/{job.id}")
+
+    return [
+        Route("/data", show),
+        Route("/data/picture", picture),
+        Route("/data/work", work, methods=["POST"]),
+    ]
+
+
+def _videos(folder: Path) -> bool:
+    return any(p.suffix.lower() in uploads.VIDEOS for p in folder.rglob("*"))
+
+
+def thumbnail(path: Path) -> bytes:
+    """A small JPEG of a picture.
+
+    Raises:
+      ValueError: it is none, or too large.
+    """
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "BMP", "TIFF", "WEBP")) as image:
+            if image.width * image.height > 100_000_000:
+                raise ValueError("the picture has more than 100 million pixels.")
+            image.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            out = BytesIO()
+            image.convert("RGB").save(out, "JPEG", quality=80)
+            return out.getvalue()
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the library raise
+        raise ValueError("the picture cannot be read.") from error
+
+
+def _train(context: Context) -> list[Route]:
+    def show(request: Request) -> Response:
+        return context.page(
+            request,
+            "train",
+            purposes=forms.PURPOSES,
+            datasets=forms.datasets(context.settings.data_dir),
+            data_dir=context.settings.data_dir,
+            place=context.settings.roots[0] / "runs",
+            running=[job for job in context.jobs.all() if job.alive and job.kind == "train"],
+        )
+
+    async def start(request: Request) -> Response:
+        form = await context.form(request)
+        builder, _, folder = text(form, "dataset").partition("/")
+        dataset = forms.Dataset(builder, folder)
+        if dataset not in forms.datasets(context.settings.data_dir):
+            raise ValueError("choose a dataset that is prepared; the page Data prepares one.")
+        name = check_name(text(form, "name"), "name of the run")
+        place = context.settings.roots[0] / "runs" / name
+        if (place / "config.json").exists():
+            raise ValueError(
+                f"there is a run {name} already: resume it on its page, or take another name."
+            )
+        words = forms.train_words(
+            text(form, "purpose"),
+            dataset,
+            context.settings.data_dir,
+            place,
+            text(form, "minutes"),
+            text(form, "steps"),
+        )
+        back = f"/runs/{run_id(place.resolve())}"
+        job = context.jobs.start("train", words, f"train {name}", run=str(place), back=back)
+        return to(f"/jobs/{job.id}")
+
+    return [Route("/train", show), Route("/train/start", start, methods=["POST"])]
+
+
+def _try(context: Context) -> list[Route]:
+    lock = asyncio.Lock()
+
+    def show(request: Request) -> Response:
+        uploads.remove_old(context)
+        runs, run = context.chosen(request)
+        settings = context.settings
+        return context.page(request, "try", runs=runs, run=run, settings=settings)
+
+    async def start(request: Request) -> Response:
+        _, upload = await uploads.receive(context, request, lock)
+        try:
+            run = await asyncio.to_thread(
+                find_run, context.settings.roots, request.path_params["run"]
+            )
+            wanted = "image" if upload.is_image else "video"
+            if run.family != wanted:
+                raise ValueError(
+                    f"{run.name} judges {run.family}s, and this is a file of the kind {wanted}."
+                )
+            words = ["detect", "--workdir", str(run.folder)]
+            words += ["--images" if upload.is_image else "--video", str(upload.path)]
+            words += [] if upload.is_image else ["--side-by-side"]
+            back = f"/runs/{run.id}/detection?of=detect/{upload.path.stem}"
+            job = context.jobs.start("try", words, f"try a file with {run.name}", back=back)
+        except BaseException:
+            upload.path.unlink(missing_ok=True)
+            raise
+        return to(f"/jobs/{job.id}")
+
+    async def clear(request: Request) -> Response:
+        await context.form(request)
+        number = uploads.remove_old(context, all_of_them=True)
+        return context.page(
+            request, "message", title="Removed", text=f"{number} files that were sent are gone."
+        )
+
+    return [
+        Route("/try", show),
+        Route("/try/{run}/start", start, methods=["POST"]),
+        Route("/uploads/remove", clear, methods=["POST"]),
+    ]
+
+
+def _threshold(context: Context) -> list[Route]:
+    def show(request: Request) -> Response:
+        runs, run = context.chosen(request)
+        table = read_object(_table_path(context, run)) if run and run.family == "video" else {}
+        sets = run.calibrations() if run else []
+        stale = bool(table) and bool(sets) and table.get("calibration") != sets[0].name
+        wish = sets[0].number("wish", "false_alarms_per_hour") if sets else math.nan
+        return context.page(
+            request,
+            "threshold",
+            runs=runs,
+            run=run,
+            table=table,
+            stale=stale,
+            sets=sets,
+            wish=None if math.isnan(wish) else wish,
+        )
+
+    def table(request: Request) -> Response:
+        found = read_object(_table_path(context, context.run(request)))
+        if not found:
+            raise NotThereError("there is no table yet.")
+        return JSONResponse(found)
+
+    async def work(request: Request) -> Response:
+        form = await context.form(request)
+        run = context.run(request)
+        back = f"/threshold?run={run.id}"
+        words = ["calibrate", "--workdir", str(run.folder)]
+        if text(form, "what") == "save":
+            rate = forms.amount(text(form, "per_hour"), "false alarms an hour", 0.001, 10_000)
+            if not rate:
+                raise ValueError("choose a rate of false alarms first.")
+            name = f"chosen-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+            words += ["--false-alarms-per-hour", rate, "--name", name]
+            title = f"threshold of {run.name}: {rate} false alarms an hour"
+        else:
+            path = _table_path(context, run)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            words += ["--table", str(path)]
+            title = f"look at the normal scores of {run.name}"
+        job = context.jobs.start("calibrate", words, title, back=back)
+        return to(f"/jobs/{job.id}")
+
+    return [
+        Route("/threshold", show),
+        Route("/threshold/{run}/table", table),
+        Route("/threshold/{run}/work", work, methods=["POST"]),
+    ]
+
+
+def _table_path(context: Context, run: Run | None) -> Path:
+    return context.settings.home / "tables" / f"{run.id if run else ''}.json"
