@@ -9,6 +9,7 @@ import importlib
 import os
 from typing import Any
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import add_named, new_parser, positive
 
 DTYPES = ("float32", "bfloat16")
@@ -139,6 +140,10 @@ def run(args: argparse.Namespace) -> int:
     module, function = args.function.split(":")
     options = {k: v for k, v in vars(args).items() if k not in ("what", "function")}
     print(getattr(importlib.import_module(f"ipad_jax.performance.{module}"), function)(**options))
+    if workdir := options.get("workdir"):
+        print_next(*detection(workdir, "video"))
+    else:
+        print_next("train", "--config", options.get("config", "factory"), "--workdir", "runs/first")
     return 0
 
 

@@ -10,6 +10,7 @@ Exit status: 0 it fits (or has no limit: CPU), 3 it does not fit.
 import argparse
 import json
 
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UsageError, add_config, load_with_leaves, new_parser
 
 DOES_NOT_FIT = 3  # exit status
@@ -72,7 +73,13 @@ def run(args: argparse.Namespace) -> int:
     print(format_report(report))
     if args.json:
         write_atomic(args.json, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
-    return 0 if report.fits else DOES_NOT_FIT
+    given = ("--config", args.config, *args.leaves)
+    if report.fits:
+        print_next("train", *given, "--workdir", "runs/first", note="there")
+        return 0
+    place = ("--topology", args.topology) if args.topology else ("--devices", args.devices)
+    print_next("compile", *given, *place, f"--config.batch_size={max(1, config.batch_size // 2)}")
+    return DOES_NOT_FIT
 
 
 def main(argv: list[str]) -> int:

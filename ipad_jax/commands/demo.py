@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ipad_jax.commands import prepare
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import new_parser
 
 # The score was chosen on the lift and on this machine, both with seed 101, which the demo does not use.
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{evaluation.summary()}")
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {stages.seconds:.0f} s")
+    print_next(*detection(workdir, "video"))
     return 0
 
 
@@ -146,6 +148,7 @@ def _run_images(folder: Path, name: str) -> int:
     print(f"\n{evaluation.summary()}")
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {stages.seconds:.0f} s")
+    print_next(*detection(workdir, "image"))
     return 0
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate, share
 
 if TYPE_CHECKING:
@@ -265,6 +266,10 @@ def run(args: argparse.Namespace) -> int:
         problems += bool(source.problem) or not record.num_frames
         alarms += record.num_alarms
     close(notifiers, PATIENTLY_S)
+    if alarms and args.camera is None:
+        print_next("review", "--workdir", args.workdir, "--events", folders[0])
+    else:
+        print_next("detect", "--workdir", args.workdir, "--camera", "0")
     if args.fail_on_alarm and alarms:
         return ALARM
     return 1 if problems else 0
@@ -348,6 +353,7 @@ def detect_images(args: argparse.Namespace) -> int:
     with frame_progress("inspecting", "images") as progress:
         results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
     print(summary(results, folder))
+    print_next("evaluate", "--workdir", args.workdir)
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
     return 1 if any(result.problem for result in results) else 0

@@ -2,7 +2,8 @@
 
 The numbers are printed and written before the report and its videos are made: Ctrl-C then loses neither.
 --config.eval.LEAF=VALUE changes how it is judged, such as --config.eval.stride=1;
---config.data.name=SCENE judges another scene, or one of several.
+--config.data.name=SCENE judges another scene, or one of several, and
+--config.data.data_dir=DIR says where prepared datasets are now.
 """
 
 import argparse
@@ -53,25 +54,29 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """The dataset to judge, and the leaves of `eval` that the arguments set."""
+def chosen(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Any]]:
+    """The dataset to judge, as `data_name` and perhaps `data_dir`, and the leaves of `eval` that are set."""
     from ml_collections import ConfigDict
 
     from ipad_jax.run.config import read_config
 
     config = read_config(args.workdir)
     section = config.eval.to_dict()
+    data = {"name": config.data.name, "data_dir": config.data.get("data_dir", "")}
     words, leaves = set_leaves(
-        ConfigDict({"eval": section, "data": {"name": config.data.name}}),
+        ConfigDict({"eval": section, "data": data}),
         args.leaves,
-        f"only leaves of eval can be changed, {', '.join(sorted(section))}, and data.name",
+        f"only leaves of eval can be changed, {', '.join(sorted(section))}, data.name and data.data_dir",
     )
     # A leaf that is given counts as a wish even where it says what the config holds anyway.
     given = sorted({name.split(".")[1] for name in leaves if name.startswith("eval.")})
     overrides = {leaf: words.eval.to_dict()[leaf] for leaf in given}
     if args.protocol:
         overrides["protocol"] = args.protocol
-    return words.data.name, overrides
+    source = {"data_name": words.data.name}
+    if "data.data_dir" in leaves:
+        source["data_dir"] = words.data.data_dir
+    return source, overrides
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if args.videos and (args.scores or args.no_report):
         other = "--scores" if args.scores else "--no-report"
         raise UsageError(f"--videos {args.videos} belongs to the report, which {other} leaves out.")
-    data_name, overrides = chosen(args)
+    source, overrides = chosen(args)
+    if args.scores and "data_dir" in source:
+        raise UsageError("--config.data.data_dir: --scores FILE needs no dataset.")
     from functools import partial
 
     import jax
@@ -102,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             )
     doors = family_module(config, "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
-    choices["data_name"] = data_name
+    choices |= source
     if args.calibration:
         choices["calibration"] = args.calibration
     if args.scores:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import new_parser
 
 
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     step = merge(args.workdir, args.out, step=args.step, base=args.base)
     print(f"{args.out} holds step {step} of {args.workdir} with its adapters merged into the base")
+    print_next("evaluate", "--workdir", args.out)
     return 0
 
 

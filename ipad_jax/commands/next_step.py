@@ -5,8 +5,12 @@ import shlex
 
 def print_next(*words: object, note: str = "") -> None:
     """Prints `next: ipad-jax WORDS`, quoted for a shell, and `note` behind it as a comment."""
-    text = shlex.join(map(str, words))
-    print(f"next: ipad-jax {text}" + (f"  # {note}" if note else ""), flush=True)
+    print_command(shlex.join(["ipad-jax", *map(str, words)]) + (f"  # {note}" if note else ""))
+
+
+def print_command(text: str) -> None:
+    """The same of a command that is quoted already."""
+    print(f"next: {text}", flush=True)
 
 
 def detection(workdir: object, family: str) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ipad_jax.commands.next_step import print_command
 from ipad_jax.commands.parsing import (
     DEFAULT_DATA_DIR,
     UsageError,
@@ -253,7 +254,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'prepared' if is_new else 'already prepared:'} {builder.data_dir}{again}")
         print("\n".join(f"  {line}" for line in describe(builder)))
         if command := next_command(builder, args.builder, args.data_dir):
-            print(f"next: {command}", flush=True)
+            print_command(command)
     return 1 if failed else 0
 
 

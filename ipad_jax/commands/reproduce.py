@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ipad_jax.commands import prepare
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import DEFAULT_DATA_DIR, UsageError, new_parser, positive
 
 if TYPE_CHECKING:
@@ -165,6 +166,20 @@ def image_request(args: argparse.Namespace, budget: "Budget") -> "Request":
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs this machine's share of a table, or prints what is there."""
+    status = _run(args)
+    words = ["reproduce", "--table", args.table, "--data", args.data, "--workdir", args.workdir]
+    for name in ("scenes", "rows", "seeds"):
+        if values := getattr(args, name):
+            words += [f"--{name}", *values]
+    if args.list or status:
+        print_next(*words, note="with the other options as they were given")
+    else:
+        print_next(*words, "--list" if args.show else "--show")
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
     """Runs this machine's share of a table and prints what is there."""
     if not 0 <= args.index < args.of:
         raise UsageError(f"--index {args.index} must be in 0..{args.of - 1} (--of {args.of}).")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UsageError, add_named, new_parser, rate
 
 if TYPE_CHECKING:
@@ -89,7 +90,33 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks and prints."""
+    """Checks and prints; 1 where something is not usable."""
+    status = _check(args)
+    if status:
+        print_next("validate", args.builder, *_where(args), note="when that is mended")
+    else:
+        print_next("prepare", args.builder, *_where(args), *_named(args))
+    return status
+
+
+def _where(args: argparse.Namespace) -> tuple[object, ...]:
+    """The words that say what was checked."""
+    if args.builder in ("ipad", "mad"):
+        option = "--class" if args.builder == "mad" else "--scene"
+        return ("--manual-dir", args.manual_dir, *((option, *args.scene) if args.scene else ()))
+    category = getattr(args, "category", None)
+    return ("--source", args.source, *(("--category", *category) if category else ()))
+
+
+def _named(args: argparse.Namespace) -> tuple[str, ...]:
+    """What `prepare` must be given besides."""
+    if args.builder in ("ipad", "mad"):
+        option = "--class" if args.builder == "mad" else "--scene"
+        return () if args.scene else (option, option.strip("-").upper())
+    return () if getattr(args, "category", None) else ("--name", args.source.absolute().name)
+
+
+def _check(args: argparse.Namespace) -> int:
     from ipad_jax.prepare.check import check_footage, totals_problem
     from ipad_jax.run.progress import Bars
 

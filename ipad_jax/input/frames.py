@@ -345,8 +345,9 @@ def open_source(path: str | os.PathLike[str], split: str, *, cache_mb: float = 0
         raise FileNotFoundError(
             f"No prepared dataset at {folder}; {there}. "
             f"Prepare it with `ipad-jax prepare {builder} ...` "
-            f"(`ipad-jax prepare {builder} --help` shows its arguments), or check data.data_dir, "
-            f"data.name, data.size and data.quality: they are parts of the folder's name."
+            f"(`ipad-jax prepare {builder} --help` shows its arguments), or check "
+            f"--config.data.data_dir (of `train` and `evaluate`), data.name, data.size and data.quality: "
+            f"they are parts of the folder's name."
         )
     try:
         info = tfds.builder_from_directory(folder).info

@@ -132,7 +132,7 @@ def open_source(path: str | os.PathLike[str], split: str) -> ImageSource:
         raise FileNotFoundError(
             f"No prepared images at {folder}; prepared there: {', '.join(there) or 'nothing'}. Prepare them "
             f"with `ipad-jax prepare {builder.name} ...` (`--help` shows its arguments), or check "
-            "data.data_dir, data.builder and data.name."
+            "--config.data.data_dir (of `train` and `evaluate`), data.builder and data.name."
         )
     prepared = tfds.builder_from_directory(folder)
     metadata = dict(prepared.info.metadata or {})

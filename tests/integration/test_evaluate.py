@@ -137,6 +137,22 @@ def test_a_long_video_is_shown_about_its_first_fault(evaluated, monkeypatch):
     assert videos.stretch_of(judged, 1, 10, 4) == (0, 10)
 
 
+def test_a_dataset_that_was_moved_is_named_by_the_leaf_as_typed(run, tmp_path, capsys):
+    workdir, _ = run
+    moved, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(workdir, moved, ignore=shutil.ignore_patterns("eval"))
+    config = read_config(workdir)
+    shutil.copytree(config.data.data_dir, data)
+    config.data.data_dir = str(tmp_path / "gone")
+    save_config(moved, config)
+    command = ["evaluate", "--workdir", str(moved), "--no-report"]
+    assert main(command) == 1
+    assert "--config.data.data_dir (of `train` and `evaluate`)" in capsys.readouterr().err
+    assert main([*command, f"--config.data.data_dir={data}"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"next: ipad-jax detect --workdir {moved} --video FILE"
+
+
 ROW_OF_PSNR = measure.COMPONENT_ROWS["psnr_mean"]
 
 

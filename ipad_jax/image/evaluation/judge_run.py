@@ -44,6 +44,7 @@ def evaluate(
     overrides: Mapping[str, Any] | None = None,
     report: bool = True,
     data_name: str = "",
+    data_dir: str = "",
     stages: Stages | None = None,
     announce: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation | None:
@@ -56,6 +57,7 @@ def evaluate(
       overrides: leaves of the `eval` section to change.
       report: also write report.html.
       data_name: the run's own dataset; a threshold belongs to one.
+      data_dir: root of prepared datasets, where it is no longer the run's.
       stages: shows progress.
       announce: called with the evaluation once metrics.json is written, before the report.
 
@@ -74,6 +76,8 @@ def evaluate(
     _check_own_data(workdir, data_name)
     config, _, model, step = restore_for_inference(workdir, step)
     config = override_eval(config, overrides or {})
+    if data_dir:
+        config.data.data_dir = data_dir
     source = open_images(config, "test")
     if not len(source):
         raise ValueError(

@@ -20,13 +20,14 @@ from ipad_jax.training.checkpoint_files import SCENES, weights_folder
 
 
 def scene_folder(
-    workdir: str | os.PathLike[str], scene: str, *, write: bool = True
+    workdir: str | os.PathLike[str], scene: str, data_dir: str = "", *, write: bool = True
 ) -> str | os.PathLike[str]:
     """The folder in which a run is judged on a scene; its own folder for its own scene.
 
     Args:
       workdir: run folder.
       scene: one scene, prepared as the run's own were.
+      data_dir: root of prepared datasets, where it is no longer the run's.
       write: make it, or bring its config up to date; False on processes other than the first.
 
     Raises:
@@ -45,7 +46,9 @@ def scene_folder(
     if there:
         config.data.fingerprint = read_config(folder).data.get("fingerprint", "")
     else:  # a scene that is not there leaves no folder behind
-        config.data.fingerprint = open_split(config, "train").fingerprint
+        here = config.copy_and_resolve_references()
+        here.data.data_dir = data_dir or config.data.data_dir
+        config.data.fingerprint = open_split(here, "train").fingerprint
         save_config(folder, config)
     if there and leaves(read_config(folder)) != leaves(
         config

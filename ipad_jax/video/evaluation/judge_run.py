@@ -49,6 +49,7 @@ def evaluate(
     videos: str = "few",
     data_name: str = "",
     calibration: str = "",
+    data_dir: str = "",
     stages: Stages | None = None,
     announce: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation | None:
@@ -65,6 +66,7 @@ def evaluate(
       data_name: dataset that is judged instead of the run's own, which must be one; everything then
         lies in the run's scenes/<data_name>/, calibration included (see scene_folder.py).
       calibration: name of one made on other footage, or "held_out"; the newest by default.
+      data_dir: root of prepared datasets, where it is no longer the run's.
       stages: shows progress.
       announce: called with the evaluation once metrics.json is written, before the report.
 
@@ -84,7 +86,7 @@ def evaluate(
         raise ValueError(f"videos={videos!r}; take one of {', '.join(CHOICES)}.")
     first = jax.process_index() == 0
     if data_name:
-        workdir = scene_folder(workdir, data_name, write=first)
+        workdir = scene_folder(workdir, data_name, data_dir, write=first)
     if not first:
         help_out(workdir)
         return None
@@ -97,6 +99,7 @@ def evaluate(
             dict(overrides or {}),
             videos if report else "",
             calibration,
+            data_dir,
             shared,
             stages,
             announce or (lambda _: None),
@@ -110,6 +113,7 @@ def _evaluate(
     overrides: dict[str, Any],
     report_videos: str,
     calibration_name: str,
+    data_dir: str,
     shared: SharedWork,
     stages: Stages,
     announce: Callable[[Evaluation], None],
@@ -120,6 +124,8 @@ def _evaluate(
     if overrides.get("protocol") == "paper":
         overrides = {"stride": 1} | overrides
     config = override_eval(config, overrides)
+    if data_dir:
+        config.data.data_dir = data_dir
     name = name or config.eval.protocol
     footage_of(workdir, config)  # made now, so that `detect` works without the dataset
     source = open_split(config, "test")

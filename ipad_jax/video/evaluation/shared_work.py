@@ -78,6 +78,7 @@ class SharedWork:
                 "step": step,
                 "split": source.split,
                 "eval": config.eval.to_dict(),
+                "data_dir": config.data.data_dir,
                 "segments": [[s.video, s.start, s.stop] for s in segments],
                 "parts": [[part.start, part.stop] for part in parts],
                 "file": f"{token}-{{}}.npz",
@@ -108,6 +109,7 @@ def help_out(workdir: str | os.PathLike[str]) -> None:
         start, stop = order["parts"][index]
         if start < stop:
             config = ConfigDict(read_config(workdir).to_dict() | {"eval": order["eval"]})
+            config.data.data_dir = order["data_dir"]
             if predictor is None:
                 _, _, model, _ = restore_for_inference(workdir, order["step"])
                 predictor = load_predictor(workdir, config, model, order["step"])
