@@ -314,7 +314,7 @@ def test_command(prepared, command, tmp_path, capsys):
     (folder / "notes.txt").touch()
     assert command("--video", path, "--no-side-by-side") == 0  # the calibration's threshold
     said = capsys.readouterr().out
-    assert "in place of earlier results: scores.csv, events.csv, timeline.png\n" in said
+    assert "in place of earlier results: scores.csv, events.csv, timeline.png" in said
     assert not (folder / "side_by_side.webm").exists()
     assert (folder / "notes.txt").exists()
 

@@ -155,6 +155,7 @@ LINES = [
     ),
     Command(("demo", "--scene", "nosuch"), {}, {"--scene": ["../x", ""], "--seconds": NUMBERS}),
     Command(("bench",), {}, {"--nosuch": ["1"]}),
+    Command(("ui", "--port", "many"), {}, {"--nosuch": ["1"]}),  # it would serve until it is ended
     Command(("nosuch",), {}, {}),
 ]
 

@@ -85,6 +85,16 @@ def test_pictures_come_in_order_and_gaps_where_a_line_drops_hangs_or_sends_garba
     assert all(e.since_s in times for e in gaps)  # a gap begins at the last picture
 
 
+def test_pictures_are_rgb():
+    red = np.broadcast_to(np.array([220, 30, 30], np.uint8), (*SIZE, 3))
+    with mjpeg_server(lambda _: itertools.repeat(red, 200), FPS) as address:
+        events = until(opened(address), 1)
+    (shot,) = (e for e in events if isinstance(e, Shot))
+    np.testing.assert_allclose(
+        shot.image[0, 0], red[0, 0], atol=20
+    )  # JPEG's loss, its own rounding
+
+
 def test_a_camera_that_is_not_there_is_tried_again_and_given_up_only_where_wished():
     with mjpeg_server(lambda _: iter(()), FPS) as address:
         pass

@@ -5,6 +5,7 @@ make it anew where none fits. The run folder holds the run's own; what an evalua
 changed leaves of `eval` needs lies in a folder below eval/, and never replaces it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -122,7 +123,9 @@ def calibration_in_force(
     own = read_config(workdir)
     asked = (wish_of(config), config.eval.components.to_dict())
     if asked == (wish_of(own), own.eval.components.to_dict()):
-        return Calibration.load(epath.Path(workdir) / FRESH / found.name / CALIBRATION)
+        # one of an earlier version is made anew of its scores
+        with contextlib.suppress(ValueError):
+            return Calibration.load(epath.Path(workdir) / FRESH / found.name / CALIBRATION)
     return fit_fresh(config, found.scores, found.listed)
 
 

@@ -32,11 +32,14 @@ from ipad_jax.video.scores.components import (
 from ipad_jax.video.scores.frame_scores import FrameScores
 from ipad_jax.video.scores.normal_units import Basis, followed_by_video, unit_maxima
 
-FORMAT = 7  # 7: an alarm rule for a wished rate in place of one threshold
+FORMAT = 8  # 8: a threshold is extrapolated no further than `REACH`
 # Of the distance between the usual score and that of frames a person said are normal, by which a threshold is
 # above them: the same event scores a little differently with another batch size, start or day. Our choice.
 HEADROOM = 0.05
-DEAF = 3.0  # times the highest normal score, from where on a person is warned; our choice
+# A threshold is extrapolated to so many times the distance between the usual and the highest score of
+# normal footage, at most: a higher one rests on nothing and finds nothing. Our choice; then no wish is
+# promised.
+REACH = 3.0
 USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 
 
@@ -69,7 +72,8 @@ class Calibration:
       dropped: weighted components that normal footage has no values of (no period head, no cycle).
       rule: thresholds of a frame's score and of its running median, and the rest.
       wish: what the thresholds were set for.
-      single, sustained: how each threshold came about; None where there is no sustained rule.
+      single, sustained: what the wish needs of each threshold, which is beyond the rule's own where
+        that is held back by `REACH`; None where there is no sustained rule.
       basis: the footage.
       made_with: what the scores this was fitted on were made with, and the leaves of the fit.
     """
@@ -171,8 +175,8 @@ class Calibration:
             dropped=dropped,
             rule=replace(
                 silent,
-                threshold=single.threshold,
-                sustained=math.inf if sustained is None else sustained.threshold,
+                threshold=_within_reach(single, level),
+                sustained=math.inf if sustained is None else _within_reach(sustained, level),
             ),
             wish=wish,
             single=single,
@@ -186,21 +190,19 @@ class Calibration:
         quiet = replace(self.rule, drift_per_hour=0.0)
         found = followed_by_video(fuse(normal, self), normal, quiet)
 
-        def raised(tail: Tail, scores: np.ndarray) -> Tail:
+        def raised(threshold: float, scores: np.ndarray) -> float:
             known = scores[np.isfinite(scores)]
             if not len(known) or known.max() <= self.rule.level:
-                return tail
-            needed = float(known.max()) + HEADROOM * (float(known.max()) - self.rule.level)
-            return tail._replace(threshold=max(tail.threshold, needed))
+                return threshold
+            return max(
+                threshold, float(known.max()) + HEADROOM * (float(known.max()) - self.rule.level)
+            )
 
-        single = raised(self.single, found.score)
-        sustained = None if self.sustained is None else raised(self.sustained, found.sustained)
-        rule = replace(
-            self.rule,
-            threshold=single.threshold,
-            sustained=math.inf if sustained is None else sustained.threshold,
-        )
-        return replace(self, rule=rule, single=single, sustained=sustained)
+        sustained = self.rule.sustained
+        if self.sustained is not None:
+            sustained = raised(sustained, found.sustained)
+        single = raised(self.rule.threshold, found.score)
+        return replace(self, rule=replace(self.rule, threshold=single, sustained=sustained))
 
     @property
     def threshold(self) -> float:
@@ -214,8 +216,18 @@ class Calibration:
 
     @property
     def bound(self) -> float:
-        """Share of normal units that may raise an alarm, at most, at `CONFIDENCE`."""
+        """Share of normal units that may raise an alarm, at most, at `CONFIDENCE`; 1 without a promise."""
+        if not self.promises:
+            return 1.0
         return min(1.0, self.wish.false_alarms_per_hour * self.basis.unit_s / 3600)
+
+    @property
+    def promises(self) -> bool:
+        """Whether the thresholds are as high as the wish needs."""
+        enough = self.rule.threshold >= self.single.threshold
+        return enough and (
+            self.sustained is None or self.rule.sustained >= self.sustained.threshold
+        )
 
     @property
     def extrapolated(self) -> bool:
@@ -238,25 +250,31 @@ class Calibration:
 
     def statement(self) -> str:
         """In plain words, what the thresholds rest on and promise."""
-        basis, rate = self.basis, self.wish.false_alarms_per_hour
-        single, sustained = self.single, self.sustained
+        basis, rate, rule = self.basis, self.wish.false_alarms_per_hour, self.rule
         second = ""
-        if sustained is not None:
-            second = f", {sustained.threshold:.2f} for its median over {self.rule.sustained_s:g} s"
+        if self.sustained is not None:
+            second = f", {rule.sustained:.2f} for its median over {rule.sustained_s:g} s"
         dates = f", of {' and '.join(basis.days)}" if basis.days else ""
         few = f" in {len(basis.files)} videos" if len(basis.files) > 1 else ""
-        lines = [
-            f"Alarm above {single.threshold:.2f} for a frame{second}: with {100 * CONFIDENCE:.0f} % "
-            f"confidence at most {rate:g} false alarm{'s' * (rate != 1)} an hour on footage like the "
-            f"{basis.minutes:.1f} minutes of normal footage{few}{dates} that it rests on."
-        ]
-        if self.extrapolated:
+        footage = f"the {basis.minutes:.1f} minutes of normal footage{few}{dates}"
+        alarms = f"{rate:g} false alarm{'s' * (rate != 1)} an hour"
+        lines = [f"Alarm above {rule.threshold:.2f} for a frame{second}:"]
+        if not self.promises:
+            lines.append(
+                f"{REACH:g} times as far from the usual score as {footage} came, and no promise: so little "
+                f"cannot show {alarms}; {self.minutes_needed:.0f} minutes would."
+            )
+        else:
+            lines.append(
+                f"with {100 * CONFIDENCE:.0f} % confidence at most {alarms} on footage like {footage} that "
+                "it rests on."
+            )
+        if self.promises and self.extrapolated:
+            single = self.single
             lines.append(
                 f"Extrapolated: so little footage cannot show so low a rate (90 % interval of the frame's "
                 f"threshold {single.low:.2f} to {single.high:.2f}); {self.minutes_needed:.0f} minutes would."
             )
-        if self.deaf:
-            lines.append(self.deaf)
         if not basis.another_recording:
             lines.append(
                 "It is of the same recording as the training, which promises nothing about tomorrow: "
@@ -266,26 +284,16 @@ class Calibration:
             lines.append(f"Without {', '.join(self.dropped)}: no values.")
         return " ".join(lines)
 
-    @property
-    def deaf(self) -> str:
-        """Where so little footage puts a threshold far above all of its scores: that, and what to do."""
-        times = self.single.threshold / self.single.largest if self.single.largest > 0 else 0.0
-        if not self.extrapolated or times < DEAF:
-            return ""
-        return (
-            f"The frame's threshold is {times:.0f} times the highest score of that footage: most faults will "
-            f"be missed. Calibrate on more normal footage, or wish for more false alarms an hour."
-        )
-
     def provisional(self) -> str:
         """What to know before trusting the thresholds; "" where they rest on enough other footage."""
-        found = [self.deaf[0].lower() + self.deaf[1:].rstrip(".")] if self.deaf else []
+        basis, found = self.basis, []
         if self.extrapolated:
             found.append(
-                f"the thresholds are extrapolated from {self.basis.minutes:.1f} minutes of normal footage, "
-                f"where {self.minutes_needed:.0f} would show the wished rate"
+                f"the thresholds are {'extrapolated' if self.promises else 'a guess'} from "
+                f"{basis.minutes:.1f} minutes of normal footage, where {self.minutes_needed:.0f} would show "
+                "the wished rate"
             )
-        if not self.basis.another_recording:
+        if not basis.another_recording:
             found.append("they rest on the same recording as the training, not on another day")
         return "; ".join(found)
 
@@ -341,6 +349,13 @@ class Calibration:
             raise ValueError(
                 f"{path} is not a calibration of this version: {error}. Evaluate the run again."
             ) from error
+
+
+def _within_reach(tail: Tail, level: float) -> float:
+    """A tail's threshold, held back by `REACH` where it lies beyond what its units can show."""
+    if not tail.extrapolated:
+        return tail.threshold
+    return min(tail.threshold, level + REACH * max(tail.largest - level, 0.0))
 
 
 def _without_infinity(value: Any) -> Any:

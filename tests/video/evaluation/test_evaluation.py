@@ -114,7 +114,7 @@ def test_the_report_of_one_class_has_no_curve_and_says_so(tmp_path, label, only)
     assert roc_curves(found.judged) == {}
     warnings = warnings_of(found.calibration, found.metrics)
     assert f"All test frames are {only}: an AUC needs both." in warnings
-    assert any("thresholds are extrapolated from" in warning for warning in warnings)
+    assert any("thresholds are a guess from" in warning for warning in warnings)
 
 
 def test_numbers_have_their_unit(tmp_path):

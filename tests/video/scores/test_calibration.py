@@ -154,25 +154,30 @@ def test_seconds_begin_where_a_held_out_part_does_and_stumps_are_no_units():
 
 def test_a_wish_for_fewer_alarms_raises_both_thresholds_and_is_extrapolated():
     normal = table()
-    often, rare = (Calibration.fit(normal, WEIGHTS, Wish(rate)) for rate in (1200.0, 0.1))
+    often, rare = (Calibration.fit(normal, WEIGHTS, Wish(rate)) for rate in (1200.0, 120.0))
     assert often.threshold < rare.threshold
     assert often.rule.sustained < rare.rule.sustained
     assert not often.extrapolated
     assert rare.extrapolated
-    assert "at most 0.1 false alarms an hour" in rare.statement()
+    assert rare.promises
+    assert "at most 120 false alarms an hour" in rare.statement()
     assert "Extrapolated" in rare.statement()
     assert "extrapolated from 0.4 minutes" in rare.provisional()
-    assert rare.minutes_needed > 24 * 60 > often.minutes_needed
-    assert (often.bound, rare.bound) == (1200 / 3600, 0.1 / 3600)
+    assert rare.minutes_needed > often.minutes_needed
+    assert (often.bound, rare.bound) == (1200 / 3600, 120 / 3600)
 
 
-def test_a_threshold_far_above_all_that_was_seen_is_said_to_miss_faults():
+@pytest.mark.parametrize("rate", [1e-3, 1e-6])
+def test_a_threshold_far_above_all_that_was_seen_is_held_back_and_promises_nothing(rate):
     normal = table()
-    rare, often = (Calibration.fit(normal, WEIGHTS, Wish(rate)) for rate in (1e-3, 1200.0))
-    assert rare.threshold > 3 * rare.single.largest
-    assert "most faults will be missed. Calibrate on more normal footage" in rare.statement()
-    assert "most faults will be missed" in rare.provisional()
-    assert "missed" not in often.statement()
+    rare = Calibration.fit(normal, WEIGHTS, Wish(rate))
+    assert rare.single.threshold > rare.threshold
+    reach = (rare.threshold - rare.rule.level) / (rare.single.largest - rare.rule.level)
+    assert reach == pytest.approx(3)
+    assert (rare.promises, rare.bound) == (False, 1.0)
+    assert f"and no promise: so little cannot show {rate:g} false alarms" in rare.statement()
+    assert "confidence" not in rare.statement()
+    assert "a guess from 0.4 minutes" in rare.provisional()
 
 
 def test_the_statement_says_whose_footage_it_rests_on():
