@@ -25,7 +25,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes; DEMO="--image": images, 2 minutes)
+demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes; DEMO="--image": images, DEMO="--object": a toy from any side)
 	@$(BIN)/ipad-jax demo --workdir $(WORKDIR) $(DEMO)
 
 # loadfile: a file's shared runs are made by one worker.

@@ -14,8 +14,8 @@ from ipad_jax.configs._images import image_config
 from ipad_jax.pose.hash_field import HashConfig
 
 ARGS = {
-    "own": "an object of your own (`ipad-jax prepare object_folder`)",
-    "mad": "a class of MAD (`ipad-jax prepare mad`)",
+    "own": "an object of your own (`prepare object_folder`)",
+    "mad": "a class of MAD (`prepare mad`)",
     "tiny": "a CPU minute: 48 pixels, 100 steps",
 }
 
@@ -50,7 +50,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     evaluation = config.eval
     evaluation.batch_size = 1  # queries go one by one
     evaluation.starts = 8  # poses that a search begins from
-    evaluation.blur_px = 1.0  # std of the Gaussian over differences, pixels at data.size
+    evaluation.blur_px = (
+        2.0  # std of the Gaussian over differences, pixels; chosen on the toy hound
+    )
 
     if "own" in options:
         data.builder, data.name = "object_folder", "object"

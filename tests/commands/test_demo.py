@@ -50,7 +50,7 @@ def test_prepare_commands_in_the_texts_parse():
             prepare.make_parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("more", [[], ["--image"]])
+@pytest.mark.parametrize("more", [[], ["--image"], ["--object"]])
 def test_a_scene_that_is_empty_is_refused_and_not_the_default(more, tmp_path, capsys):
     assert main(["demo", "--scene", "", "--workdir", str(tmp_path), *more]) == 2
     assert "has no scene ''" in capsys.readouterr().err
