@@ -207,6 +207,7 @@ def _run_object(folder: Path, name: str, seconds: float) -> int:
     print(f"\n{evaluation.summary()}")
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {stages.seconds:.0f} s")
+    print_next(*detection(workdir, "pose"))
     return 0
 
 

@@ -15,5 +15,5 @@ def print_command(text: str) -> None:
 
 def detection(workdir: object, family: str) -> tuple[object, ...]:
     """The words that put a run to use."""
-    source = ("--images", "FOLDER") if family == "image" else ("--video", "FILE")
+    source = ("--images", "FOLDER") if family in ("image", "pose") else ("--video", "FILE")
     return ("detect", "--workdir", workdir, *source)
