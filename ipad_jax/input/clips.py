@@ -23,7 +23,7 @@ def clip_starts(length: int, clip_len: int, stride: int = 1) -> np.ndarray:
     """
     if not 1 <= stride <= clip_len:
         raise ValueError(
-            f"stride={stride} must be in 1..{clip_len} (clip_len), or frames are lost."
+            f"eval.stride={stride} must be in 1..{clip_len} (data.clip_len), or frames are lost."
         )
     last = length - clip_len
     if last < 0:

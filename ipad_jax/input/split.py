@@ -200,7 +200,7 @@ def hold_out(
     if videos and not calibration:
         raise ValueError(
             f"None of the {len(videos)} training videos is long enough to hold out a part: each "
-            f"needs {(6 if blocks else 3) * clip_len} frames (clip_len={clip_len}), the longest has "
+            f"needs {(6 if blocks else 3) * clip_len} frames (data.clip_len={clip_len}), the longest has "
             f"{max(v.length for v in videos)}. Record longer ones, or set data.holdout_share=0 and "
             f"go without a calibrated threshold."
         )

@@ -132,7 +132,9 @@ def test_share_of_zero_holds_out_nothing():
 def test_bad_requests():
     with pytest.raises(ValueError, match=r"holdout_share=1.0 must be at least 0 and below 1"):
         hold_out(videos(100), share=1.0)
-    with pytest.raises(ValueError, match=r"needs 48 frames \(clip_len=16\), the longest has 47"):
+    with pytest.raises(
+        ValueError, match=r"needs 48 frames \(data.clip_len=16\), the longest has 47"
+    ):
         hold_out(videos(47, 20))
     with pytest.raises(
         ValueError, match=r"holdout_min=0 must be at least 1; holdout_share=0 holds"
@@ -140,7 +142,9 @@ def test_bad_requests():
         hold_out(videos(100), minimum=0)
     with pytest.raises(ValueError, match=r"holdout_blocks=-1 must be 0 \(the tail\) or more"):
         hold_out(videos(100), blocks=-1)
-    with pytest.raises(ValueError, match=r"needs 96 frames \(clip_len=16\), the longest has 95"):
+    with pytest.raises(
+        ValueError, match=r"needs 96 frames \(data.clip_len=16\), the longest has 95"
+    ):
         hold_out(videos(95, 20), blocks=4)
 
 

@@ -44,7 +44,7 @@ class ConvLstmConfig:
         factor = 2 ** len(self.channels)
         if any(side % factor for side in self.image_size):
             raise ValueError(
-                f"model: image size {self.image_size} must be a multiple of {factor}: "
+                f"data.size={self.image_size} must be a multiple of {factor}: "
                 f"{len(self.channels)} blocks halve it."
             )
 

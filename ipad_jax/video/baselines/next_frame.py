@@ -10,11 +10,11 @@ def check_sizes(clip_len: int, image_size: tuple[int, int], stride: int) -> None
     """Raises ValueError for a clip without a frame to predict, or a picture that `stride` does not divide."""
     if clip_len <= CONTEXT:
         raise ValueError(
-            f"model: clip_len={clip_len} must be at least {CONTEXT + 1}: a frame is predicted "
+            f"data.clip_len={clip_len} must be at least {CONTEXT + 1}: a frame is predicted "
             f"from the {CONTEXT} before it."
         )
     if any(side % stride for side in image_size):
-        raise ValueError(f"model: image size {image_size} must be a multiple of {stride}.")
+        raise ValueError(f"data.size={image_size} must be a multiple of {stride}.")
 
 
 def stack_context(x: jax.Array) -> jax.Array:

@@ -250,7 +250,7 @@ class VideoModel(nnx.Module):
         if clip.shape[1:] != expected:
             raise ValueError(
                 f"VideoModel: clips have shape {clip.shape}, expected [b, "
-                f"{', '.join(map(str, expected))}] from the config's clip_len and image_size."
+                f"{', '.join(map(str, expected))}] from data.clip_len and data.size."
             )
         phase_logits = attention = None
         with jax.named_scope("encoder"):  # the scopes are the attributes' names; profiles show them

@@ -103,7 +103,7 @@ def clip_spacing(cycle_frames: float | None, stride: int, spacing: int = 0) -> i
     """
     if spacing < 0:
         raise ValueError(
-            f"spacing={spacing} must be 0 (a twentieth of a cycle) or a positive number."
+            f"eval.spacing={spacing} must be 0 (a twentieth of a cycle) or a positive number."
         )
     if spacing == 0:
         if cycle_frames is None or not math.isfinite(cycle_frames):
@@ -111,7 +111,7 @@ def clip_spacing(cycle_frames: float | None, stride: int, spacing: int = 0) -> i
         return max(1, round(cycle_frames / 20 / stride)) * stride
     if spacing % stride:
         raise ValueError(
-            f"spacing={spacing} frames must be a multiple of stride={stride}; "
+            f"eval.spacing={spacing} frames must be a multiple of eval.stride={stride}; "
             f"the nearest are {spacing // stride * stride} and {(spacing // stride + 1) * stride}."
         )
     return spacing
@@ -147,11 +147,13 @@ class FrameAggregator:
         """
         if not 1 <= stride <= clip_len:
             raise ValueError(
-                f"stride={stride} must lie in 1..clip_len={clip_len}: "
+                f"eval.stride={stride} must lie in 1..data.clip_len={clip_len}: "
                 "with a longer one no clip would see the frames between."
             )
         if window < MIN_WINDOW_CLIPS or window % 2 == 0:
-            raise ValueError(f"window={window} must be odd and at least {MIN_WINDOW_CLIPS} clips.")
+            raise ValueError(
+                f"eval.window={window} must be odd and at least {MIN_WINDOW_CLIPS} clips."
+            )
         if cycle_frames is not None and cycle_frames <= 0:
             raise ValueError(f"cycle_frames={cycle_frames} must be positive, or None for no cycle.")
         known = cycle_frames is not None and math.isfinite(cycle_frames)

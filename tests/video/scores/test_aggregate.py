@@ -270,7 +270,7 @@ def test_spacing():
     assert clip_spacing(30.0, 8) == 8  # never under one stride
     assert clip_spacing(None, 4) == 4
     assert clip_spacing(200.0, 4, spacing=12) == 12
-    with pytest.raises(ValueError, match="multiple of stride=4; the nearest are 8 and 12"):
+    with pytest.raises(ValueError, match=r"multiple of eval\.stride=4; the nearest are 8 and 12"):
         clip_spacing(200.0, 4, spacing=10)
     with pytest.raises(ValueError, match="spacing=-1"):
         clip_spacing(200.0, 4, spacing=-1)
@@ -279,7 +279,7 @@ def test_spacing():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"clip_len": 8, "stride": 9}, "stride=9 must lie in 1..clip_len=8"),
+        ({"clip_len": 8, "stride": 9}, "stride=9 must lie in 1..data.clip_len=8"),
         ({"clip_len": 8, "window": 4}, "window=4 must be odd"),
         ({"clip_len": 8, "window": 1}, "at least 3"),
         ({"clip_len": 8, "cycle_frames": 0}, "cycle_frames=0 must be positive"),
