@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +19,11 @@ from ipad_jax.web.runs import Run, find_run, read_object, run_id
 from ipad_jax.web.settings import NotThereError, within
 
 THUMBNAIL_PX = 240
-MOST_THUMBNAILS, MOST_LISTED = 12, 300
-HIDDEN = "."
+MOST_THUMBNAILS, MOST_LISTED, MOST_WALKED = 12, 300, 20_000
+HIDDEN, CHOSEN = (
+    ".",
+    "chosen-",
+)  # begin the names of folders passed over, and of calibrations made here
 
 
 def routes(context: Context) -> list[Route]:
@@ -50,7 +54,9 @@ def _data(context: Context) -> list[Route]:
         root = context.settings.roots[int(number)]
         inside = folder.relative_to(root)
         crumbs = [(part, "/".join(inside.parts[: i + 1])) for i, part in enumerate(inside.parts)]
-        pictures = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in uploads.IMAGES]
+        below = sorted(_files_below(folder))
+        pictures = [p for p in below if p.suffix.lower() in uploads.IMAGES]
+        has_videos = any(p.suffix.lower() in uploads.VIDEOS for p in below)
         some = pictures[:: max(1, len(pictures) // MOST_THUMBNAILS)][:MOST_THUMBNAILS]
         return context.page(
             request,
@@ -62,7 +68,7 @@ def _data(context: Context) -> list[Route]:
             folders=[(p.name, p.relative_to(root).as_posix()) for p in inner if p.is_dir()],
             files=[p.name for p in inner if p.is_file()][:MOST_LISTED],
             pictures=[(p.name, p.relative_to(root).as_posix()) for p in some],
-            kind="image_folder" if pictures and not _videos(folder) else "video_folder",
+            kind="image_folder" if pictures and not has_videos else "video_folder",
             kinds=forms.FOLDERS,
             datasets=forms.datasets(context.settings.data_dir),
         )
@@ -103,8 +109,15 @@ def _data(context: Context) -> list[Route]:
     ]
 
 
-def _videos(folder: Path) -> bool:
-    return any(p.suffix.lower() in uploads.VIDEOS for p in folder.rglob("*"))
+def _files_below(folder: Path) -> list[Path]:
+    """Files below a folder, the first ones of many; links are not followed."""
+    found: list[Path] = []
+    for place, inner, files in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith(HIDDEN))
+        found += [Path(place, name) for name in files if not name.startswith(HIDDEN)]
+        if len(found) > MOST_WALKED:
+            break
+    return found
 
 
 def thumbnail(path: Path) -> bytes:
@@ -216,7 +229,9 @@ def _threshold(context: Context) -> list[Route]:
         runs, run = context.chosen(request)
         table = read_object(_table_path(context, run)) if run and run.family == "video" else {}
         sets = run.calibrations() if run else []
-        stale = bool(table) and bool(sets) and table.get("calibration") != sets[0].name
+        # One that this page chose rests on the scores that the table shows.
+        newer = bool(sets) and not sets[0].name.startswith(CHOSEN)
+        stale = bool(table) and newer and table.get("calibration") != sets[0].name
         wish = sets[0].number("wish", "false_alarms_per_hour") if sets else math.nan
         return context.page(
             request,
@@ -244,7 +259,7 @@ def _threshold(context: Context) -> list[Route]:
             rate = forms.amount(text(form, "per_hour"), "false alarms an hour", 0.001, 10_000)
             if not rate:
                 raise ValueError("choose a rate of false alarms first.")
-            name = f"chosen-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+            name = f"{CHOSEN}{datetime.now(UTC):%Y%m%dT%H%M%S}"
             words += ["--false-alarms-per-hour", rate, "--name", name]
             title = f"threshold of {run.name}: {rate} false alarms an hour"
         else:

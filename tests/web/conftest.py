@@ -1,10 +1,12 @@
 """A root with drawn runs, a program in place of `ipad-jax`, and the page over both."""
 
+import io
 import json
 import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
 from starlette.testclient import TestClient
@@ -48,6 +50,13 @@ CALIBRATION = {
 }
 
 
+def jpeg():
+    """A small picture."""
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), (90, 20, 200)).save(out, "JPEG")
+    return out.getvalue()
+
+
 def write_run(folder, **config):
     """A run folder as docs/run_folder.md says, without weights."""
     folder.mkdir(parents=True)
@@ -72,7 +81,7 @@ def write_run(folder, **config):
     (detected / "scores.csv").write_text(
         "frame,time_s,score,sustained,alarm,note\n0,0.0,1.5,,0,\n1,0.04,9.1,2.0,1,\n"
     )
-    (detected / "alarms" / "00001_20261129T035704Z.jpg").write_bytes(b"\xff\xd8picture")
+    (detected / "alarms" / "00001_20261129T035704Z.jpg").write_bytes(jpeg())
     (detected / "alarms" / "00001_20261129T035704Z.mp4").write_bytes(b"clip")
     return folder
 

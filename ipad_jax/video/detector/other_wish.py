@@ -15,6 +15,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from ipad_jax.evaluation.alarm_rule import QUIET_S
+from ipad_jax.evaluation.events import merged, true_intervals
 from ipad_jax.run.files import check_name, write_atomic
 from ipad_jax.run.provenance import mismatch
 from ipad_jax.training.checkpoint_files import choose_step, weights_folder
@@ -134,24 +136,25 @@ def _faults(
         return []  # of another checkpoint: its scores say nothing about these thresholds
     silent = replace(fitted.rule, threshold=math.inf, sustained=math.inf)
     followed = followed_by_video(fuse(scores, fitted), scores, silent)
-    faulty = scores.label == 1
-    same = np.r_[False, (scores.video[1:] == scores.video[:-1]) & faulty[:-1]]
-    starts = np.flatnonzero(faulty & ~same)
     found = []
-    for start in starts:
-        after = np.flatnonzero(~faulty[start:] | (scores.video[start:] != scores.video[start]))
-        at = slice(start, start + after[0] if len(after) else len(scores))
-        kind = int(scores.kind[start])
-        found.append(
-            {
-                "video": scores.video_names[scores.video[start]],
-                "kind": scores.kinds[kind] if kind > 0 else "fault",
-                "start_s": float(scores.time_s[at][0]),
-                "end_s": float(scores.time_s[at][-1]),
-                "score": _highest(followed.score[at]),
-                "sustained": _highest(followed.sustained[at]),
-            }
-        )
+    for video, name in enumerate(scores.video_names):
+        rows = np.flatnonzero(scores.video == video)
+        runs = true_intervals(scores.label[rows], scores.frame[rows])
+        for start, stop in merged(
+            runs, QUIET_S * scores.fps[video]
+        ):  # as the evaluation counts them
+            at = rows[(scores.frame[rows] >= start) & (scores.frame[rows] < stop)]
+            kind = int(scores.kind[at[0]])
+            found.append(
+                {
+                    "video": name,
+                    "kind": scores.kinds[kind] if kind > 0 else "fault",
+                    "start_s": float(scores.time_s[at[0]]),
+                    "end_s": float(scores.time_s[at[-1]]),
+                    "score": _highest(followed.score[at]),
+                    "sustained": _highest(followed.sustained[at]),
+                }
+            )
     return found
 
 

@@ -13,7 +13,12 @@ function chart(box, series, rows, xLabel, yLabel, extra) {
       label, stroke: COLOURS[i % 6], dash: DASHES[i % 6], width: 1.5, spanGaps: true, points: { show: rows[0].length < 3 },
     }))),
   }, extra || {});
-  return new uPlot(options, rows, box);
+  const plot = new uPlot(options, rows, box);
+  new ResizeObserver(() => {
+    const width = Math.max(240, box.clientWidth - 14);
+    if (width !== plot.width) plot.setSize({ width, height: 260 });
+  }).observe(box);
+  return plot;
 }
 
 function lossOf(rows) { // held-out loss beside the training's, where it is there
@@ -111,7 +116,9 @@ async function threshold(box) { // thresholds of every rate are there; the slide
   slider.disabled = false;
   const highest = Math.max(...table.normal), least = Math.min(...table.normal);
   const faultScores = table.faults.map((fault) => fault.score ?? 0);
-  const far = Math.max(highest, ...faultScores) * 1.1 || 1, bins = 60, width = (far - least) / bins;
+  // Normal scores fill the picture; what lies right of it counts in the last piece.
+  const now = wishes[slider.value].threshold, near = Math.max(3 * highest, 1.2 * Math.min(now ?? 0, 6 * highest));
+  const far = Math.min(near, 1.1 * Math.max(highest, now ?? 0, ...faultScores)) || 1, bins = 60, width = (far - least) / bins;
   const count = (scores) => {
     const counts = new Array(bins).fill(0);
     for (const score of scores) counts[Math.min(bins - 1, Math.max(0, Math.floor((score - least) / width)))] += 1;
@@ -122,12 +129,19 @@ async function threshold(box) { // thresholds of every rate are there; the slide
   const line = (u, value, dash, label) => {
     const inside = value === null || value > far ? null : u.valToPos(value, "x", true);
     if (inside === null) return;
-    u.ctx.save(); u.ctx.strokeStyle = "#b3261e"; u.ctx.fillStyle = "#b3261e"; u.ctx.lineWidth = 2; u.ctx.setLineDash(dash);
+    u.ctx.save(); u.ctx.strokeStyle = "#b3261e"; u.ctx.fillStyle = "#b3261e"; u.ctx.lineWidth = 2; u.ctx.textAlign = "left"; u.ctx.setLineDash(dash);
     u.ctx.beginPath(); u.ctx.moveTo(inside, u.bbox.top); u.ctx.lineTo(inside, u.bbox.top + u.bbox.height); u.ctx.stroke();
     u.ctx.fillText(label, inside + 4, u.bbox.top + 12); u.ctx.restore();
   };
-  const plot = chart(box.querySelector(".chart"), ["normal, pieces of " + table.unit_s.toFixed(2) + " s", "faults"],
-    [x, count(table.normal), count(faultScores)], "highest score of a piece", "how many", {
+  const steps = uPlot.paths.stepped({ align: 0 });
+  const plot = chart(box.querySelector(".chart"), ["normal, pieces of " + table.unit_s.toFixed(2) + " s", "known faults"],
+    [x, count(table.normal), count(faultScores)], "score", "how many", {
+      axes: [{ label: "highest score" + (Math.max(...faultScores, 0) > far ? ", at the right edge: and above" : ""), labelSize: 20 },
+        { label: "how many", labelSize: 20, size: 58, values: (u, ticks) => ticks.map((tick) => (tick === null || tick < 0 ? "" : tick)) }],
+      scales: { x: { time: false, range: [least, far] }, y: { distr: 4, range: (u, low, high) => [0, 1.3 * high] } },
+      series: [{ label: "score" },
+        { label: "normal, pieces of " + table.unit_s.toFixed(2) + " s", stroke: COLOURS[0], fill: "#1f6f8b40", paths: steps, points: { show: false } },
+        { label: "known faults", stroke: COLOURS[1], fill: "#c2542d60", dash: DASHES[1], paths: steps, points: { show: false } }],
       hooks: { draw: [(u) => { line(u, at.threshold, [], "frame"); line(u, at.sustained, [6, 4], "median"); }] },
     });
   const number = (value) => (value === null ? "never" : Number(value.toPrecision(3)).toLocaleString("en"));
@@ -141,9 +155,10 @@ async function threshold(box) { // thresholds of every rate are there; the slide
     document.getElementById("rests").textContent = "Rests on " + table.minutes.toFixed(1) + " minutes of normal footage" +
       (table.another_recording ? "" : " of the training's own recording, which promises nothing about another day") + "; " + at.above + " of its " + table.normal.length + " pieces lie above." +
       (at.extrapolated ? " Extrapolated: so little footage cannot show so low a rate." : "") +
-      (at.threshold !== null && at.threshold > far ? " The frame's threshold lies right of the picture, above every score of the footage and of all known faults." : "");
+      (at.threshold !== null && at.threshold > far ? " The frame's threshold lies right of the picture, far above every score of the footage." : "");
     const faults = document.getElementById("faults");
     faults.replaceChildren();
+    faults.className = "scroll";
     if (table.faults.length) {
       const heading = document.createElement("h2");
       heading.textContent = "Known faults: " + table.faults.filter(caught).length + " of " + table.faults.length + " caught";
@@ -153,11 +168,11 @@ async function threshold(box) { // thresholds of every rate are there; the slide
         cell.textContent = hit ? "caught" : "missed"; cell.className = hit ? "caught" : "missed";
         row.insertCell().textContent = fault.kind;
         row.insertCell().textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
-        row.insertCell().textContent = "score " + number(fault.score) + ", median " + number(fault.sustained);
+        row.insertCell().textContent = "score " + (fault.score === null ? "-" : number(fault.score)) + ", median " + (fault.sustained === null ? "-" : number(fault.sustained));
       }
       faults.append(heading, list);
     } else faults.textContent = "No known faults: evaluate the run on test videos to see here which ones are caught.";
-    plot.redraw();
+    plot.redraw(false); // its own first drawing is still to come
   };
   slider.addEventListener("input", show);
   show();

@@ -1,0 +1,141 @@
+"""The page in a real browser, where the client (`pip install playwright`) and a Chromium are installed.
+
+Pictures of every page at two widths go to the folder that IPAD_JAX_SCREENSHOTS names, to be looked at.
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from ipad_jax.web.server import make_app
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no browser: pip install playwright")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium"),
+]
+WIDTHS = (1200, 360)
+PAGES = ("/", "/data", "/train", "/threshold", "/try", "/live", "/events", "/jobs", "/help")
+TABLE = {
+    "calibration": "held_out",
+    "minutes": 5.0,
+    "unit_s": 1.0,
+    "another_recording": True,
+    "wishes": [
+        {"per_hour": p, "threshold": t, "sustained": s, "extrapolated": p < 5, "above": 0}
+        for p, t, s in ((0.1, 90.0, None), (1.0, 12.0, 4.0), (10.0, 6.0, 2.0))
+    ],
+    "normal": [0.5 + 0.05 * i for i in range(60)],
+    "normal_sustained": [0.4] * 60,
+    "faults": [
+        {"video": "01", "kind": k, "start_s": 1.0, "end_s": 2.0, "score": s, "sustained": None}
+        for k, s in (("motion", 8.0), ("logic", 40.0))
+    ],
+}
+
+
+@pytest.fixture
+def served(ui):
+    """The address of the page, served as the command does."""
+    config = uvicorn.Config(make_app(ui.settings), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def page(served):
+    """A browser's page, which must raise no error and break no policy."""
+    problems = []
+    with playwright.sync_playwright() as client:
+        browser = client.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(base_url=served)
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        yield page
+        browser.close()
+    assert not problems
+
+
+def picture(page, name):
+    folder = os.environ.get("IPAD_JAX_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_every_page_fits_both_widths(ui, page):
+    for address in (*PAGES, ui.run_at, f"{ui.run_at}/detection?of=detect/today"):
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(address, wait_until="networkidle")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+            picture(
+                page, f"{address.strip('/').replace('/', '_').partition('?')[0] or 'runs'}_{width}"
+            )
+
+
+def test_a_job_is_followed_and_stopped_from_its_page(ui, page):
+    """Output and the bar come without a reload; Stop asks, and the page says so."""
+    job = ui.jobs.start("train", ["train"], "train a press", run=str(ui.run), back=ui.run_at)
+    page.goto(f"/jobs/{job.id}")
+    page.wait_for_selector("#log:has-text('step 5/100')")
+    page.wait_for_selector("#bar:not([hidden])")
+    page.wait_for_selector("#live canvas")  # the curve of metrics.jsonl
+    picture(page, "job")
+    page.click("text=Stop")
+    page.wait_for_selector("text=stopped")
+    assert ui.jobs.get(job.id).status == 143
+
+
+def test_the_slider_moves_thresholds_and_what_is_caught(ui, page):
+    """From the keyboard, in three actions: move, look, save."""
+    path = ui.settings.home / "tables" / f"{ui.id}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(TABLE))
+    page.goto(f"/threshold?run={ui.id}")
+    page.wait_for_selector("#rate:enabled")
+    assert "At most 1 an hour: alarm above 12" in page.inner_text("#promise")
+    assert "1 of 2 caught" in page.inner_text("#faults")
+    page.focus("#rate")
+    page.keyboard.press("ArrowRight")
+    assert "At most 10 an hour: alarm above 6" in page.inner_text("#promise")
+    assert "2 of 2 caught" in page.inner_text("#faults")
+    page.keyboard.press("Home")
+    assert "one in 10 hours" in page.inner_text("#promise")
+    assert "never for its median" in page.inner_text("#promise")
+    page.keyboard.press("End")
+    picture(page, "threshold_moved")
+    page.click("text=Save as the calibration")
+    page.wait_for_url("**/jobs/*")
+    assert ui.jobs.all()[0].words[3:5] == ("--false-alarms-per-hour", "10")
+
+
+def test_a_report_s_script_does_not_run(ui, served):
+    """Its alert would open a dialog; the policy names it in the console instead."""
+    dialogs = []
+    with playwright.sync_playwright() as client:
+        browser = client.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(base_url=served)
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(f"{ui.run_at}/file/eval/strict/report.html", wait_until="networkidle")
+        assert "report" in page.inner_text("body")
+        browser.close()
+    assert not dialogs
