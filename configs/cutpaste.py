@@ -20,7 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model = model = ConfigDict()
     model.stages = 4  # of ResNet-18, all as published
     model.patch_px = 32  # pixels, side of a patch; 0: the picture
-    model.stride_px = 8  # pixels between patches of a map
+    model.stride_px = 16  # pixels between patches of a map
     config.batch_size = 16  # images, three views of each
     config.total_steps = 1000  # steps; our choice
     config.optim.lr = 1e-3  # our choice; the paper has SGD at 0.03
@@ -39,5 +39,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.log_every = 5  # steps
         config.batch_size = 4  # images
         config.data.height = config.data.width = 64  # pixels
-        model.stages, model.stride_px = 2, 16
+        model.stages = 2
     return config

@@ -20,6 +20,7 @@ COMMANDS = {
     "learn": "make events marked normal raise no alarm any more",
     "ui": "a page in the browser: runs, training, threshold, events, live",
     "reproduce": "run what Tables 2, 3 and 4 of the paper need, print them beside its numbers",
+    "export": "write a run of images as one file, StableHLO or ONNX, checked against it",
     "merge": "make an ordinary run of one trained with adapters",
     "compile": "what a TPU slice would need for a config: memory, FLOPs, collectives",
     "bench": "how fast this machine is: model, input, detection, start-up, growth",

@@ -11,6 +11,7 @@ from flax import nnx
 from jax import lax
 
 from ipad_jax.nn.backbones import Backbone, make_backbone, stages_of
+from ipad_jax.nn.conv2d import resize_linear
 
 
 class Frozen(nnx.Variable):
@@ -80,7 +81,7 @@ def on_grid(
         x = box_average(x, neighbourhood)
         shape = (x.shape[0], *grid, x.shape[-1])
         # antialias: a finer level is averaged, not sampled
-        found.append(x if x.shape == shape else jax.image.resize(x, shape, "linear"))
+        found.append(x if x.shape == shape else resize_linear(x, grid))
     return found
 
 

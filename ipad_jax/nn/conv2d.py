@@ -171,6 +171,24 @@ def resize_corners(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     return jnp.einsum("yh,bhwc,xw->byxc", rows, x, columns)
 
 
+def resize_linear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """`jax.image.resize`, "linear": averages where it shrinks; [b, h, w, ...] -> [b, *size, ...].
+
+    By constant matrices, so that an exported program needs no such operation.
+    """
+    rows, columns = (_averaging(old, new) for old, new in zip(x.shape[1:3], size))
+    high = lax.Precision.HIGHEST
+    return jnp.einsum("yh,bhw...,xw->byx...", rows, x, columns, precision=high)
+
+
+def _averaging(old: int, new: int) -> np.ndarray:
+    """Matrix [new, old] of a triangle around each new place, as wide as the wider of both steps."""
+    step = old / new
+    away = np.arange(old)[None] - ((np.arange(new) + 0.5) * step - 0.5)[:, None]
+    weights = np.maximum(0, 1 - np.abs(away) / max(step, 1.0))
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
 def _between(old: int, new: int) -> np.ndarray:
     """Matrix [new, old] that interpolates linearly along one axis."""
     at = np.linspace(0, old - 1, new)

@@ -139,6 +139,11 @@ LINES = [
         {"--step": INTEGERS, "--base": PATHS},
     ),
     Command(
+        ("export",),
+        {"--workdir": ["{walk}/run"] * 4 + RUNS},
+        {"--format": ["stablehlo", "onnx", "x"], "--out": PATHS, "--step": INTEGERS},
+    ),
+    Command(
         ("reproduce", "--list"),  # without it, hours of training
         {"--table": ["2", "3", "4", "alarm", "5", ""], "--workdir": ["{walk}/tables"], "--tiny": []}
         | {"--data-dir": ["{root}/data"]},

@@ -186,3 +186,11 @@ def test_warp_is_linear_between_pixels_and_has_that_gradient():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(normal(1, 5, 4, 3))
+
+
+@pytest.mark.parametrize("size", [(3, 9), (12, 4), (6, 8), (5, 5)])
+def test_linear_resizing_is_jaxs_own(size):
+    x = normal(2, 6, 8, 3)
+    for array in (x, x[..., 0]):
+        expected = jax.image.resize(array, (2, *size, *array.shape[3:]), "linear")
+        np.testing.assert_allclose(layers.resize_linear(array, size), expected, atol=1e-6)

@@ -20,6 +20,7 @@ from ipad_jax.image.features import FrozenBackbone, each_picture, load_backbone
 from ipad_jax.image.methods.flow import Coupling, Flow
 from ipad_jax.image.task import Arrays, NormalImages, SteppedTask
 from ipad_jax.nn.backbones import stages_of
+from ipad_jax.nn.conv2d import resize_linear
 
 CLAMP = 1.9
 POSITION = 128  # numbers that say where a cell is
@@ -115,10 +116,11 @@ class CflowTask(SteppedTask, FeatureTask):
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
         def one(picture: jax.Array) -> jax.Array:
             levels = self.likelihoods(model, picture)
-            shape, total = levels[0].shape, jnp.zeros(levels[0].shape)
+            total = jnp.zeros(levels[0].shape)
+            size = (total.shape[1], total.shape[2])
             for number, x in enumerate(levels):
                 likely = jnp.exp(x - arrays["highest"][number])
-                total = total - jax.image.resize(likely, shape, "linear")
+                total = total - resize_linear(likely, size)
             return total / len(levels)
 
         return each_picture(one, pictures)

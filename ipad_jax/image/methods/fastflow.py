@@ -17,6 +17,7 @@ from ipad_jax.image.features import FrozenBackbone, each_picture, load_backbone
 from ipad_jax.image.methods.flow import Coupling, Flow
 from ipad_jax.image.task import SteppedTask
 from ipad_jax.nn.backbones import Stage, stages_of
+from ipad_jax.nn.conv2d import resize_linear
 from ipad_jax.nn.conv_layers import Conv2d
 
 CLAMP = 2.0
@@ -124,7 +125,7 @@ class FastFlowTask(SteppedTask, FeatureTask):
             for x, level in zip(maps, model.flows.levels):
                 z, _ = level(x)
                 likely = jnp.exp(-0.5 * jnp.mean(jnp.square(z), axis=-1))
-                total = total - jax.image.resize(likely, shape, "linear")
+                total = total - resize_linear(likely, shape[1:3])
             return total / len(maps)
 
         return each_picture(one, pictures)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from ipad_jax.image.features import FrozenBackbone, check_stages, each_picture, load_backbone
 from ipad_jax.image.task import SteppedTask
 from ipad_jax.nn.backbones import stages_of
+from ipad_jax.nn.conv2d import resize_linear
 from ipad_jax.nn.conv_layers import Conv2d, ConvTranspose2d, batch_norm
 
 TAPS = (2, 4, 8, 16)  # strides at which the decoder can be read
@@ -162,7 +163,7 @@ class FavaeTask(SteppedTask):
         def one(picture: jax.Array) -> jax.Array:
             mean, _ = model.rebuild.encode(picture.astype(jnp.float32) / 255)
             maps = self.errors(model, picture, mean)
-            shape = maps[0].shape
-            return sum((jax.image.resize(x, shape, "linear") for x in maps[1:]), maps[0])
+            size = (maps[0].shape[1], maps[0].shape[2])
+            return sum((resize_linear(x, size) for x in maps[1:]), maps[0])
 
         return each_picture(one, pictures)

@@ -16,6 +16,7 @@ from ipad_jax.image.feature_task import FeatureTask
 from ipad_jax.image.features import FrozenBackbone, each_picture, load_backbone
 from ipad_jax.image.task import SteppedTask
 from ipad_jax.nn.backbones import stages_of
+from ipad_jax.nn.conv2d import resize_linear
 from ipad_jax.nn.conv_layers import Conv2d
 from ipad_jax.nn.resnet import ResNet, ResNetConfig
 
@@ -87,10 +88,10 @@ class StfpmTask(SteppedTask, FeatureTask):
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
         def one(picture: jax.Array) -> jax.Array:
             maps = self.differences(model, picture)
-            shape = maps[0].shape
+            size = (maps[0].shape[1], maps[0].shape[2])
             product = maps[0]
             for x in maps[1:]:  # eq. 4
-                product = product * jax.image.resize(x, shape, "linear")
+                product = product * resize_linear(x, size)
             return product
 
         return each_picture(one, pictures)

@@ -1,0 +1,49 @@
+"""Writes a run of images as one file that runs without this package, checked on held-out images.
+
+The graph gives raw maps; the threshold and how a map becomes a score lie in a JSON file beside it. Nothing is
+written unless the file's maps and scores are the run's. Exit status 1: they are not.
+"""
+
+import argparse
+
+from ipad_jax.commands.parsing import UsageError, new_parser
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of `ipad-jax export`."""
+    parser = new_parser(
+        "export",
+        __doc__,
+        "--workdir DIR [--format {stablehlo,onnx}] [--out DIR] [--step N]",
+        "ipad-jax export --workdir runs/bottle --format onnx",
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="run folder")
+    parser.add_argument(
+        "--format",
+        choices=("stablehlo", "onnx"),
+        default="stablehlo",
+        help="stablehlo (default) for JAX, onnx for onnxruntime; both need the extra `export`",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder (default: export/ in the run folder)")
+    parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports."""
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    if (family := family_of(read_config(args.workdir))) != "image":
+        raise UsageError(
+            f"{args.workdir} is a run of {family}: only runs of images can be exported."
+        )
+    from ipad_jax.image.export import export
+
+    print(export(args.workdir, args.format, folder=args.out, step=args.step).summary())
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `ipad-jax export --help`."""
+    return run(make_parser().parse_args(argv))

@@ -1,0 +1,192 @@
+"""A fitted method as one file that runs without this package: StableHLO or ONNX, checked before it is kept.
+
+The graph takes pictures uint8 [tiles * tiles, height, width, 3] of an image (views.py) and gives raw maps
+float32 [tiles * tiles, h', w']; a JSON file beside it has what is outside: how an image is cut and its map
+joined, the reduction to a score, the threshold. Nothing is kept unless maps and scores of real held-out
+images are those of the run within `BOUND`.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax import export as jax_export
+
+from ipad_jax.image.detector import Detector, load
+from ipad_jax.input.images import open_images
+from ipad_jax.run.files import write_atomic
+from ipad_jax.training.checkpoints import restore_for_inference
+
+BOUND = 1e-4  # largest difference of a map or a score, relative to the map's largest value
+MAX_IMAGES = 20  # held-out images that are compared
+FORMATS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx"}
+FORMAT = 1  # of the JSON file
+
+Maps = Callable[[np.ndarray], np.ndarray]  # pictures of an image -> their maps
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A file that passed.
+
+    Attributes:
+      path: of the graph.
+      num_images: images compared.
+      difference: largest one of a map or a score, relative to the map's largest value.
+      num_bytes: of the graph.
+      ms: median for an image's maps by the file.
+      own_ms: the same by the run.
+    """
+
+    path: epath.Path
+    num_images: int
+    difference: float
+    num_bytes: int
+    ms: float
+    own_ms: float
+
+    def summary(self) -> str:
+        """What a person should know."""
+        return (
+            f"{self.path}: {self.num_bytes / 1e6:.1f} MB; on {self.num_images} good images its maps and "
+            f"scores differ from the run's by {self.difference:.1e} of the largest value at most (bound "
+            f"{BOUND:g}); "
+            f"{self.ms:.0f} ms for an image's maps, the run {self.own_ms:.0f} ms"
+        )
+
+
+def export(
+    workdir: str | os.PathLike[str],
+    kind: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+) -> Exported:
+    """Writes a run's method as a file, and its JSON beside it, if the file gives what the run gives.
+
+    Args:
+      workdir: run folder, fitted; its dataset must be here.
+      kind: of `FORMATS`.
+      folder: to write to; export/ in the run folder by default.
+      step: checkpoint; the newest by default.
+
+    Raises:
+      FileNotFoundError: no run, or its dataset is not here.
+      ModuleNotFoundError: the extra `export` is not installed.
+      ValueError: an unknown format, or the file gives something else than the run; nothing is kept then.
+    """
+    if kind not in FORMATS:
+        raise ValueError(f"--format {kind} is not one of {', '.join(FORMATS)}.")
+    config, _, model, step = restore_for_inference(workdir, step)
+    detector = load(workdir, step=step)
+    task, views = detector.scorer.task, detector.scorer.task.views
+    own = {
+        name: jnp.asarray(value)
+        for name, value in detector.scorer.arrays.items()
+        if not name.startswith("untrained/")
+    }
+    graph = jax.jit(lambda pictures: task.map_fn(model, own, pictures))
+    shape = jax.ShapeDtypeStruct((views.tiles**2, views.height, views.width, 3), np.uint8)
+    data, exported = _MAKERS[kind](graph, shape)
+    images = _held_out(detector)
+    difference, ms, own_ms = compare(detector, graph, exported, images)
+    if not difference <= BOUND:
+        raise ValueError(
+            f"{workdir}: the {kind} file's maps or scores differ from the run's by {difference:.2e} of the "
+            f"largest value, more than {BOUND:g}, on {len(images)} held-out images. Nothing was written."
+        )
+    path = epath.Path(folder or epath.Path(workdir) / "export") / FORMATS[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+    facts = {
+        "format": FORMAT,
+        "file": path.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "task": config.task,
+        "checkpoint_step": step,
+        "data": f"{config.data.builder}/{config.data.name}",
+        "picture": {"height": views.height, "width": views.width, "tiles": views.tiles},
+        "blur_px": config.eval.blur_px,
+        "score": "mean" if config.model.get("score", "max") == "mean" else "max",
+        "threshold": detector.threshold,
+        "threshold_statement": detector.threshold_statement(),
+        "checked_images": len(images),
+        "largest_difference": difference,
+        "bound": BOUND,
+    }
+    write_atomic(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    return Exported(path, len(images), difference, len(data), ms, own_ms)
+
+
+def compare(
+    detector: Detector, graph: Maps, exported: Maps, images: list[np.ndarray]
+) -> tuple[float, float, float]:
+    """Largest relative difference of maps and scores; median ms of an image's maps, exported and own."""
+    task, blur = detector.scorer.task, detector.config.eval.blur_px
+    worst, times = 0.0, {"exported": [], "own": []}
+    for image in images:
+        pictures = task.views.cut(image)
+        maps = {}
+        for name, run in (("exported", exported), ("own", graph)):
+            start = time.perf_counter()
+            maps[name] = np.asarray(run(pictures))
+            times[name].append(1000 * (time.perf_counter() - start))
+        joined = {n: task.views.join(m, image.shape[:2], blur) for n, m in maps.items()}
+        scores = {n: task.reduce(m) for n, m in joined.items()}
+        largest = max(float(np.abs(maps["own"]).max()), 1e-12)
+        away = [
+            np.abs(maps["own"] - maps["exported"]).max(),
+            abs(scores["own"] - scores["exported"]),
+        ]
+        away = [float(value) / largest for value in away]
+        # a NaN is no smaller than the bound
+        worst = float("inf") if not np.isfinite(away).all() else max(worst, *away)
+    return worst, float(np.median(times["exported"])), float(np.median(times["own"]))
+
+
+def _held_out(detector: Detector) -> list[np.ndarray]:
+    """Good images that the method was not fitted on; of those it was, where none was held out."""
+    source = open_images(detector.config, "train")
+    fitted, held = detector.scorer.task.indices
+    return [source.image(index) for index in (held or fitted)[:MAX_IMAGES]]
+
+
+def to_stablehlo(graph: Any, shape: jax.ShapeDtypeStruct) -> tuple[bytes, Maps]:
+    """A graph as `jax.export` serialises it, for this platform and CPU, and what the bytes give."""
+    _of_extra("flatbuffers")  # which JAX serialises by
+    platforms = tuple(dict.fromkeys([jax.default_backend(), "cpu"]))
+    data = bytes(jax_export.export(graph, platforms=platforms)(shape).serialize())
+    call = jax.jit(jax_export.deserialize(bytearray(data)).call)
+    return data, lambda pictures: np.asarray(call(pictures))
+
+
+def to_onnx(graph: Any, shape: jax.ShapeDtypeStruct) -> tuple[bytes, Maps]:
+    """A graph as ONNX, and what onnxruntime makes of it."""
+    jax2onnx, onnxruntime = _of_extra("jax2onnx"), _of_extra("onnxruntime")
+    data = jax2onnx.to_onnx(graph, [shape]).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of each constant that it drops
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return data, lambda pictures: session.run(None, {name: pictures})[0]
+
+
+def _of_extra(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"ipad-jax export needs {package}: pip install 'ipad_jax[export]'."
+        ) from error
+
+
+_MAKERS = {"stablehlo": to_stablehlo, "onnx": to_onnx}

@@ -1,0 +1,59 @@
+"""An exported file gives the run's maps and scores, or is not written."""
+
+import hashlib
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from drawn_images import spot
+from jax import export as jax_export
+
+from ipad_jax.commands import export as command
+from ipad_jax.image import export as exporting
+from ipad_jax.image.detector import load
+
+
+def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys):
+    words = ["--workdir", str(bank_run), "--out", str(tmp_path)]
+    assert command.main(words) == 0
+    assert "good images its maps and scores differ" in capsys.readouterr().out
+    data = (tmp_path / "model.stablehlo").read_bytes()
+    facts = json.loads((tmp_path / "model.json").read_text())
+    detector = load(bank_run)
+    assert facts["sha256"] == hashlib.sha256(data).hexdigest()
+    assert facts["threshold"] == detector.threshold
+    assert facts["checked_images"] == len(detector.scorer.task.indices[1])
+    image, views = spot(11)[0], detector.scorer.task.views
+    maps = jax.jit(jax_export.deserialize(bytearray(data)).call)(views.cut(image))
+    joined = views.join(np.asarray(maps), image.shape[:2], facts["blur_px"])
+    found = detector.inspect(image)
+    assert abs(joined.max() - found.score) <= facts["bound"] * found.map.max()
+    assert (joined.max() > facts["threshold"]) == found.alarm
+
+
+@pytest.mark.parametrize("wrong", [lambda maps: maps * 1.001, lambda maps: maps * np.nan])
+def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, monkeypatch, wrong):
+    def make(graph, shape):
+        return b"graph", lambda pictures: wrong(np.asarray(graph(pictures)))
+
+    monkeypatch.setitem(exporting._MAKERS, "stablehlo", make)
+    with pytest.raises(ValueError, match="differ from the run's"):
+        exporting.export(bank_run, "stablehlo", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_gives_the_same(bank_run, tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra `export` is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    found = exporting.export(bank_run, "onnx", folder=tmp_path)
+    assert found.difference <= exporting.BOUND
+    assert found.num_bytes == (tmp_path / "model.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(("kind", "package"), [("onnx", "jax2onnx"), ("stablehlo", "flatbuffers")])
+def test_what_is_missing_is_named(bank_run, monkeypatch, kind, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as if not installed
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'ipad_jax\[export\]'"):
+        exporting.export(bank_run, kind)
