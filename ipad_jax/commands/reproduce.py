@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "reproduce",
         __doc__,
-        "--table {2,3,4,alarm,image} [--data {factory,ipad,video_folder}|NAME[,NAME]] [options]",
+        "--table {2,3,4,alarm,image} [--data DATA] [options]",
         "ipad-jax reproduce --table 2 --seeds 0 --list",
     )
     parser.add_argument(
