@@ -31,7 +31,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         model.backbone = "vgg16"
         model.stages = ("features.7", "features.14", "features.21")
         model.width = 128
-        config.optim.lr = 5e-3
+        config.optim.lr = 5e-3  # public code
         config.batch_size, config.total_steps, config.epochs = 64, 0, 100.0
     if "tiny" in options:
         config.total_steps = 20  # steps

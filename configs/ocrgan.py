@@ -37,5 +37,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.batch_size = 4  # images
         config.data.height = config.data.width = 64  # pixels
         model.width = 4
-        config.optim.lr = 1e-3
+        config.optim.lr = 1e-3  # our choice: few steps
     return config

@@ -23,7 +23,7 @@ ARGS = {
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; see the module's text and ARGS."""
     config, options = image_config("omnipose", arg, ARGS)
-    config.task = "pose.omnipose"
+    config.task = "pose.omnipose"  # ipad_jax/pose/task.py
     config.batch_size = 1024  # rays a step
     config.total_steps = 3000  # 130 s of one core
     config.log_every = 100  # steps
@@ -35,24 +35,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
     for leaf in ("height", "width", "tiles"):
         del data[leaf]
     data.builder, data.name = "toys", "cat"
-    data.size = (
-        200  # pixels of the longer side, at which the object is learned and queries are judged
-    )
+    data.size = 200  # pixels of the longer side: learned and judged at it
     data.holdout_share = 0.14  # of the views, for the threshold: 29 of MAD's 210
 
-    config.model = ConfigDict(HashConfig().__dict__)
+    config.model = ConfigDict(HashConfig().__dict__)  # ipad_jax/pose/hash_field.py
     config.model.samples = (24, 16, 4)  # along a ray: to look, where the weight is, everywhere
     config.model.bend_weight = 1e-3  # penalty on colours that depend on the direction; our choice
 
     config.optim.lr = 1e-2  # Instant-NGP, sec. 4
-    config.optim.schedule = "cosine"
+    config.optim.schedule = "cosine"  # our choice
 
     evaluation = config.eval
     evaluation.batch_size = 1  # queries go one by one
     evaluation.starts = 8  # poses that a search begins from
-    evaluation.blur_px = (
-        2.0  # std of the Gaussian over differences, pixels; chosen on the toy hound
-    )
+    evaluation.blur_px = 1.0  # pixels, std of the Gaussian over differences; our choice
 
     if "own" in options:
         data.builder, data.name = "object_folder", "object"
@@ -61,11 +57,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if "tiny" in options:
         data.size = 48  # pixels
         config.batch_size = 256  # rays
-        config.total_steps = 100
-        config.log_every = 20
-        config.checkpoint_every = 50
-        config.eval_every = 100
-        config.eval_batches = 2
-        config.model.levels, config.model.finest, config.model.log2_rows = 4, 48, 12
-        evaluation.starts = 3
+        config.total_steps = 100  # steps
+        config.log_every = 20  # steps
+        config.checkpoint_every = 50  # steps
+        config.eval_every = 100  # steps
+        config.eval_batches = 2  # batches
+        config.model.levels, config.model.finest, config.model.log2_rows = 4, 48, 12  # as its size
+        evaluation.starts = 3  # poses
     return config

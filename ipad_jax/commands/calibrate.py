@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "calibrate",
         __doc__,
-        "--workdir DIR (--video PATH [PATH ...] | --false-alarms-per-hour X | --table FILE) [options]",
+        "--workdir DIR {--video PATH ..., --false-alarms-per-hour X, --table FILE} [options]",
         "ipad-jax calibrate --workdir runs/press --video monday.mp4 tuesday.mp4 --false-alarms-per-hour 1",
     )
     parser.add_argument(

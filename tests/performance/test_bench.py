@@ -41,6 +41,7 @@ def rows(text: str) -> list[list[str]]:
     assert title
     assert not empty
     lines = lines[: lines.index("")] if "" in lines else lines
+    lines = [line for line in lines if not line.startswith("next: ")]
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 

@@ -145,8 +145,8 @@ def test_the_factory_renders_the_default_scene():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"eval.stride": 5}, r"config\.eval: stride=5 must lie in 1\.\.clip_len=4"),
-        ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of stride=2"),
+        ({"eval.stride": 5}, r"config\.eval: eval.stride=5 must lie in 1\.\.data.clip_len=4"),
+        ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of eval.stride=2"),
         ({"eval.window": 4}, r"window=4 must be odd"),
         ({"eval.false_alarms_per_hour": 0.0}, r"eval\.false_alarms_per_hour=0\.0 must be above"),
         ({"eval.protocol": "strikt"}, r"eval\.protocol='strikt'; one of paper, strict"),

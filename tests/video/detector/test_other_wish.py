@@ -78,7 +78,7 @@ def test_the_command_saves_it_and_changes_nothing_else(run, capsys):
     assert main([*words, "--name", "fresh"]) == 1
     assert "take another --name" in capsys.readouterr().err
     assert main([*words, "--name", "quiet"]) == 0
-    assert "at most 0.166667 false alarms an hour" in capsys.readouterr().out
+    assert "0.166667 false alarms an hour" in capsys.readouterr().out
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
