@@ -6,6 +6,7 @@ written unless the file's maps and scores are the run's. Exit status 1: they are
 
 import argparse
 
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UsageError, new_parser
 
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ipad_jax.image.export import export
 
     print(export(args.workdir, args.format, folder=args.out, step=args.step).summary())
+    print_next(*detection(args.workdir, "image"), note="the same verdicts, by the run itself")
     return 0
 
 

@@ -86,6 +86,7 @@ def test_workers_end_with_the_generator(tmp_path):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     program = (
         "import sys; from etils import epath\n"

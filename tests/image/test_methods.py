@@ -123,6 +123,7 @@ def cases(names):
 STEPPED = [name for name in SPECS if name not in ("bank", "pca", "patchcore")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(STEPPED))
 def test_the_loss_of_a_memorised_batch_falls(name, drawn):
     _, _, losses = stepped(name, drawn)
@@ -131,6 +132,7 @@ def test_the_loss_of_a_memorised_batch_falls(name, drawn):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(SPECS))
 def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
     task, model, _ = stepped(name, drawn)
@@ -146,6 +148,7 @@ def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
     assert alone.score == task.reduce(together[3].map)
 
 
+@pytest.mark.slow
 def test_cfas_memory_is_the_mean_of_what_was_seen(drawn):
     """After an epoch it is that of all good images, by the untrained descriptor."""
     task, model, _ = stepped("cfa", drawn)
@@ -155,6 +158,7 @@ def test_cfas_memory_is_the_mean_of_what_was_seen(drawn):
     assert float(model.count[...]) == STEPS * task.config.batch_size
 
 
+@pytest.mark.slow
 def test_a_flows_determinant_is_that_of_its_jacobian():
     flow = CFlows((6,), 3, rngs=nnx.Rngs(3)).levels[0]
     # weights away from the start, where every step is nearly the identity

@@ -179,6 +179,7 @@ def test_pictures_that_a_busy_machine_has_no_time_for_are_a_gap_that_counts_them
     assert np.all(np.diff(after) % 60 == 1)
 
 
+@pytest.mark.slow
 def test_a_rate_other_than_stated_and_a_picture_that_never_changes_are_doubted(monkeypatch):
     monkeypatch.setattr(camera_module, "RATE_WINDOW_S", 0.5)
     with mjpeg_server(lambda _: map(shade, itertools.count()), 20.0) as address:

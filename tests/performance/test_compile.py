@@ -45,6 +45,7 @@ def report():
     return report_slice(load_config(SMALL), cpu_devices(4), "cpu:4")
 
 
+@pytest.mark.slow
 def test_memory_is_told_by_kind(report):
     train, predict = report.steps
     kinds = ["arguments", "outputs", "aliased", "temporaries", "program"]

@@ -409,6 +409,7 @@ def test_data_dir_that_cannot_be_made(tmp_path, run):
     assert str(tmp_path / "data") in text.replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, workers):
     write_scene(tmp_path / "manual" / "S01", (30, 30))
@@ -455,6 +456,7 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(streaming, "MIN_FRAMES_FOR_WORKERS", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SOURCES)
 def test_workers_build_the_same_bytes(tmp_path, run, case, small_pieces, monkeypatch):
     write, line = SOURCES[case]
@@ -493,6 +495,7 @@ def test_little_work_starts_no_workers(tmp_path, run, monkeypatch):
     assert run(IPAD + " --workers 8")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["truncated", "not an image"])
 def test_bad_input_is_said_alike_by_workers(tmp_path, run, case, small_pieces):
     damage, _ = BROKEN[case]

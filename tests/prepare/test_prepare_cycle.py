@@ -57,6 +57,7 @@ STARTS = (0.0, 0.4)  # of two videos, cycles
 TURNS = [start + np.arange(150) / 36 for start in STARTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "frames"])
 def test_phases_of_training_videos_are_found_and_stored(tmp_path, run, layout):
     line = LINE

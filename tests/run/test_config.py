@@ -99,6 +99,7 @@ def test_options_combine():
     assert "period_error" in config.eval.components
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [*(f"{name}:" for name in NAMES), *VARIANTS])
 def test_every_variant_and_its_tiny_one_give_a_loss(spec):
     large, tiny = VideoTask(load_config(spec)), VideoTask(load_config(f"{spec},tiny"))
@@ -126,6 +127,7 @@ def loss_shape(task):
     return jax.eval_shape(loss, state, batch).shape
 
 
+@pytest.mark.slow
 def test_kinetics_has_the_published_shape():
     task = VideoTask(load_config("ipad:kinetics"))
     assert loss_shape(task) == ()
@@ -234,6 +236,7 @@ def test_checking_a_folder_writes_nothing(tmp_path):
         check_workdir(tmp_path, load_config("factory", {"seed": 1}))
 
 
+@pytest.mark.slow
 def test_a_project_with_a_configs_folder_of_its_own_works(tmp_path):
     """`configs` of the folder that the command is started in, or of PYTHONPATH, is not ours."""
     (tmp_path / "configs").mkdir()

@@ -247,6 +247,7 @@ def test_processes_talk_and_leave_together(ends, status, told, tmp_path):
 TRAIN = ["train", "--config", "factory:tiny", "--workdir", "never_made"]
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_is_not_there_is_named(tmp_path):
     address = "127.0.0.1:9"  # discard: nobody listens
     variables = {"IPAD_JAX_COORDINATOR": address, "IPAD_JAX_NUM_PROCESSES": "2"}

@@ -62,6 +62,7 @@ def assert_ends_as_if_undisturbed(workdir, whole, capfd):
     assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 7))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_during_a_save_costs_that_save_alone(tmp_path, whole, limit_files, capfd):
     fill = after_first_save(tmp_path / "run", lambda: limit_files(500_000))
     with pytest.raises(OSError, match=r"File too large.*Complete ones stay: \[2\]"):

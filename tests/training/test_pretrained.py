@@ -31,6 +31,7 @@ def weights_file(path, task, **changes):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_weights_file_gives_the_encoder_and_nothing_else(tmp_path, made):
     task, state = made
     file = weights_file(tmp_path / "w.npz", task)

@@ -60,6 +60,7 @@ def test_two_and_two_resumed_equals_four(tmp_path, tasks):
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_loss_falls_on_one_memorised_batch(tmp_path):
     config = toy_config(
         **{"total_steps": 60, "log_every": 20, "data.memorise": True, "optim.lr": 0.05}
@@ -220,6 +221,7 @@ def test_restored_model_is_the_trained_one_without_chance(tmp_path):
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)  # float32 in another order
 
 
+@pytest.mark.slow
 def test_init_from_a_run_takes_the_whole_model_or_a_part(tmp_path, capsys):
     train(toy_config(), tmp_path / "first")
     first, _ = load_model_arrays(tmp_path / "first")

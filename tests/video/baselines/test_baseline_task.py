@@ -42,6 +42,7 @@ def test_every_method_is_a_task_and_a_config():
     assert isinstance(make("vswint"), VideoTask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_the_method_on_any_scene(name):
     """By name and option alone; the widths are ours on small pictures and the published ones on IPAD."""

@@ -36,6 +36,7 @@ def test_parameters_of_the_published_layers():
     assert features.shape == (1, 2, 16, 16, 256)
 
 
+@pytest.mark.slow
 def test_a_clip_comes_back_in_its_size_within_bounds():
     model = drawn(lambda: ConvAutoencoder(DEBUG, rngs=nnx.Rngs(0)))
     frames = nnx.jit(lambda m, x: m(x).frames)(inference_view(model), 20 * clips())

@@ -172,6 +172,7 @@ def test_scores_from_before_are_no_longer_current_until_it_is_undone(run):
         check_learnt(folder, config, now, "scores.npz")
 
 
+@pytest.mark.slow
 def test_each_step_is_undone_by_itself(run):
     folder, config, _, events = run
     states, marks = [contents(folder)], mark(events)
@@ -228,6 +229,7 @@ def test_a_source_that_has_changed_is_refused(run):
         learn(folder, detector_of(folder, config), config, marks)
 
 
+@pytest.mark.slow
 def test_a_later_calibration_takes_what_was_learnt_along(run):
     folder, config, _, events = run
     normal = [m for m in mark(events) if m.mark == "normal"]

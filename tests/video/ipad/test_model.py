@@ -19,6 +19,7 @@ from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig, describe, ma
 NAMES = ("full", "paper", "as_published", "small", "debug")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_named_sizes_give_back_the_clip(name):
     cfg = VideoModelConfig.named(name)

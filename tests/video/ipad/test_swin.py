@@ -75,6 +75,7 @@ def test_stochastic_depth_grows_from_zero_and_needs_a_key():
     np.testing.assert_allclose(rates, [0.0, 0.1, 0.2, 0.3, 0.4])
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_float32_and_stays_near():
     cfg = debug(window_size=(1, 2, 2))
     coarse_cfg = dataclasses.replace(cfg, dtype="bfloat16")
