@@ -94,9 +94,14 @@ def export(
         for name, value in detector.scorer.arrays.items()
         if not name.startswith("untrained/")
     }
-    graph = jax.jit(lambda pictures: task.map_fn(model, own, pictures))
+
+    def fresh() -> Any:
+        # one each: what jax2onnx has traced with its own operations must not be what the run is judged by
+        return jax.jit(lambda pictures: task.map_fn(model, own, pictures))
+
+    graph = fresh()
     shape = jax.ShapeDtypeStruct((views.tiles**2, views.height, views.width, 3), np.uint8)
-    data, exported = _MAKERS[kind](graph, shape)
+    data, exported = _MAKERS[kind](fresh(), shape)
     images = _held_out(detector)
     difference, ms, own_ms = compare(detector, graph, exported, images)
     if not difference <= BOUND:

@@ -44,6 +44,8 @@ def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+# jax2onnx registers its operations under JAX's deprecation warnings, and leaves out those that raise
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_onnx_gives_the_same(bank_run, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra `export` is not installed")
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
