@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
+from ipad_jax.run.config import save_config
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.normal.stored import Normal
 
@@ -102,3 +103,23 @@ def interrupted(source, number, after):
                 yield pair
 
     return Interrupted(**vars(source))
+
+
+def save_line(folder):
+    """The config of a run that needs no dataset, in a folder of its own: it wishes for 60 alarms an hour."""
+    config = make_config(stride=2)
+    config.data.name = "line"
+    config.eval.update(
+        {
+            "components": {"pooled_mean": 1.0, "psnr_mean": 0.5},
+            "false_alarms_per_hour": 60.0,
+            "sustained_s": 1.0,
+            "drift_per_hour": 0.0,
+            "track_phase": False,
+            "register": False,
+            "features": "",
+        }
+    )
+    config.task = "video.ipad"
+    save_config(folder, config)
+    return config

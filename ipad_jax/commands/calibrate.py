@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import HOURS, UsageError, false_alarm_rate, new_parser, rate
+from ipad_jax.commands.parsing import (
+    HOURS,
+    OF_IMAGES,
+    UsageError,
+    config_of,
+    false_alarm_rate,
+    new_parser,
+    rate,
+)
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -64,14 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Scores the footage and writes the calibration."""
     from ipad_jax.input.live import open_video, videos_in
-    from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
 
-    config = read_config(args.workdir)
-    if family_of(config) != "video":
-        raise UsageError(
-            f"{args.workdir} is a run of the {family_of(config)} family: `calibrate` is for video runs."
-        )
+    config = config_of(args.workdir, "video", "calibrate", OF_IMAGES)
     if not args.video:
         return _without_footage(args, config)
     if args.table:

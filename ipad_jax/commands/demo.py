@@ -8,6 +8,7 @@ writes a report. Each of the four steps prints where it is; the last line says h
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from ipad_jax.commands import prepare
 from ipad_jax.commands.next_step import detection, print_next
@@ -122,12 +123,17 @@ def run(args: argparse.Namespace) -> int:
         return INTERRUPTED[summary.reason]
     stages.begin("calibrating on held-out normal cycles, scoring the test videos")
     evaluation = evaluate(workdir, stages=frame_progress)
+    return _finish(stages, evaluation, workdir, "video")
+
+
+def _finish(stages: Stages, evaluation: Any, workdir: Path, family: str) -> int:
+    """Prints the figures, where the page is, how long it took, and what to type next."""
     assert evaluation is not None  # one process
     stages.begin("done")
     print(f"\n{evaluation.summary()}")
     print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
     print(f"took {stages.seconds:.0f} s")
-    print_next(*detection(workdir, "video"))
+    print_next(*detection(workdir, family))
     return 0
 
 
@@ -157,13 +163,7 @@ def _run_images(folder: Path, name: str) -> int:
         calibrate(workdir, progress=progress)
     stages.begin("judging the test images")
     evaluation = evaluate(workdir, stages=partial(frame_progress, unit="images"))
-    assert evaluation is not None  # one process
-    stages.begin("done")
-    print(f"\n{evaluation.summary()}")
-    print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
-    print(f"took {stages.seconds:.0f} s")
-    print_next(*detection(workdir, "image"))
-    return 0
+    return _finish(stages, evaluation, workdir, "image")
 
 
 def _run_object(folder: Path, name: str, seconds: float) -> int:
@@ -187,6 +187,7 @@ def _run_object(folder: Path, name: str, seconds: float) -> int:
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.config import load_config
     from ipad_jax.run.progress import Bars, frame_progress
+    from ipad_jax.run.stopwatch import INTERRUPTED
     from ipad_jax.training.loop import train
 
     logging.set_verbosity(logging.ERROR)  # TFDS warns of any size that is not predefined
@@ -197,18 +198,14 @@ def _run_object(folder: Path, name: str, seconds: float) -> int:
     enable_compile_cache()
     leaves = {"data.name": toy.name, "data.data_dir": str(data_dir), "data.size": TOY_SIZE}
     budget = {"total_steps": TOY_STEPS, "max_seconds": seconds, "eval_every": 0}
-    train(load_config("omnipose", leaves | budget), str(workdir))
+    summary = train(load_config("omnipose", leaves | budget), str(workdir))
+    if summary.reason in INTERRUPTED:
+        return INTERRUPTED[summary.reason]
     with frame_progress("calibrating", "images") as progress:
         calibrate(workdir, progress=progress)
     stages.begin("finding the pose of each test view, judging it")
     evaluation = evaluate(workdir, stages=partial(frame_progress, unit="images"))
-    assert evaluation is not None  # one process
-    stages.begin("done")
-    print(f"\n{evaluation.summary()}")
-    print(f"\nreport: {evaluation.folder / 'report.html'}  (open it in a browser)")
-    print(f"took {stages.seconds:.0f} s")
-    print_next(*detection(workdir, "pose"))
-    return 0
+    return _finish(stages, evaluation, workdir, "pose")
 
 
 def main(argv: list[str]) -> int:

@@ -7,7 +7,7 @@ written unless the file's maps and scores are the run's. Exit status 1: they are
 import argparse
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import UsageError, new_parser
+from ipad_jax.commands.parsing import config_of, new_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -32,13 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Exports."""
-    from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
 
-    if (family := family_of(read_config(args.workdir))) != "image":
-        raise UsageError(
-            f"{args.workdir} is a run of {family}: only runs of images can be exported."
-        )
+    config_of(args.workdir, "image", "export", "`ipad-jax detect` runs it as it is.")
     from ipad_jax.image.export import export
 
     print(export(args.workdir, args.format, folder=args.out, step=args.step).summary())

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import UsageError, new_parser
+from ipad_jax.commands.parsing import OF_IMAGES, UsageError, config_of, new_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,14 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Learns, or goes back; 1 where an event marked normal is still an alarm."""
-    from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
 
-    config = read_config(args.workdir)
-    if family_of(config) != "video":
-        raise UsageError(
-            f"{args.workdir} is a run of the {family_of(config)} family: `learn` is for videos."
-        )
+    config = config_of(args.workdir, "video", "learn", OF_IMAGES)
     if args.undo and (args.events or args.force):
         raise UsageError("--undo goes alone.")
     from ipad_jax.run.compile_cache import enable_compile_cache

@@ -278,17 +278,14 @@ def run_alarm(args: argparse.Namespace) -> int:
 
 def watch(plan: "Plan", scene: str) -> int:
     """Prepares a machine's training footage where it is not there, and watches it."""
-    from ipad_jax.input.frames import dataset_dir
     from ipad_jax.reproduce import alarm_footage
+    from ipad_jax.reproduce.cells import place_of, prepare_words
     from ipad_jax.run.compile_cache import enable_compile_cache
 
     data = plan.config(scene).data
-    place = dataset_dir(data.data_dir, data.builder, scene, data.size, data.quality, data.variant)
-    if not place.exists():
-        words = [data.builder, "--scene", scene, "--size", str(data.size), "--seed", str(plan.seed)]
-        words += ["--data-dir", data.data_dir] if data.data_dir else []
-        if prepare.main(words):
-            return 1
+    is_there = place_of(data, scene).exists()
+    if not is_there and prepare.main([*prepare_words(data), "--scene", scene]):
+        return 1
     enable_compile_cache()
     return alarm_footage.watch(plan, scene, lambda text: print(text, flush=True))
 

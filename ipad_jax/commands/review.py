@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import UsageError, new_parser
+from ipad_jax.commands.parsing import OF_IMAGES, UsageError, config_of, new_parser
 
 if TYPE_CHECKING:
     from ipad_jax.video.detector.marks import Listed
@@ -60,13 +60,9 @@ def numbered_mark(text: str) -> tuple[int, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Lists the events, marked as asked."""
-    from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
     from ipad_jax.video.detector.marks import add_marks, listed_events
 
-    family = family_of(read_config(args.workdir))
-    if family != "video":
-        raise UsageError(f"{args.workdir} is a run of the {family} family: `review` is for videos.")
+    config_of(args.workdir, "video", "review", OF_IMAGES)
     path = args.events / "events.csv" if args.events.is_dir() else args.events
     if len(dict(args.mark)) < len(args.mark):
         raise UsageError("--mark: an event is marked twice.")
@@ -93,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         mark = ("--mark", "1=normal")
         print_next("review", "--workdir", args.workdir, "--events", path, *mark)
     else:
-        print_next(*detection(args.workdir, family))
+        print_next(*detection(args.workdir, "video"))
     return 0
 
 

@@ -101,14 +101,9 @@ def missing_data(
             if words := image_cells.missing(config):
                 scenes.setdefault(tuple(words), {})[data.name] = None
             continue
-        size = data.size
-        sides = str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
-        words = [data.builder, "--size", sides]
-        if data.variant.startswith("seed"):
-            words += ["--seed", data.variant.removeprefix("seed")]
-        words += ["--data-dir", data.data_dir] if data.data_dir else []
+        words = prepare_words(data)
         for scene in (*data.name.split("+"), *(cell.scene for cell in job.cells)):
-            if not _place(data, scene).exists():
+            if not place_of(data, scene).exists():
                 scenes.setdefault(tuple(words), {})[scene] = None
     return [(list(words), list(found)) for words, found in scenes.items()]
 
@@ -117,7 +112,17 @@ def _is_image(config: ConfigDict) -> bool:
     return family_of(config) == "image"
 
 
-def _place(data: ConfigDict, scene: str) -> epath.Path:
+def prepare_words(data: ConfigDict) -> list[str]:
+    """What `ipad-jax prepare` needs for the footage of a config's `data` section, without the scenes."""
+    size = data.size
+    sides = str(size) if isinstance(size, int) else f"{size[1]}x{size[0]}"
+    words = [data.builder, "--size", sides]
+    if data.variant.startswith("seed"):
+        words += ["--seed", data.variant.removeprefix("seed")]
+    return words + (["--data-dir", data.data_dir] if data.data_dir else [])
+
+
+def place_of(data: ConfigDict, scene: str) -> epath.Path:
     """Folder of a scene's dataset, prepared as a config's `data` section says."""
     return dataset_dir(data.data_dir, data.builder, scene, data.size, data.quality, data.variant)
 
@@ -134,7 +139,7 @@ def scenes_with_cycle(
     """
 
     def has_cycle(scene: str) -> bool:
-        if (place := _place(config.data, scene)).exists():
+        if (place := place_of(config.data, scene)).exists():
             return scene_cycle(open_source(place, "train")) is not None
         trained = [_read(path) for path in (epath.Path(root) / scene).glob(f"*/*/{TRAINING}")]
         heads = [found["config"].get("model.period_head", "none") for found in trained if found]

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from fake_detector import FakePredictor, faulty, frames, make_config, write_avi
+from fake_detector import FakePredictor, faulty, frames, save_line, write_avi
 
 from ipad_jax.commands.calibrate import hourly
 from ipad_jax.commands.parsing import UsageError, false_alarm_rate
 from ipad_jax.input.live import open_video
-from ipad_jax.run.config import save_config
 from ipad_jax.video.detector.calibration_files import HELD_OUT, calibration_in_force
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.fresh_calibration import calibrate_on, with_wish
@@ -20,21 +19,7 @@ STEP = 7
 @pytest.fixture
 def run(tmp_path):
     """(run folder, its config, a detector without a calibration)."""
-    config = make_config(stride=2)
-    config.data.name = "line"
-    config.eval.update(
-        {
-            "components": {"pooled_mean": 1.0, "psnr_mean": 0.5},
-            "false_alarms_per_hour": 60.0,
-            "sustained_s": 1.0,
-            "drift_per_hour": 0.0,
-            "track_phase": False,
-            "register": False,
-            "features": "",
-        }
-    )
-    config.task = "video.ipad"
-    save_config(tmp_path, config)
+    config = save_line(tmp_path)
     return tmp_path, config, Detector(FakePredictor(), config, Footage(10.0, None), step=STEP)
 
 

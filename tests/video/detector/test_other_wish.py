@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from fake_detector import FakePredictor, frames, make_config, write_avi
+from fake_detector import FakePredictor, frames, save_line, write_avi
 
 from ipad_jax.input.live import open_video
 from ipad_jax.main import main
-from ipad_jax.run.config import save_config
 from ipad_jax.video.detector.calibration_files import calibration_in_force
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.fresh_calibration import calibrate_on, with_wish
@@ -19,21 +18,7 @@ STEP = 7
 @pytest.fixture
 def run(tmp_path):
     """(run folder with a calibration on footage of its own, its config)."""
-    config = make_config(stride=2)
-    config.data.name = "line"
-    config.eval.update(
-        {
-            "components": {"pooled_mean": 1.0, "psnr_mean": 0.5},
-            "false_alarms_per_hour": 60.0,
-            "sustained_s": 1.0,
-            "drift_per_hour": 0.0,
-            "track_phase": False,
-            "register": False,
-            "features": "",
-        }
-    )
-    config.task = "video.ipad"
-    save_config(tmp_path, config)
+    config = save_line(tmp_path)
     checkpoint = tmp_path / "checkpoints" / str(STEP)
     checkpoint.mkdir(parents=True)
     (checkpoint / "digests.json").write_text("{}")
