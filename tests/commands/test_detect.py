@@ -98,6 +98,7 @@ def test_the_score_is_the_calibrated_one(prepared, calibration):
         assert sum(row.shares.values()) == pytest.approx(row.score)  # float64 sums
 
 
+@pytest.mark.slow
 def test_events_are_found_with_cause_and_place(tmp_path, calibration):
     marked = make_detector(cycle_frames=None, calibration=calibration, threshold=FAR_ABOVE)
     source = open_video(write_avi(tmp_path / "a.avi", faulty(size=(32, 48))))

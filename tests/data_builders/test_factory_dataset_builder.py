@@ -19,6 +19,7 @@ def test_what_is_not_the_default_is_in_the_name():
         FactoryConfig(device="crab")
 
 
+@pytest.mark.slow
 def test_dataset_holds_the_rendered_frames_byte_for_byte(tmp_path):
     config = FactoryConfig(
         width=24, height=16, cycle_frames=16, keep_frames=str(tmp_path / "frames"), **COUNTS

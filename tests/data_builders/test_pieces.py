@@ -18,6 +18,7 @@ def in_processes(pieces, folder, workers=2, advance=lambda count: None):
     return encode_in_processes(pieces, workers, epath.Path(folder), advance)
 
 
+@pytest.mark.slow
 def test_records_come_as_from_one_process(tmp_path):
     counts = []
     # The first pieces take longest, so that later ones are ready before their turn.
@@ -50,6 +51,7 @@ def test_only_a_few_pieces_are_ahead(tmp_path):
     assert done == taken == 100
 
 
+@pytest.mark.slow
 def test_the_first_error_in_order_is_raised(tmp_path):
     pieces = [make(0, 4), make(1, 4, "raise", wait_s=0.5), make(2, 4, "raise"), make(3, 4)]
     with pytest.raises(ValueError, match="truncated") as raised:

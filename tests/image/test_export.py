@@ -33,6 +33,7 @@ def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys
     assert (joined.max() > facts["threshold"]) == found.alarm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [lambda maps: maps * 1.001, lambda maps: maps * np.nan])
 def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, monkeypatch, wrong):
     def make(graph, shape):

@@ -21,6 +21,7 @@ def changed(made):
     return np.asarray(jnp.any(made != PICTURE[None], axis=-1))
 
 
+@pytest.mark.slow
 def test_a_cutting_covers_what_the_paper_says():
     made = jax.vmap(lambda key: pasted(key, PICTURE, False))(KEYS)
     shares = changed(made).mean((1, 2))
@@ -43,6 +44,7 @@ def test_a_scar_is_thin_and_turned():
         assert np.ptp(columns) <= longest
 
 
+@pytest.mark.slow
 def test_a_cutting_shows_the_picture_itself():
     """On a ramp whose values say where they were, a cutting is one piece of it, moved."""
     y, x = jnp.meshgrid(jnp.arange(H), jnp.arange(W), indexing="ij")

@@ -68,12 +68,14 @@ def favae(rngs):
     return FavaeRebuild(load_config("favae:paper").model, (128, 128), vgg, rngs=rngs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name):
     make, published = PUBLISHED[name]
     assert count(make) == published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high", "make"), [
     (41.25e6 + 3.65e6, 41.35e6 + 3.75e6, fastflow("wide_resnet50_2", LAYERS, True)),
     (7.65e6, 7.75e6, lambda rngs: Rebuild(272, (14, 14), load_config("uniad").model, rngs=rngs)),

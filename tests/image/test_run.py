@@ -17,6 +17,8 @@ from ipad_jax.image.evaluation import rescore
 from ipad_jax.input.images import open_images
 from ipad_jax.training.loop import train
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.fixture(scope="module")
 def evaluated(bank_run):

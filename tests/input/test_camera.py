@@ -95,6 +95,7 @@ def test_pictures_are_rgb():
     )  # JPEG's loss, its own rounding
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_not_there_is_tried_again_and_given_up_only_where_wished():
     with mjpeg_server(lambda _: iter(()), FPS) as address:
         pass

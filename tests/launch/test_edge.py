@@ -115,6 +115,7 @@ def test_dead_is_told_from_quiet(tmp_path):
     assert alive(path)[0] == 1
 
 
+@pytest.mark.slow
 def test_one_that_is_dead_is_ended_and_no_other(tmp_path):
     path = tmp_path / "health.json"
     with subprocess.Popen(["sleep", "60"]) as process:

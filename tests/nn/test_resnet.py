@@ -100,6 +100,7 @@ def count(cfg):
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cfg", "published"),
     [  # torchvision's num_params less the classifier's
@@ -153,6 +154,7 @@ def test_sizes_that_cannot_be_built(fields, complaint):
         ResNetConfig(**fields)
 
 
+@pytest.mark.slow
 def test_training_moves_the_statistics_and_every_weight_has_a_gradient():
     model = ResNet(ResNetConfig("basic", (1, 1)), rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)

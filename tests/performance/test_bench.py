@@ -108,6 +108,7 @@ def test_the_twin_refuses_what_it_lacks():
         TorchTwin(model)
 
 
+@pytest.mark.slow
 def test_model_prints_both_works(capsys):
     argv = f"model --config {SMALL} --size 16 --batch 1 --dtype float32 --repeats 1"
     assert bench.main(argv.split()) == 0
@@ -139,6 +140,7 @@ def test_other_pictures_are_told():
         input_bench.check_alike([black], [np.ones((4, 8, 8, 3), np.float32)])
 
 
+@pytest.mark.slow
 def test_growth_prints_an_exponent_an_axis(capsys):
     argv = "growth --config video_folder:tiny --clip-len 4 --size 32 --doublings 1 --repeats 1"
     assert bench.main([*argv.split(), "--only", "batch", "clip_len"]) == 0

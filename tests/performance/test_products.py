@@ -139,6 +139,7 @@ def test_only_what_trains_and_what_lies_behind_it_has_gradients(trained, times, 
     assert numbers[-1] == pytest.approx(sum(expected.values()) / 1e9, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_the_encoder_of_the_paper_is_counted_as_by_hand():
     """Windows of 2x7x7 on maps of 64, 32, 16 and 8: attention fills them up, linear layers do not."""
     frames, dim = 4, 96

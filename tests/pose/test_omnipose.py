@@ -76,6 +76,7 @@ def test_rows_are_in_the_table_and_shared_only_where_they_must_be():
     assert len(np.unique(shared)) > 0.95 * 2**10
 
 
+@pytest.mark.slow
 def test_a_field_learns_where_matter_is():
     model = HashField(HashConfig(levels=3, coarsest=8, finest=24, log2_rows=10), rngs=nnx.Rngs(0))
     points = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (50, 3)), jnp.float32)
@@ -147,6 +148,7 @@ def test_sampling_between_pixels_is_exact_for_a_ramp():
     np.testing.assert_allclose(bilinear(ramp, places[:, 0], places[:, 1]), places, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_alignment_moves_a_pose_home(renderer):
     """From 6 degrees aside, by pictures of the field itself; a foreign patch has no say."""
     true = pose_at(1.5, 2.4, 1.0)

@@ -95,6 +95,7 @@ def test_a_training_is_refused_for_what_it_learned_by_not_for_how_it_was_judged(
         cells.is_trained(tmp_path, CELL.training, config)
 
 
+@pytest.mark.slow
 def test_another_scene_is_judged_again_with_eval_as_it_is_now(tmp_path, monkeypatch):
     cell = Cell(CELL.training, WAY, OTHER)
     config, old = config_of(tmp_path), config_of(tmp_path)

@@ -61,6 +61,7 @@ def test_every_method_and_every_untrained_row_is_in_it():
     assert sets_of(" a,b ,a,") == ("a", "b")
 
 
+@pytest.mark.slow
 def test_its_numbers_are_those_of_the_evaluations(made):
     (root,) = (made / "tables").iterdir()
     rows = list(csv.DictReader((root / f"{NAME}.csv").open()))

@@ -60,6 +60,7 @@ def test_a_misshaped_file_names_the_arrays(tmp_path, made):
     assert "norm.bias: got (5,), expected (16,)" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_run_is_that_part_of_its_checkpoint(tmp_path, made):
     task, state = made
     with Checkpoints(tmp_path) as checkpoints:

@@ -60,7 +60,6 @@ def test_two_and_two_resumed_equals_four(tmp_path, tasks):
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
 
 
-@pytest.mark.slow
 def test_loss_falls_on_one_memorised_batch(tmp_path):
     config = toy_config(
         **{"total_steps": 60, "log_every": 20, "data.memorise": True, "optim.lr": 0.05}
@@ -221,7 +220,6 @@ def test_restored_model_is_the_trained_one_without_chance(tmp_path):
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)  # float32 in another order
 
 
-@pytest.mark.slow
 def test_init_from_a_run_takes_the_whole_model_or_a_part(tmp_path, capsys):
     train(toy_config(), tmp_path / "first")
     first, _ = load_model_arrays(tmp_path / "first")
@@ -306,6 +304,8 @@ import jax
 from toy import toy_config
 from ipad_jax.commands.train import main
 import ipad_jax.run.config
+
+pytestmark = pytest.mark.slow  # trains
 ipad_jax.run.config.load_config = lambda spec: toy_config(
     total_steps=10**7, log_every=100, checkpoint_every=0
 )
@@ -314,7 +314,6 @@ sys.exit(main(["--config", "toy", "--workdir", {workdir!r}]))
 """
 
 
-@pytest.mark.slow
 def test_sigterm_to_the_command_saves_and_says_143(tmp_path):
     code = COMMAND.format(tests=str(Path(__file__).parents[1]), workdir=str(tmp_path / "run"))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -328,7 +327,6 @@ def test_sigterm_to_the_command_saves_and_says_143(tmp_path):
     assert f"SIGTERM at step {step} of 10000000" in out
 
 
-@pytest.mark.slow
 def test_the_command_describes_the_papers_model(capsys):
     assert main(["--config", "ipad", "--describe", "--config.data.data_dir=/nowhere"]) == 0
     out = capsys.readouterr().out

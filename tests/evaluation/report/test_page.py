@@ -238,6 +238,7 @@ def test_each_row_says_on_how_many_frames_it_was_judged(tmp_path):
     assert '<td data-head="frames">123</td>' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_videos", "num_frames"), [(1, 90_000), (60, 1500)])
 def test_an_hour_of_restless_footage_stays_small_enough_to_mail(tmp_path, num_videos, num_frames):
     frame = np.arange(num_frames)

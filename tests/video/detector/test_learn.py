@@ -147,6 +147,7 @@ def test_ten_false_alarms_are_silent_faults_are_not_and_undo_gives_back_the_same
         undo(folder)
 
 
+@pytest.mark.slow
 def test_scores_from_before_are_no_longer_current_until_it_is_undone(run):
     folder, config, _, events = run
     made = made_with(config, PREDICTION_LEAVES, STEP)

@@ -164,6 +164,7 @@ def check(record, played, messages):
     return len(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_some_seconds_with_a_line_that_breaks_hangs_and_sends_garbage(tmp_path, monkeypatch):
     record, played, messages, _ = soak(tmp_path, monkeypatch, 4, 2.0, hang_s=1.5)
