@@ -64,6 +64,7 @@ def dist(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_what_users_edit(dist):
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:

@@ -35,6 +35,7 @@ def test_records_come_as_from_one_process(tmp_path):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_only_a_few_pieces_are_ahead(tmp_path):
     taken = 0
 

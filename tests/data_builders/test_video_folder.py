@@ -336,6 +336,7 @@ def test_real_frame_folders(real_data):
     assert image.shape == (240, 360, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_video_file(real_data):
     path = real_data / "clips" / "bottle-detection.mp4"

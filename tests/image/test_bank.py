@@ -50,6 +50,7 @@ def test_distance_is_that_to_the_nearest_row():
     np.testing.assert_allclose(found, slow, rtol=1e-5)  # float32 of distances around 2
 
 
+@pytest.mark.slow
 def test_a_map_is_that_of_its_image_alone(bank_run):
     """Bit for bit, whatever comes with it: programs take one picture at a time on this backend."""
     images = [spot(9)[0], stripes(9, (80, 50)), spot(4)[0], stripes(2), stripes(7)]

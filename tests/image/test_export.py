@@ -15,6 +15,7 @@ from ipad_jax.image import export as exporting
 from ipad_jax.image.detector import load
 
 
+@pytest.mark.slow
 def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys):
     words = ["--workdir", str(bank_run), "--out", str(tmp_path)]
     assert command.main(words) == 0

@@ -163,6 +163,7 @@ def running(pid: int) -> bool:
     return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
 
 
+@pytest.mark.slow
 def test_pictures_that_a_busy_machine_has_no_time_for_are_a_gap_that_counts_them(monkeypatch):
     monkeypatch.setattr(camera_module, "BACKLOG_S", 0.4)  # 20 pictures
     with mjpeg_server(lambda _: map(shade, itertools.count()), FPS) as address:

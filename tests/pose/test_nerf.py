@@ -170,6 +170,7 @@ def test_a_checkpoint_gives_the_network_asked_for(tmp_path, monkeypatch):
         load_nerf(tmp_path / "one.npz", cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_equals_the_published_code(real_data):
     path = real_data / "golden" / "nerf_a.npz"

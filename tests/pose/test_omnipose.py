@@ -87,6 +87,7 @@ def test_a_field_learns_where_matter_is():
     np.testing.assert_allclose(density, model.density(points), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_follow_the_weight_and_stay_in_the_interval():
     near, far = jnp.full(3, 1.0), jnp.full(3, 4.0)
     origins, directions = jnp.zeros((3, 3)), jnp.broadcast_to(jnp.array([[0.0, 0.0, 1.0]]), (3, 3))
@@ -103,6 +104,7 @@ def test_samples_follow_the_weight_and_stay_in_the_interval():
         assert (np.abs(found - 2.65) < 0.2).sum() >= 3 * 11
 
 
+@pytest.mark.slow
 def test_a_ray_keeps_all_of_the_hull_it_crosses():
     occupied = np.zeros((16, 16, 16), bool)
     occupied[4:12, 6:10, 7:9] = True

@@ -98,6 +98,7 @@ def test_an_opaque_wall_hides_what_is_behind_and_nothing_shows_the_background():
     np.testing.assert_array_equal(found.rgb, again.rgb)
 
 
+@pytest.mark.slow
 def test_a_constant_density_absorbs_by_its_length_whatever_the_number_of_samples():
     """Beer-Lambert: 1 - exp(-density * length), for fields that end at `far`."""
     near, far = jnp.asarray([1.0]), jnp.asarray([3.0])

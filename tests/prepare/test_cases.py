@@ -101,6 +101,7 @@ def test_interlaced(check, case):
     assert len({frame.load().tobytes() for frame in first}) in (40, 75)
 
 
+@pytest.mark.slow
 @both
 def test_damaged_in_the_middle(check, case):
     folder, path = case("corrupt_middle", "train/normal/dmg.mp4")
@@ -217,6 +218,7 @@ def test_tiff(check, stored, request, tmp_path):
     assert problem == ""
 
 
+@pytest.mark.slow
 @both
 def test_labels(check, stored, request, tmp_path):
     if stored:
@@ -275,6 +277,7 @@ def test_labels_of_training_footage_are_refused(tmp_path):
         read_source(tmp_path, None, None)
 
 
+@pytest.mark.slow
 def test_frozen_footage_is_not_usable(tmp_path, check):
     good(tmp_path)
     write(tmp_path / "train" / "normal" / "frozen.mp4", [scene(0)] * 80)
@@ -302,6 +305,7 @@ def test_frames_repeated_to_reach_a_rate_are_named(tmp_path, check):
     )
 
 
+@pytest.mark.slow
 def test_a_long_file_is_sampled_and_with_full_decoded(tmp_path, check, monkeypatch):
     monkeypatch.setattr("ipad_jax.prepare.check.SAMPLE_VIDEO", (3, 20))
     write(tmp_path / "train" / "normal" / "a.mp4", 300, options={"g": "25"})

@@ -163,6 +163,7 @@ def test_peaks_are_those_of_a_wave_and_shoulders_are_left_out():
     assert peaks(curve[:, None]) == pytest.approx([50, 100, 150, 200], abs=2)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.5, 3.0))
 def test_the_path_is_the_cheapest_of_all(seed, speed):

@@ -71,6 +71,7 @@ def test_a_disk_that_fills_during_a_save_costs_that_save_alone(tmp_path, whole, 
     assert_ends_as_if_undisturbed(tmp_path / "run", whole, capfd)
 
 
+@pytest.mark.slow
 def test_a_disk_that_has_no_room_for_a_line_stops_the_run_and_no_thread_hangs(
     tmp_path, whole, limit_files, capfd
 ):

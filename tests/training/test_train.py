@@ -28,6 +28,8 @@ from ipad_jax.training.loop import train
 from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import make_mesh
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.fixture(autouse=True)
 def tasks(monkeypatch):
@@ -305,7 +307,6 @@ from toy import toy_config
 from ipad_jax.commands.train import main
 import ipad_jax.run.config
 
-pytestmark = pytest.mark.slow  # trains
 ipad_jax.run.config.load_config = lambda spec: toy_config(
     total_steps=10**7, log_every=100, checkpoint_every=0
 )

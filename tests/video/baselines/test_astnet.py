@@ -66,6 +66,7 @@ def test_temporal_shift_against_the_codes_slices():
     np.testing.assert_array_equal(jax.jit(temporal_shift)(x), out.reshape(x.shape))
 
 
+@pytest.mark.slow
 def test_the_backbone_is_wider_resnet_38():
     cfg = AstNetConfig.full().backbone
     shapes = jax.eval_shape(

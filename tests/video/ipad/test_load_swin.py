@@ -32,6 +32,7 @@ def save(path, weights, prefix=""):
     return path
 
 
+@pytest.mark.slow
 def test_bare_names_with_test_vectors_and_buffers(tmp_path, weights, video):
     extra = {
         "head.weight": np.zeros((5, 16)),
@@ -133,6 +134,7 @@ def test_window_of_a_table():
         guess_window(14, (2, 7, 7))
 
 
+@pytest.mark.slow
 def test_golden_file(real_data):
     path = real_data / "golden" / "video_swin_a.npz"
     cfg = SwinConfig(

@@ -74,6 +74,7 @@ def test_a_state_of_another_phase_stands_out_where_it_is():
     assert np.isnan(made.distance(there, np.nan)).all()
 
 
+@pytest.mark.slow
 def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():
     extractor = Extractor(fold(drawn_state(6), 6), (2, 5), 64)
     frame = np.random.default_rng(0).integers(0, 255, (24, 48, 3), dtype=np.uint8)
