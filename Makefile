@@ -35,8 +35,8 @@ test: setup lint types ## What CI runs: lint, types and all tests but the long o
 	@echo "[tests 3/3] all but long ones, some 15 minutes on 2 cores"
 	@$(PYTEST) -m "not long" --durations 10
 
-test-fast: setup ## For every change: tests that train nothing
-	@echo "[tests] fast ones, minutes on 2 cores"
+test-fast: setup ## For every change: tests that train nothing (4 minutes on 2 cores)
+	@echo "[tests] fast ones, 4 minutes on 2 cores"
 	@$(PYTEST) -m "not slow and not long"
 
 test-long: setup ## What takes minutes by nature: kills, soaks, random walks
