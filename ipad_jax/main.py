@@ -5,8 +5,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 COMMANDS = {
     "demo": "render a machine, train, evaluate, write a report, in six minutes",
@@ -29,6 +30,7 @@ COMMANDS = {
 # what the system takes back anyway.
 LEAVE_AT_ONCE = ("detect",)
 MANY_PROCESSES = ("train", "evaluate")  # commands that spread over the processes of a cluster
+READS_A_RUN = ("evaluate", "calibrate", "detect", "review", "learn", "export", "merge", "bench")
 
 
 def usage() -> str:
@@ -73,6 +75,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(leaving.code or 0)
     _parse_absl_flags()
     with _log_printed():
+        status, why = _run(name, lambda: _check_names(name, vars(args)))
+        if why:
+            return status
         if name in MANY_PROCESSES:
             return _run_together(name, lambda: command.run(args))
         status, _ = _run(name, lambda: command.run(args))
@@ -81,6 +86,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _check_names(name: str, given: Mapping[str, Any]) -> int:
+    """Refuses a config or run folder that is not there before JAX is imported, which takes seconds."""
+    from ipad_jax.run.config import config_path, read_config
+
+    if given.get("config"):
+        config_path(given["config"])
+    if given.get("workdir") and name in READS_A_RUN:
+        read_config(given["workdir"])
+    return 0
 
 
 def _run(name: str, command: Callable[[], int]) -> tuple[int, str]:

@@ -1,7 +1,7 @@
-"""Seconds from the command `ipad-jax train` to the end of its first step: cold, and with the cache.
+"""Seconds to the first output: `train` to the end of its first step, and commands that only answer.
 
-Each start is a process of its own on a drawn dataset; the first finds an empty compilation cache, the
-others the one it left. Ends when the first line of metrics.jsonl is on the disk.
+Each start is a process of its own. Training is on a drawn dataset; the first finds an empty compilation
+cache, the others the one it left; it ends when the first line of metrics.jsonl is on the disk.
 """
 
 import os
@@ -9,12 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ipad_jax.performance.input import SCENE, draw_frames, prepare_drawn
 from ipad_jax.performance.timing import number
 from ipad_jax.run.config import load_config
 from ipad_jax.run.table import Table
+
+COMMAND = (sys.executable, "-m", "ipad_jax.main")
+ANSWERED_AT_ONCE = {  # what needs no model
+    "`train --help`": ["train", "--help"],
+    "`train`, no such config": ["train", "--config", "nowhere", "--workdir", "nowhere"],
+    "`detect`, no such run": ["detect", "--workdir", "nowhere", "--video", "nowhere"],
+}
 
 
 def time_starts(*, config: str, size: int, warm: int) -> Table:
@@ -29,14 +37,21 @@ def time_starts(*, config: str, size: int, warm: int) -> Table:
             seconds_to_first_step(config, size, root, root / f"run{index}")
             for index in range(len(names))
         ]
+        cold = seconds[0]
+        names += ANSWERED_AT_ONCE
+        seconds += [seconds_to_answer(words, root) for words in ANSWERED_AT_ONCE.values()]
     return Table(
-        f"Start-up: `ipad-jax train --config {config}`, {size}x{size}, to the first step",
+        f"Start-up: `ipad-jax train --config {config}`, {size}x{size}, to the first step; answers",
         ("start", "s", "of the cold one"),
-        tuple(
-            (name, number(spent), f"{spent / seconds[0]:.2f}")
-            for name, spent in zip(names, seconds)
-        ),
+        tuple((name, number(spent), f"{spent / cold:.2f}") for name, spent in zip(names, seconds)),
     )
+
+
+def seconds_to_answer(words: Sequence[str], folder: Path) -> float:
+    """One start of a command that prints and ends, seconds."""
+    start = time.perf_counter()
+    subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, check=False)
+    return time.perf_counter() - start
 
 
 def seconds_to_first_step(config: str, size: int, root: Path, workdir: Path) -> float:
@@ -55,7 +70,7 @@ def seconds_to_first_step(config: str, size: int, root: Path, workdir: Path) -> 
         "eval_every": 0,
         "data.holdout_share": 0.0,  # nothing to calibrate on: the process ends after its step
     }
-    command = [sys.executable, "-m", "ipad_jax.main", "train", "--config", config]
+    command = [*COMMAND, "train", "--config", config]
     command += [f"--config.{name}={value}" for name, value in leaves.items()]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
     log, metrics = root / f"{workdir.name}.log", workdir / "metrics.jsonl"

@@ -18,25 +18,47 @@ SUBCOMMANDS = {"prepare": ("ipad", "mad", "video_folder", "factory"), "validate"
 SUBCOMMANDS |= {"bench": ("model", "profile", "input", "detection", "startup", "cycle", "growth")}
 HELP = [[name, "--help"] for name in COMMANDS]
 HELP += [[name, what, "--help"] for name, parts in SUBCOMMANDS.items() for what in parts]
-HEAVY = ("jax", "tensorflow_datasets", "matplotlib", "cv2", "numpy")
+HEAVY = ["jax", "flax", "tensorflow_datasets", "grain", "sklearn", "matplotlib", "cv2", "scipy"]
 
 
-def test_help_imports_nothing_heavy_and_takes_no_second():
+NOWHERE = [
+    ["train", "--config", "nowhere", "--workdir", "x"],
+    ["compile", "--config", "nowhere", "--devices", "2"],
+    ["bench", "detection", "--workdir", "nowhere"],
+    *(["calibrate", "--workdir", "nowhere"], ["evaluate", "--workdir", "nowhere"]),
+    *(["detect", "--workdir", "nowhere", "--video", "x"], ["learn", "--workdir", "nowhere"]),
+    ["review", "--workdir", "nowhere", "--events", "x"],
+    *(["export", "--workdir", "nowhere"], ["merge", "--workdir", "nowhere", "--out", "x"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "heavy"),
+    [
+        ([["--version"], ["help", "train"], *HELP], 0, [*HEAVY, "numpy", "rich"]),
+        (NOWHERE, 1, HEAVY),
+    ],
+    ids=["help", "a name that is not there"],
+)
+def test_what_needs_no_jax_imports_nothing_heavy(lines, status, heavy, tmp_path):
     """In one process of its own, where nothing is imported yet."""
     code = (
-        "import contextlib, io, json, sys, time\n"
+        "import contextlib, io, json, sys\n"
         "from ipad_jax.main import main\n"
-        "for words in json.loads(sys.argv[1]):\n"
-        "    with contextlib.redirect_stdout(io.StringIO()):\n"
-        "        assert main(words) == 0, words\n"
-        "    loaded = set(json.loads(sys.argv[2])) & set(sys.modules)\n"
+        "lines, status, heavy = json.loads(sys.argv[1])\n"
+        "for words in lines:\n"
+        "    out = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):\n"
+        "        found = main(words)\n"
+        "    assert found == status, (words, out.getvalue())\n"
+        "    loaded = set(heavy) & set(sys.modules)\n"
         "    assert not loaded, (words, loaded)\n"
     )
-    words = [[], ["--version"], ["help", "train"], *HELP]
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(words[1:]), json.dumps(HEAVY)],
+        [sys.executable, "-c", code, json.dumps([lines, status, heavy])],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
 
@@ -71,13 +93,16 @@ def test_help_of_a_command_in_two_ways(capsys):
     assert main(["help", "trian"]) == 2
 
 
-def test_what_rooms_log_is_printed_once_and_only_while_a_command_runs(capsys, monkeypatch):
+def test_what_rooms_log_is_printed_once_and_only_while_a_command_runs(
+    capsys, monkeypatch, tmp_path
+):
     room = logging.getLogger("ipad_jax.training")
     by_a_library = [logging.StreamHandler(sys.stdout)]
     monkeypatch.setattr(logging.getLogger(), "handlers", by_a_library)
     monkeypatch.setattr(merge, "run", lambda args: room.info("data: a, b") or 0)
+    save_config(tmp_path, load_config("factory:tiny"))
     for _ in range(2):
-        assert main(["merge", "--workdir", "a", "--out", "b"]) == 0
+        assert main(["merge", "--workdir", str(tmp_path), "--out", "b"]) == 0
         assert capsys.readouterr().out == "data: a, b\n"
     room.info("data: c")
     assert not capsys.readouterr().out
@@ -109,7 +134,7 @@ def test_version(capsys):
         ([*TRAIN, "--workdir", "x", "--describe", "stray"], "unrecognized arguments: stray"),
         (["evaluate"], "required: --workdir"),
         (
-            ["evaluate", "--workdir", "x", "--scores", "s.npz", "--step", "999"],
+            ["evaluate", "--workdir", "RUN", "--scores", "s.npz", "--step", "999"],
             "--step 999 needs the model",
         ),
         (["reproduce", "--table", "2", "--index", "2", "--of", "2"], "--index 2 must be in 0..1"),
@@ -120,9 +145,13 @@ def test_version(capsys):
     ],
     ids=lambda value: " ".join(value[-3:]) if isinstance(value, list) else "",
 )
-def test_a_wrong_command_line_is_named_with_status_2(words, message, capsys, tmp_path, monkeypatch):
+def test_a_wrong_command_line_is_named_with_status_2(
+    words, message, capsys, tmp_path, tmp_path_factory, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    run = tmp_path_factory.mktemp("run")
+    save_config(run, load_config("factory:tiny"))
+    assert main([str(run) if word == "RUN" else word for word in words]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert "main.py" not in captured.err
@@ -186,7 +215,7 @@ def run(args):
         print("a line")
     return 0
 
-parser = types.SimpleNamespace(parse_args=list)
+parser = types.SimpleNamespace(parse_args=lambda words: types.SimpleNamespace())
 command = types.SimpleNamespace(make_parser=lambda: parser, run=run)
 sys.modules["ipad_jax.commands.merge"] = command
 sys.exit(main.main(["merge"]))

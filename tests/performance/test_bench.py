@@ -260,9 +260,10 @@ def test_options_are_the_arguments_of_a_benchmarks_function(what):
 def test_startup_counts_a_cold_and_a_warm_start(capsys):
     argv = "startup --config video_folder:tiny --size 32 --warm 1"
     assert bench.main(argv.split()) == 0
-    _, cold, warm = rows(capsys.readouterr().out)
+    _, cold, warm, *answers = rows(capsys.readouterr().out)
     assert (cold[0], cold[2]) == ("cold", "1.00")
     assert warm[0] == "with the cache"
+    assert len(answers) == 3
 
 
 def test_profile_places_each_operation():
