@@ -46,7 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--video", metavar="PATH", help="video file, folder of numbered frames, or folder of videos"
     )
     what.add_argument(
-        "--camera", metavar="ADDRESS", help="camera number or device, rtsp:// or http:// address"
+        "--camera",
+        metavar="ADDRESS",
+        help="number or device, rtsp:// or http:// address, or a video played as live",
     )
     what.add_argument("--images", type=Path, metavar="PATH", help="image file, or folder of images")
     parser.add_argument(

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ TICK_S = 0.2  # the longest that whoever asks must wait
 HANG_S = 4.0  # without a picture is a gap
 OPENING_S = 15.0  # for a stream to show its first picture; RTSP waits for a key frame
 WAITS_S = (0.5, 30.0)  # before it is opened again: at first and at most; doubled each time
+AGAIN_S = (0.5, 0.5)  # the same of a file that is played again
 STEADY_S = 10.0  # a connection that delivered for so long was a good one
 RATE_WINDOW_S = 5.0  # over which the rate that a camera delivers is judged, again and again
 BACKLOG_S = 2.0  # pictures that wait for a busy machine; if there are more, all of them are dropped
@@ -324,10 +326,11 @@ def _same(image: np.ndarray, last: np.ndarray) -> bool:
 def open_camera(
     address: str | int, fps: float | None = None, give_up_after: float | None = None
 ) -> Camera:
-    """A camera by number or device, or a stream by address; it need not be there yet.
+    """A camera by number or device, a stream by address, which need not be there yet, or a file as if live.
 
     Args:
-      address: 0 is the first camera; /dev/video0; rtsp://... or http://....
+      address: 0 is the first camera; /dev/video0; rtsp://... or http://.... A video file is
+        played at its own rate, again and again, with a gap where it begins anew.
       fps: the rate it really delivers; otherwise what it states, which may be nothing.
       give_up_after: seconds without a picture after which it ends; None never.
 
@@ -337,10 +340,13 @@ def open_camera(
     target = str(address)
     shown = re.sub(r"//[^/@]*@", "//", target)  # user and password stay out of files and logs
     scheme = target.partition("://")[0] if "://" in target else ""
+    if not scheme and not is_device(target) and Path(target).is_file():
+        name = "file-" + re.sub(r"[^\w.-]+", "_", Path(target).name)
+        return Camera(target, shown, name, fps, waits_s=AGAIN_S, give_up_after=give_up_after)
     if scheme.lower() not in SCHEMES and not is_device(target):
         raise ValueError(
             f"camera {shown!r}: give a camera's number (0 is the first), its device (on Linux "
-            f"/dev/video*), or the address of a stream (rtsp://host/path, http://host/path)."
+            f"/dev/video*), the address of a stream (rtsp://host/path, http://host/path), or a video file."
         )
     name = "camera-" + re.sub(r"[^\w.-]+", "_", shown)
     return Camera(target, shown, name, fps, give_up_after=give_up_after)

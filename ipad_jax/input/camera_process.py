@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,8 +55,9 @@ def open_device(address: str) -> tuple[float, Frames]:
 
 
 def open_stream(address: str) -> tuple[float, Frames]:
-    """The same of a network stream, by the decoder that files are read with."""
-    options = OPTIONS if "://" in address else {}
+    """The same of a network stream, by the decoder that files are read with, or of a file in real time."""
+    is_file = "://" not in address
+    options = {} if is_file else OPTIONS
     container: Any = av.open(address, options=options, metadata_errors="replace")
     if not container.streams.video:
         raise OSError("it has no video")
@@ -70,7 +72,17 @@ def open_stream(address: str) -> tuple[float, Frames]:
                 continue
 
     frames = (picture_of(frame) for _, frame in deinterlaced(decoded(), Reading()))
-    return float(stream.average_rate or stream.guessed_rate or 0), frames
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    return fps, in_real_time(frames, fps) if is_file else frames
+
+
+def in_real_time(frames: Frames, fps: float) -> Frames:
+    """Frames as a camera of that rate would give them; as fast as they come where it is unknown."""
+    start_s = time.monotonic()
+    for number, frame in enumerate(frames):
+        if fps:
+            time.sleep(max(0.0, start_s + number / fps - time.monotonic()))
+        yield frame
 
 
 def serve(address: str, out: int) -> None:

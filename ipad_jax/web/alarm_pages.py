@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ipad_jax.web import forms
+from ipad_jax.web import forms, sources
 from ipad_jax.web.context import Context, text, to
 from ipad_jax.web.runs import MARKS
 from ipad_jax.web.settings import NotThereError
@@ -96,13 +96,14 @@ def routes(context: Context) -> list[Route]:
         }
         if request.query_params.get("part") == "events":
             return context.page(request, "live_events", **values)
-        job = next((j for j in context.jobs.all() if j.alive and j.kind == "watch"), None)
+        job = next((j for j in context.jobs.all() if j.kind == "watch"), None)
         return context.page(
             request,
             "live",
             runs=runs,
             watches=watches[:30],
-            cameras=[shown_address(camera) for camera in context.settings.cameras],
+            cameras=sources.cameras(context),
+            videos=sources.videos(context) if run else [],
             job=job,
             **values,
         )
@@ -110,12 +111,11 @@ def routes(context: Context) -> list[Route]:
     async def watch(request: Request) -> Response:
         form = await context.form(request)
         run = context.run(request)
-        camera = camera_of(context, text(form, "camera"))
+        camera = sources.address_of(context, text(form, "camera"))
         words = ["detect", "--workdir", str(run.folder), "--camera", camera]
-        job = context.jobs.start(
-            "watch", words, f"watch camera {shown_address(camera)}", back=f"/live?run={run.id}"
-        )
-        return to(f"/jobs/{job.id}")
+        title, back = f"watch {sources.shown_address(camera)}", f"/live?run={run.id}"
+        context.jobs.start("watch", words, title, run=str(run.folder), back=back)
+        return to(back)
 
     def help_page(request: Request) -> Response:
         return context.page(request, "help", settings=context.settings)
@@ -129,21 +129,3 @@ def routes(context: Context) -> list[Route]:
         Route("/live/{run}/start", watch, methods=["POST"]),
         Route("/help", help_page),
     ]
-
-
-def camera_of(context: Context, number: str) -> str:
-    """A camera's address by its place in the list that was given at the start; no other is ever opened.
-
-    Raises:
-      ValueError: there is no such place.
-    """
-    cameras = context.settings.cameras
-    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(cameras):
-        raise ValueError("choose a camera from the list; `ipad-jax ui --camera ADDRESS` adds one.")
-    return cameras[int(number[:6])]
-
-
-def shown_address(camera: str) -> str:
-    """A camera's address without the password in it."""
-    scheme, mark, rest = camera.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else camera

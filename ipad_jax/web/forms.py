@@ -44,8 +44,14 @@ PURPOSES = (
         "autoencoder",
         ("image_folder", "parts"),
     ),
+    Purpose("object", "an object from any side", "omnipose", ("object_folder", "toys")),
 )
-FOLDERS = {"video_folder": "videos of a machine", "image_folder": "photographs of a part"}
+FOLDERS = {
+    "video_folder": "videos of a machine",
+    "image_folder": "photographs of a part",
+    "object_folder": "photographs of an object from all around, with their camera poses",
+}
+IMAGES = ("image_folder", "parts", "object_folder", "toys")  # stored under their own name
 _PREPARED = re.compile(r"(?P<name>.+)_(?P<w>\d+)x(?P<h>\d+)_q(?P<q>\d+)(?:_(?P<variant>.+))?")
 
 
@@ -59,7 +65,7 @@ class Dataset:
     @property
     def leaves(self) -> dict[str, str]:
         """Leaves of `config.data` that name it."""
-        if self.builder in ("image_folder", "parts"):
+        if self.builder in IMAGES:
             return {"builder": self.builder, "name": self.folder}
         found = _PREPARED.fullmatch(self.folder)
         if found is None:

@@ -9,6 +9,7 @@ A process of its own (`job_process`) runs the command and writes down how it end
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from ipad_jax.web.job_process import began
 from ipad_jax.web.settings import NotThereError
 
 JOB, STATE, LOG, ENDED = "job.json", "state.json", "log.txt", "ended.json"
+LOCK = ".lock"  # held while a job is started, also by another page on the same folder
 STARTING_S = 30.0  # so long a job may have no process yet
 TAIL_BYTES = 40_000  # of a log that are shown at once
 STOPPED = (130, 143, -2, -15, -9)
@@ -114,11 +116,26 @@ class Jobs:
         Raises:
           ValueError: one of this kind runs already.
         """
-        if busy := [job for job in self.all() if job.alive and job.kind == kind]:
-            raise ValueError(
-                f"another job of this kind is running ({busy[0].title}): wait for its end, or stop it."
-            )
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("w") as one_at_a_time:  # closing it gives it free
+            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+            if busy := [job for job in self.all() if job.alive and job.kind == kind]:
+                raise ValueError(
+                    f"another job of this kind is running ({busy[0].title}): wait for its end, or stop it."
+                )
+            folder = self._write(kind, words, title, run, back)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ipad_jax.web.job_process", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C on the page, or its end, is none of the job's
+        )
+        self._children.append(child)
+        return self.get(folder.name)
+
+    def _write(self, kind: str, words: Sequence[str], title: str, run: str, back: str) -> Path:
+        """The folder of a new job, which counts as running from now on."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         folder = self.folder / name
         folder.mkdir()
@@ -134,15 +151,7 @@ class Jobs:
         }
         write_atomic(folder / JOB, json.dumps(content, indent=1).encode())
         (folder / LOG).touch()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ipad_jax.web.job_process", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C on the page, or its end, is none of the job's
-        )
-        self._children.append(child)
-        return self.get(name)
+        return folder
 
     def get(self, name: str) -> Job:
         """A job by its id.

@@ -47,6 +47,11 @@ class Run:
         return str(self.config.get("task", "")).partition(".")[0]
 
     @property
+    def judges_images(self) -> bool:
+        """Whether it judges single images, not videos."""
+        return self.family in ("image", "pose")
+
+    @property
     def method(self) -> str:
         """The method's name."""
         return str(self.config.get("task", "")).rpartition(".")[2]

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+HIDDEN = "."  # begins the names of files and folders that are passed over
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -67,5 +68,20 @@ def within(root: Path, relative: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise NotThereError("no such path.") from error
     if not path.is_relative_to(root):
+        raise NotThereError("no such path.")
+    return path
+
+
+def place(settings: Settings, number: str, at: str) -> Path:
+    """A folder or file below a root, by the root's number.
+
+    Raises:
+      NotThereError: there is none, or it is hidden.
+    """
+    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(settings.roots):
+        raise NotThereError("there is no such root.")
+    root = settings.roots[int(number[:6])]
+    path = within(root, at)
+    if not path.exists() or any(p.startswith(HIDDEN) for p in path.relative_to(root).parts):
         raise NotThereError("no such path.")
     return path

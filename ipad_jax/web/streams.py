@@ -1,15 +1,19 @@
 """What goes on, sent to the browser as it happens: server-sent events, each with the place to go on from.
 
-A browser that lost the connection sends the last place (Last-Event-ID) and misses nothing. Pictures and
-figures leak through streams as through pages, so the same guard stands before them.
+A browser that lost the connection sends the last place (Last-Event-ID) and misses nothing. The running
+picture of a watch goes as parts that replace one another (MJPEG). Pictures and figures leak through streams
+as through pages, so the same guard stands before them.
 """
 
 import asyncio
+import contextlib
 import csv
 import json
+import os
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -19,6 +23,7 @@ from starlette.routing import Route
 
 from ipad_jax.web.context import Context
 from ipad_jax.web.jobs import TAIL_BYTES, read_from
+from ipad_jax.web.settings import within
 
 MOST_STREAMS = 4
 EVERY_S = 0.5  # between two looks at a file
@@ -26,13 +31,17 @@ HEARTBEAT_S = 15.0  # a line, so that a connection that broke is noticed
 LONGEST_S = 3600.0  # then the browser connects again
 SCORES_AT_ONCE = 3000  # rows of scores.csv of a first answer: two minutes of a camera
 ROW_BYTES = 160  # of such a row, about
+EVENTS, PICTURES = "text/event-stream", "multipart/x-mixed-replace; boundary=picture"
+# Of a watch: it writes the one while somebody touches the other (video/detector/live_picture.py).
+PICTURE, LOOKING = "now.jpg", ".looking"
+PICTURE_EVERY_S, LOOK_EVERY_S = 0.03, 1.0  # between two looks at the picture, and two touches
 
 
 def routes(context: Context) -> list[Route]:
     """Addresses of the streams."""
     open_streams: list[int] = []
 
-    def limited(events: AsyncIterator[str]) -> Response:
+    def limited(parts: AsyncIterator[str | bytes], media_type: str = EVENTS) -> Response:
         if len(open_streams) >= MOST_STREAMS:
             return PlainTextResponse(
                 f"{MOST_STREAMS} streams are open already: close another window.\n",
@@ -41,11 +50,7 @@ def routes(context: Context) -> list[Route]:
             )
         open_streams.append(1)  # before the answer starts: requests come side by side
 
-        async def counted() -> AsyncIterator[str]:
-            async for event in events:
-                yield event
-
-        return _Released(counted(), open_streams)
+        return _Released(parts, media_type, open_streams)
 
     async def job_stream(request: Request) -> Response:
         job = await run_in_threadpool(context.jobs.get, request.path_params["job"])
@@ -56,8 +61,15 @@ def routes(context: Context) -> list[Route]:
         found = run.detection(request.query_params.get("of", ""))
         return limited(_follow_scores(found, _places(request, 1)))
 
+    async def pictures(request: Request) -> Response:
+        run = await run_in_threadpool(context.run, request)
+        found = run.detection(request.query_params.get("of", ""))
+        files = (within(found.folder, name) for name in (PICTURE, LOOKING))
+        return limited(_follow_pictures(*files), PICTURES)
+
     return [
         Route("/jobs/{job}/stream", job_stream),
+        Route("/runs/{run}/watch/pictures", pictures),
         Route("/runs/{run}/watch/stream", watch_stream),
     ]
 
@@ -65,8 +77,8 @@ def routes(context: Context) -> list[Route]:
 class _Released(StreamingResponse):
     """A stream that gives its place back, however it ends."""
 
-    def __init__(self, events: AsyncIterator[str], taken: list[int]):
-        super().__init__(events, media_type="text/event-stream")
+    def __init__(self, parts: AsyncIterator[str | bytes], media_type: str, taken: list[int]):
+        super().__init__(parts, media_type=media_type)
         self._taken = taken
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -171,3 +183,30 @@ def _score(header: list[str], values: list[str]) -> list[float | None] | None:
 
 
 _SCORES = ("time_s", "score", "sustained", "alarm")
+
+
+async def _follow_pictures(picture: Path, looking: Path) -> AsyncIterator[bytes]:
+    """The pictures of a watch, each as soon as it is there."""
+    began, looked, seen = time.monotonic(), -LOOK_EVERY_S, 0
+    yield b"--picture\r\n"
+    while time.monotonic() - began < LONGEST_S:
+        if time.monotonic() - looked >= LOOK_EVERY_S:
+            looked = time.monotonic()
+            with contextlib.suppress(OSError):  # the folder is gone, or not ours: no pictures then
+                await run_in_threadpool(looking.touch)
+        found, seen = await run_in_threadpool(_newer, picture, seen)
+        if found:
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(found)}\r\n\r\n"
+            # A browser shows a part when the next one begins.
+            yield head.encode() + found + b"\r\n--picture\r\n"
+        await asyncio.sleep(PICTURE_EVERY_S)
+
+
+def _newer(path: Path, seen: int) -> tuple[bytes, int]:
+    """(a file's bytes where it was replaced since, its time)."""
+    try:
+        with path.open("rb") as file:
+            changed = os.fstat(file.fileno()).st_mtime_ns
+            return (file.read(), changed) if changed != seen else (b"", seen)
+    except OSError:
+        return b"", seen

@@ -16,14 +16,12 @@ from ipad_jax.run.files import check_name
 from ipad_jax.web import forms, uploads
 from ipad_jax.web.context import Context, text, to
 from ipad_jax.web.runs import Run, find_run, read_object, run_id
-from ipad_jax.web.settings import NotThereError, within
+from ipad_jax.web.settings import HIDDEN, NotThereError, place
 
 THUMBNAIL_PX = 240
 MOST_THUMBNAILS, MOST_LISTED, MOST_WALKED = 12, 300, 20_000
-HIDDEN, CHOSEN = (
-    ".",
-    "chosen-",
-)  # begin the names of folders passed over, and of calibrations made here
+OF_OBJECTS = ("transforms.json", "sparse")  # camera poses, beside the photographs
+CHOSEN = "chosen-"  # begins the names of calibrations made here
 
 
 def routes(context: Context) -> list[Route]:
@@ -31,23 +29,11 @@ def routes(context: Context) -> list[Route]:
     return [*_data(context), *_train(context), *_try(context), *_threshold(context)]
 
 
-def _place(context: Context, number: str, at: str) -> Path:
-    """A folder or file below a root, by the root's number."""
-    roots = context.settings.roots
-    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(roots):
-        raise NotThereError("there is no such root.")
-    path = within(roots[int(number[:6])], at)
-    inside = path.relative_to(roots[int(number[:6])])
-    if not path.exists() or any(part.startswith(HIDDEN) for part in inside.parts):
-        raise NotThereError("no such path.")
-    return path
-
-
 def _data(context: Context) -> list[Route]:
     def show(request: Request) -> Response:
         query = request.query_params
         number, at = query.get("root", "0"), query.get("at", "")
-        folder = _place(context, number, at)
+        folder = place(context.settings, number, at)
         if not folder.is_dir():
             raise NotThereError("no such folder.")
         inner = sorted(p for p in folder.iterdir() if not p.name.startswith(HIDDEN))
@@ -57,6 +43,9 @@ def _data(context: Context) -> list[Route]:
         below = sorted(_files_below(folder))
         pictures = [p for p in below if p.suffix.lower() in uploads.IMAGES]
         has_videos = any(p.suffix.lower() in uploads.VIDEOS for p in below)
+        kind = "image_folder" if pictures and not has_videos else "video_folder"
+        if any((folder / name).exists() for name in OF_OBJECTS):
+            kind = "object_folder"
         some = pictures[:: max(1, len(pictures) // MOST_THUMBNAILS)][:MOST_THUMBNAILS]
         return context.page(
             request,
@@ -68,21 +57,21 @@ def _data(context: Context) -> list[Route]:
             folders=[(p.name, p.relative_to(root).as_posix()) for p in inner if p.is_dir()],
             files=[p.name for p in inner if p.is_file()][:MOST_LISTED],
             pictures=[(p.name, p.relative_to(root).as_posix()) for p in some],
-            kind="image_folder" if pictures and not has_videos else "video_folder",
+            kind=kind,
             kinds=forms.FOLDERS,
             datasets=forms.datasets(context.settings.data_dir),
         )
 
     def picture(request: Request) -> Response:
         query = request.query_params
-        path = _place(context, query.get("root", "0"), query.get("at", ""))
+        path = place(context.settings, query.get("root", "0"), query.get("at", ""))
         if path.suffix.lower() not in uploads.IMAGES:
             raise NotThereError("no picture.")
         return Response(thumbnail(path), media_type="image/jpeg")
 
     async def work(request: Request) -> Response:
         form = await context.form(request)
-        folder = _place(context, text(form, "root", "0"), text(form, "at"))
+        folder = place(context.settings, text(form, "root", "0"), text(form, "at"))
         builder, fps = text(form, "kind"), text(form, "fps")
         if text(form, "what") == "prepare":
             name = text(form, "name")
@@ -112,9 +101,9 @@ def _data(context: Context) -> list[Route]:
 def _files_below(folder: Path) -> list[Path]:
     """Files below a folder, the first ones of many; links are not followed."""
     found: list[Path] = []
-    for place, inner, files in os.walk(folder):
+    for parent, inner, files in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith(HIDDEN))
-        found += [Path(place, name) for name in files if not name.startswith(HIDDEN)]
+        found += [Path(parent, name) for name in files if not name.startswith(HIDDEN)]
         if len(found) > MOST_WALKED:
             break
     return found
@@ -155,13 +144,12 @@ def _train(context: Context) -> list[Route]:
 
     async def start(request: Request) -> Response:
         form = await context.form(request)
-        builder, _, folder = text(form, "dataset").partition("/")
-        dataset = forms.Dataset(builder, folder)
+        dataset = forms.Dataset(*text(form, "dataset").partition("/")[::2])
         if dataset not in forms.datasets(context.settings.data_dir):
             raise ValueError("choose a dataset that is prepared; the page Data prepares one.")
         name = check_name(text(form, "name"), "name of the run")
-        place = context.settings.roots[0] / "runs" / name
-        if (place / "config.json").exists():
+        folder = context.settings.roots[0] / "runs" / name
+        if (folder / "config.json").exists():
             raise ValueError(
                 f"there is a run {name} already: resume it on its page, or take another name."
             )
@@ -169,12 +157,12 @@ def _train(context: Context) -> list[Route]:
             text(form, "purpose"),
             dataset,
             context.settings.data_dir,
-            place,
+            folder,
             text(form, "minutes"),
             text(form, "steps"),
         )
-        back = f"/runs/{run_id(place.resolve())}"
-        job = context.jobs.start("train", words, f"train {name}", run=str(place), back=back)
+        back = f"/runs/{run_id(folder.resolve())}"
+        job = context.jobs.start("train", words, f"train {name}", run=str(folder), back=back)
         return to(f"/jobs/{job.id}")
 
     return [Route("/train", show), Route("/train/start", start, methods=["POST"])]
@@ -195,10 +183,10 @@ def _try(context: Context) -> list[Route]:
             run = await asyncio.to_thread(
                 find_run, context.settings.roots, request.path_params["run"]
             )
-            wanted = "image" if upload.is_image else "video"
-            if run.family != wanted:
+            if run.judges_images != upload.is_image:
+                kinds = ("videos", "pictures")
                 raise ValueError(
-                    f"{run.name} judges {run.family}s, and this is a file of the kind {wanted}."
+                    f"{run.name} judges {kinds[run.judges_images]}, and this is none of them."
                 )
             words = ["detect", "--workdir", str(run.folder)]
             words += ["--images" if upload.is_image else "--video", str(upload.path)]

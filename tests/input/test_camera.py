@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from fake_detector import write_avi
 from mjpeg_server import HANG, mjpeg_server
 
 from ipad_jax.input import camera as camera_module
@@ -211,6 +212,27 @@ def test_jitter_is_taken_out_of_times_and_drift_is_not():
     assert steps.std() < np.diff(arrived_s).std() / 5
     # A constant delay is no error: 0.02 s of the network, and what the rate's own error adds.
     assert np.abs(np.array(times[500:]) - true_s[500:]).max() < 0.1
+
+
+def test_a_file_is_played_in_real_time_and_again(tmp_path):
+    """Eight frames at 20 a second take 0.35 s at least, however fast they are decoded."""
+    path = tmp_path / "day one.avi"
+    write_avi(path, [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(8)], fps=20.0)
+    camera = open_camera(str(path))
+    assert camera.name == "file-day_one.avi"
+    runs, gaps, began = [[]], 0, time.monotonic()
+    for event in camera.events():
+        if isinstance(event, Gap):
+            assert event.reason == "the stream ended"
+            gaps += 1
+            runs.append([])
+        elif isinstance(event, Shot):
+            runs[-1].append(time.monotonic())
+            if len(runs) == 3:
+                break
+    assert camera.fps == 20
+    assert list(map(len, runs)) == [8, 8, 1]
+    assert time.monotonic() - began > 2 * 7 / 20
 
 
 def test_addresses_are_checked_and_passwords_stay_secret():

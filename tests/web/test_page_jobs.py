@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -38,6 +40,26 @@ def test_a_job_runs_a_list_of_words_without_a_shell(ui):
     assert ui.jobs.get(job.id).status == 0
     assert repr(["detect", odd]) in ui.jobs.tail(job.id)
     assert not list(ui.settings.roots[0].rglob("x"))
+
+
+def test_many_clicks_at_once_start_one_job(ui):
+    """Also where two pages look at the same folder."""
+    two = [ui.jobs, Jobs(ui.settings.home, ui.settings.program)]
+    clicks = threading.Barrier(8)
+
+    def click(number):
+        clicks.wait()
+        try:
+            return two[number % 2].start("train", ["train"], "x")
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(click, range(8)))
+    (started,) = (answer.id for answer in answers if not isinstance(answer, str))
+    assert [job.id for job in ui.jobs.all()] == [started]
+    refused = [answer for answer in answers if isinstance(answer, str)]
+    assert all("another job of this kind is running" in text for text in refused)
 
 
 def test_a_job_outlives_the_page_that_started_it(ui):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -299,6 +300,43 @@ def test_only_cameras_of_the_list_are_watched(ui):
     ui.post(f"/live/{ui.id}/start", {"camera": "0"})
     words = ["detect", "--workdir", str(ui.run), "--camera", "rtsp://10.0.0.5/stream"]
     assert started(ui) == words
+
+
+def test_a_video_below_the_roots_is_played_as_live_and_no_other(ui, root):
+    """Hidden ones, those of runs and those behind links are not offered, nor taken where asked for."""
+    (root / "day").mkdir()
+    for name in ("day/a.mp4", ".hidden.mp4", "runs/press/b.mp4", "day/notes.txt"):
+        (root / name).write_bytes(b"x")
+    (root.parent / "away.mp4").write_bytes(b"x")
+    (root / "link.mp4").symlink_to(root.parent / "away.mp4")
+    page = ui.get(f"/live?run={ui.id}").text
+    assert re.findall(r'value="file:([^"]+)"', page) == ["0:day/a.mp4"]
+    for bad in ("0:.hidden.mp4", "0:../away.mp4", "0:link.mp4", "0:day/notes.txt", "1:day/a.mp4"):
+        assert ui.post(f"/live/{ui.id}/start", {"camera": f"file:{bad}"}).status_code == 404
+    assert not ui.jobs.all()
+    ui.post(f"/live/{ui.id}/start", {"camera": "file:0:day/a.mp4"})
+    video = str(root.resolve() / "day" / "a.mp4")
+    assert started(ui) == ["detect", "--workdir", str(ui.run), "--camera", video]
+
+
+def test_an_object_is_prepared_and_trained_on(ui, root):
+    source = root / "valve"
+    source.mkdir()
+    (source / "transforms.json").write_text("{}")
+    page = ui.get("/data?root=0&at=valve").text
+    assert re.search(r'value="object_folder" selected', page)
+    fields = {"root": "0", "at": "valve", "kind": "object_folder", "what": "prepare", "name": "v1"}
+    ui.post("/data/work", fields)
+    words = ["prepare", "object_folder", "--source", str(source.resolve()), "--name", "v1"]
+    assert started(ui) == [*words, "--data-dir", str(ui.settings.data_dir)]
+    prepared = ui.settings.data_dir / "object_folder" / "v1" / "1.0.0"
+    prepared.mkdir(parents=True)
+    (prepared / "dataset_info.json").write_text("{}")
+    wanted = {"dataset": "object_folder/v1", "purpose": "object", "name": "valve"}
+    ui.post("/train/start", wanted)
+    words = ui.jobs.all()[0].words
+    assert words[:3] == ("train", "--config", "omnipose")
+    assert {"--config.data.builder=object_folder", "--config.data.name=v1"} < set(words)
 
 
 def test_a_camera_s_password_is_not_shown(ui):

@@ -18,7 +18,9 @@ from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.evaluation.report.side_by_side import SideBySideWriter
 from ipad_jax.video.detector.alarm_log import AlarmLog, Wanted
 from ipad_jax.video.detector.alarms import Alarm, AlarmFinder
+from ipad_jax.video.detector.clips import Shown
 from ipad_jax.video.detector.detector import Detector, FrameScore
+from ipad_jax.video.detector.live_picture import LivePicture
 from ipad_jax.video.detector.timeline import Timeline
 from ipad_jax.video.detector.wording import number, utc
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS
@@ -95,6 +97,7 @@ class Record:
         self._side_by_side, self._wanted, self._live = side_by_side, wanted, live
         self._video: SideBySideWriter | None = None
         self._log: AlarmLog | None = None
+        self._now: LivePicture | None = None
         self._timeline = Timeline()
         self._stack = ExitStack()
         self._finder = None
@@ -128,6 +131,9 @@ class Record:
                     self._live,
                 )
                 stack.callback(self._log.close)
+            if self._live:
+                self._now = LivePicture(self.folder, self.detector.fps, self._scales()[0])
+                stack.callback(self._now.close)
             self._stack = stack.pop_all()
         return self
 
@@ -140,7 +146,7 @@ class Record:
     @property
     def takes_pictures(self) -> bool:
         """Whether rows should come with pictures."""
-        return self._video is not None or self._log is not None
+        return self._video is not None or self._log is not None or self._now is not None
 
     @property
     def num_left_out(self) -> int:
@@ -215,11 +221,22 @@ class Record:
             self._write_alarm(alarm)
         if on := self.open_alarm:
             self._start_utc_s = self._start_utc_s or self._utc_of(on.event.start)
+        if self._now is not None:
+            self._now.show(row.frame, lambda: self._shown_now(row, utc_s))
         if self._log is not None:
             if on:
                 self._log.on(on, row, self._start_utc_s)
             self._log.files.judged(row.frame)
         return alarm
+
+    def _shown_now(self, row: FrameScore, utc_s: float | None) -> Shown:
+        """A row as the running picture shows it."""
+        on = self.open_alarm
+        words = ["ALARM"] if on else []
+        words += [f"score {row.score:.2f}" if math.isfinite(row.score) else "not scored"]
+        words += [f"{utc(utc_s)[:19].replace('T', ' ')} UTC"] if utc_s is not None else []
+        jpeg = self._log.files.jpeg_of(row.frame) if self._log else b""
+        return Shown("   ".join(words), jpeg, row.pictures, on.box if on else None)
 
     def add_gap(self, time_s: float, utc_s: float, note: str) -> None:
         """Writes a row without a frame, which says why there is none or that there is one again."""
