@@ -1,9 +1,10 @@
-"""Sets the alarm's thresholds on fresh normal footage: another day, another shift. Trains nothing.
+"""Sets the alarm's thresholds on fresh normal footage or images: another day, another shift. Trains nothing.
 
 The same --name adds files up; `detect` and `evaluate` use the newest calibration from then on. All of the
-footage must be normal: a fault in it makes the alarm deaf to its like.
+footage or images must be normal: a fault in them makes the alarm deaf to its like.
 
-Without --video, --false-alarms-per-hour X sets other thresholds from the scores that are there.
+Without --video, --false-alarms-per-hour X sets other thresholds from the scores that are there; of images,
+--false-alarms SHARE does without --images.
 """
 
 import argparse
@@ -14,18 +15,21 @@ from typing import TYPE_CHECKING
 from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import (
     HOURS,
-    OF_IMAGES,
+    IMAGE_FAMILIES,
     UsageError,
-    config_of,
+    config_and_family,
     false_alarm_rate,
     new_parser,
     rate,
+    share,
 )
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 DEFAULT_NAME = "fresh"
+OF_VIDEO = ("--video", "--false-alarms-per-hour", "--table", "--fps")
+OF_IMAGES = ("--images", "--false-alarms")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -33,7 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "calibrate",
         __doc__,
-        "--workdir DIR {--video PATH ..., --false-alarms-per-hour X, --table FILE} [options]",
+        "--workdir DIR {--video PATH ... | --false-alarms-per-hour X | --table FILE | --images PATH | "
+        "--false-alarms SHARE} [options]",
         "ipad-jax calibrate --workdir runs/press --video monday.mp4 tuesday.mp4 --false-alarms-per-hour 1",
     )
     parser.add_argument(
@@ -45,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="normal footage: video files, folders of them, folders of numbered frames",
     )
+    parser.add_argument("--images", type=Path, metavar="PATH", help="good image or folder of them")
     parser.add_argument(
         "--name",
         default=DEFAULT_NAME,
@@ -55,6 +61,12 @@ def make_parser() -> argparse.ArgumentParser:
         type=false_alarm_rate,
         metavar="X",
         help="at most (default: the config's); also 1/shift (8 h), 1/day, 3/week, 1/1000cycles",
+    )
+    parser.add_argument(
+        "--false-alarms",
+        type=share,
+        metavar="SHARE",
+        help="of good images that may raise an alarm, at most, such as 1%% (default: the config's)",
     )
     parser.add_argument(
         "--table",
@@ -70,10 +82,22 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores the footage and writes the calibration."""
+    """Scores the footage or images and writes the calibration."""
+    config, family = config_and_family(args.workdir)
+    of_images = family in IMAGE_FAMILIES
+    for option in OF_VIDEO if of_images else OF_IMAGES:
+        if getattr(args, option.removeprefix("--").replace("-", "_")) is not None:
+            instead = ", ".join(OF_IMAGES if of_images else OF_VIDEO)
+            raise UsageError(
+                f"{option}: {args.workdir} is a run of the {family} family: give {instead}."
+            )
+    return _on_images(args) if of_images else _on_footage(args, config)
+
+
+def _on_footage(args: argparse.Namespace, config: "ConfigDict") -> int:
+    """Thresholds of a video run."""
     from ipad_jax.input.live import open_video, videos_in
 
-    config = config_of(args.workdir, "video", "calibrate", OF_IMAGES)
     if not args.video:
         return _without_footage(args, config)
     if args.table:
@@ -100,6 +124,37 @@ def run(args: argparse.Namespace) -> int:
         )
     print(found.summary())
     print_next(*detection(args.workdir, "video"))
+    return 0
+
+
+def _on_images(args: argparse.Namespace) -> int:
+    """Threshold of a run of images."""
+    if args.images is None and args.false_alarms is None:
+        raise UsageError("give --images, or --false-alarms alone for another share.")
+    from ipad_jax.image.detector import load
+    from ipad_jax.image.fresh_calibration import calibrate_on, take_wish
+    from ipad_jax.image.record import images_in
+    from ipad_jax.run.compile_cache import enable_compile_cache
+    from ipad_jax.run.progress import frame_progress
+
+    files = [] if args.images is None else images_in(args.images)
+    enable_compile_cache()
+    with frame_progress("loading", "images") as progress:
+        detector = load(args.workdir, step=args.step, batch_size=1, progress=progress)
+    if files:
+        with frame_progress("scoring", "images") as progress:
+            found = calibrate_on(
+                args.workdir,
+                detector,
+                files,
+                name=args.name,
+                false_alarms=args.false_alarms,
+                progress=progress,
+            )
+    else:
+        found = take_wish(args.workdir, detector, name=args.name, false_alarms=args.false_alarms)
+    print(found.summary())
+    print_next(*detection(args.workdir, "image"))
     return 0
 
 

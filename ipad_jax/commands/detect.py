@@ -329,6 +329,7 @@ def close(notifiers: "Sequence[Notifier]", timeout_s: float) -> None:
 def detect_images(args: argparse.Namespace) -> int:
     """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
     from ipad_jax.image.detector import load
+    from ipad_jax.image.marks import write_source
     from ipad_jax.image.record import images_in, inspect_files, summary
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.progress import frame_progress
@@ -344,6 +345,7 @@ def detect_images(args: argparse.Namespace) -> int:
             threshold=args.threshold,
             false_alarms=args.false_alarms,
             batch_size=1,
+            calibration=args.calibration,
             progress=progress,
         )
     if detector.threshold is None:
@@ -354,8 +356,12 @@ def detect_images(args: argparse.Namespace) -> int:
     detector.scorer.warm_up()
     with frame_progress("inspecting", "images") as progress:
         results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
+    write_source(folder, args.images)
     print(summary(results, folder))
-    print_next("evaluate", "--workdir", args.workdir)
+    if any(result.alarm for result in results):
+        print_next("review", "--workdir", args.workdir, "--events", folder)
+    else:
+        print_next("evaluate", "--workdir", args.workdir)
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
     return 1 if any(result.problem for result in results) else 0

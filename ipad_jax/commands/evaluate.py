@@ -102,11 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
     config = read_config(args.workdir)
     family = family_of(config)
-    for option in ("calibration", "videos"):
-        if (value := getattr(args, option)) and family != "video":
-            raise UsageError(
-                f"--{option} {value} is for video runs; {args.workdir} is of {family}."
-            )
+    if args.videos and family != "video":
+        raise UsageError(
+            f"--videos {args.videos} is for video runs; {args.workdir} is of {family}."
+        )
     doors = family_module(config, "evaluation")
     choices: dict[str, Any] = {"name": args.name or "", "overrides": overrides}
     choices |= source

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 UNITS = {"image": "images", "pose": "images"}  # what progress counts, by family; else frames
-OF_IMAGES = (  # what serves in place of a command that sets thresholds by footage
-    "Thresholds of images: `ipad-jax detect --images FOLDER --false-alarms 1%`, or --threshold."
-)
+IMAGE_FAMILIES = ("image", "pose")  # whose runs judge images; the others footage
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 
 
@@ -62,15 +60,21 @@ def add_named(
 
 def config_of(workdir: object, family: str, command: str, instead: str) -> ConfigDict:
     """A run's config, where a command is for runs of its family alone; `instead` says what serves others."""
-    from ipad_jax.run.config import read_config
-    from ipad_jax.training.task import family_of
-
-    config = read_config(str(workdir))
-    if (found := family_of(config)) != family:
+    config, found = config_and_family(workdir)
+    if found != family:
         raise UsageError(
             f"{workdir} is a run of the {found} family, `{command}` is for the {family} family. {instead}"
         )
     return config
+
+
+def config_and_family(workdir: object) -> tuple[ConfigDict, str]:
+    """A run's config and the family of its method."""
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    config = read_config(str(workdir))
+    return config, family_of(config)
 
 
 class _LeavesParser(argparse.ArgumentParser):

@@ -1,19 +1,24 @@
-"""Lists the events of a detection and marks them normal, fault or unsure; `ipad-jax learn` learns from that.
+"""Lists what a detection found and marks it normal, fault or unsure; `ipad-jax learn` learns from that.
 
-Marks are added to marks.jsonl beside the events, with who and when; the last one of an event counts. On a
-terminal, without --mark, it asks for each event that has none; Ctrl-D ends that, and what was marked counts.
+Of a video these are its events, of images those with an alarm, by their line in results.csv; any other line
+can be marked too. Marks are added to marks.jsonl beside them, with who and when; the last one counts. On a
+terminal, without --mark, it asks for each that has none; Ctrl-D ends that, and what was marked counts.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import OF_IMAGES, UsageError, config_of, new_parser
+from ipad_jax.commands.parsing import IMAGE_FAMILIES, UsageError, config_and_family, new_parser
 
 if TYPE_CHECKING:
-    from ipad_jax.video.detector.marks import Listed
+    from ipad_jax.image import marks as image_marks
+    from ipad_jax.video.detector import marks as video_marks
+
+    Listed = image_marks.Listed | video_marks.Listed
 
 ANSWERS = {"n": "normal", "f": "fault", "u": "unsure"}
 
@@ -35,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         type=Path,
         metavar="FILE",
-        help="events.csv that `ipad-jax detect` wrote, or its folder",
+        help="events.csv or results.csv that `ipad-jax detect` wrote, or its folder",
     )
     parser.add_argument(
         "--mark",
@@ -43,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=numbered_mark,
         default=[],
         metavar="N=MARK",
-        help="mark of event N, as listed: normal, fault or unsure",
+        help="mark of event or image N, as listed: normal, fault or unsure",
     )
     return parser
 
@@ -59,56 +64,58 @@ def numbered_mark(text: str) -> tuple[int, str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Lists the events, marked as asked."""
-    from ipad_jax.video.detector.marks import add_marks, listed_events
-
-    config_of(args.workdir, "video", "review", OF_IMAGES)
-    path = args.events / "events.csv" if args.events.is_dir() else args.events
+    """Lists the events or images, marked as asked."""
+    family = config_and_family(args.workdir)[1]
+    of_images = family in IMAGE_FAMILIES
+    marks = marks_of_family(family)
+    what = "images" if of_images else "events"
+    path = args.events / marks.TABLE if args.events.is_dir() else args.events
     if len(dict(args.mark)) < len(args.mark):
-        raise UsageError("--mark: an event is marked twice.")
-    events = add_marks(path, dict(args.mark)) if args.mark else listed_events(path)
-    for number, event in enumerate(events, 1):
-        print(describe(number, event))
-    if not events:
-        print(f"{path} has no events")
+        raise UsageError(f"--mark: an {what[:-1]} is marked twice.")
+    listed = marks.add_marks(path, dict(args.mark)) if args.mark else marks.listed(path)
+    shown = {n: e for n, e in enumerate(listed, 1) if e.alarm or e.mark}
+    for number, event in shown.items():
+        print(event.describe(number))
+    if not shown:
+        print(f"{path} has no {what}{' with an alarm' if of_images else ''}")
     elif not args.mark and sys.stdin.isatty() and sys.stdout.isatty():
-        asked = {n: e for n, e in enumerate(events, 1) if not e.mark}
-        for number, event in asked.items():
+        for number, event in shown.items():
+            if event.mark:
+                continue
             mark = ask(number, event)
             if mark is None:
                 print()
                 break
             if mark:
-                events = add_marks(path, {number: mark})
-    marked = [event.mark for event in events if event.mark]
+                listed = marks.add_marks(path, {number: mark})
+    marked = [event.mark for event in listed if event.mark]
     counts = ", ".join(f"{marked.count(mark)} {mark}" for mark in ANSWERS.values())
-    print(f"{len(marked)} of {len(events)} events are marked: {counts}")
+    print(f"{len(marked)} of {len(listed)} {what} are marked: {counts}")
     if "normal" in marked:
         print_next("learn", "--workdir", args.workdir, "--events", path)
-    elif events and not marked:
-        mark = ("--mark", "1=normal")
+    elif shown and not marked:
+        mark = ("--mark", f"{next(iter(shown))}=normal")
         print_next("review", "--workdir", args.workdir, "--events", path, *mark)
     else:
-        print_next(*detection(args.workdir, "video"))
+        print_next(*detection(args.workdir, family))
     return 0
 
 
-def describe(number: int, event: "Listed") -> str:
-    """One line on an event."""
-    text = event.text
-    utc = f"   {text['start_utc'][:19].replace('T', ' ')} UTC" if text.get("start_utc") else ""
-    strength = f"{text['strength']} x threshold" if text.get("strength") else ""
-    what = ", ".join(w for w in (strength, text.get("cause"), text.get("place")) if w)
-    times = f"{event.start_s:9.1f} to {event.end_s:9.1f} s"
-    return f"{number:>4}  {event.mark or '-':<6}  {times}{utc}   {what}".rstrip()
+def marks_of_family(family: str) -> ModuleType:
+    """What lists and marks findings: `TABLE`, `listed`, `add_marks`, `marks_of`, `counting`."""
+    if family in IMAGE_FAMILIES:
+        from ipad_jax.image import marks
+    else:
+        from ipad_jax.video.detector import marks
+    return marks
 
 
 def ask(number: int, event: "Listed") -> str | None:
-    """A person's mark of an event; "" none; None where the input ends (Ctrl-D)."""
+    """A person's mark of an event or image; "" none; None where the input ends (Ctrl-D)."""
     while True:
         try:
             text = input(
-                f"{describe(number, event)}\n      n(ormal), f(ault), u(nsure), Enter: none > "
+                f"{event.describe(number)}\n      n(ormal), f(ault), u(nsure), Enter: none > "
             )
         except EOFError:
             return None

@@ -1,14 +1,15 @@
 """What good images score that a method was not fitted on, and the threshold that follows.
 
 It belongs to one dataset, one checkpoint and one way of making maps, all in its file. The run folder holds
-the run's own; those of an evaluation with other leaves lie in its folder.
+the run's own; those of an evaluation with other leaves lie in its folder. calibrations/NAME/ holds those that
+`ipad-jax calibrate` and `learn` make (fresh_calibration.py, learn.py); the newest of them is in force.
 """
 
 import dataclasses
 import io
 import json
 import os
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from etils import epath
@@ -18,13 +19,25 @@ from ipad_jax.evaluation import false_alarms
 from ipad_jax.evaluation.report.heatmap import heat_range
 from ipad_jax.image.scorer import Scorer
 from ipad_jax.input.images import open_images
+from ipad_jax.run.config import read_config
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.progress import Report
-from ipad_jax.run.provenance import MadeWith, made_with
+from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import derived_folders
 
 FILE = "calibration.npz"
 UNIT = "image"
+FRESH = "calibrations"  # folder of those made after training
+HELD_OUT = "held_out"  # names the run's own, on images held out of training
+
+
+class Listed(NamedTuple):
+    """A good image that came after training: its name, absolute path, SHA-256 and score."""
+
+    name: str
+    path: str
+    sha256: str
+    score: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +49,18 @@ class Calibration:
       alpha: share of good images that may raise an alarm.
       made_with: dataset, checkpoint and leaves behind the scores.
       bit_depth: bits that 16-bit images of the dataset use; None where it has none.
+      images: those behind `scores`, where they came after training.
+      marked: images that a person marked normal: none of them is above the threshold.
+      made_utc: when `calibrate` or `learn` made it; "" of the run's own.
     """
 
     scores: np.ndarray
     alpha: float
     made_with: MadeWith
     bit_depth: int | None = None
+    images: tuple[Listed, ...] = ()
+    marked: tuple[Listed, ...] = ()
+    made_utc: str = ""
 
     @property
     def _found(self) -> false_alarms.Threshold:
@@ -50,7 +69,7 @@ class Calibration:
     @property
     def threshold(self) -> float:
         """Alarm above it."""
-        return self._found.threshold
+        return max(self._found.threshold, *(image.score for image in self.marked), -np.inf)
 
     @property
     def bound(self) -> float:
@@ -59,7 +78,13 @@ class Calibration:
 
     def statement(self) -> str:
         """What the threshold rests on."""
-        return self._found.statement
+        found, threshold = self._found, self.threshold
+        if threshold == found.threshold:
+            return found.statement
+        return (
+            f"{found.statement} Raised to {threshold:.3g}, the highest score of {len(self.marked)} images "
+            "marked normal."
+        )
 
     @property
     def heat(self) -> tuple[float, float]:
@@ -69,7 +94,7 @@ class Calibration:
 
     def save(self, path: epath.Path) -> None:
         """Writes the file, whole or not at all."""
-        header = {"alpha": self.alpha, "made_with": self.made_with, "bit_depth": self.bit_depth}
+        header = {k: v for k, v in vars(self).items() if k != "scores"}
         buffer = io.BytesIO()
         np.savez(buffer, scores=self.scores, header=np.array(json.dumps(header)))
         write_atomic(path, buffer.getvalue())
@@ -84,7 +109,10 @@ class Calibration:
         """
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                return cls(stored["scores"], **json.loads(str(stored["header"])))
+                header = json.loads(str(stored["header"]))
+                for name in ("images", "marked"):
+                    header[name] = tuple(Listed(*entry) for entry in header.get(name, ()))
+                return cls(stored["scores"], **header)
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -98,8 +126,11 @@ def calibration_of(
     step: int,
     progress: Report | None = None,
     name: str = "",
+    calibration: str = "",
 ) -> Calibration | None:
-    """The calibration of a way of making maps: from its file, else made and saved.
+    """The calibration of a way of making maps: the newest made after training, else the run's own.
+
+    The run's own is read from its file, else made and saved.
 
     Args:
       workdir: run folder.
@@ -109,14 +140,20 @@ def calibration_of(
       step: of the checkpoint.
       progress: called with (images done, images in all).
       name: of the folder below eval/ for what is not the run's own.
+      calibration: this one of those made after training; HELD_OUT: the run's own.
 
     Returns:
       None if the run held out no good images.
 
     Raises:
       FileNotFoundError: new scores are needed, and the dataset is not here.
+      ValueError: the named calibration is not there or was made differently.
     """
     run, wanted = epath.Path(workdir), made_with(config, scorer.task.prediction_leaves, step)
+    if calibration != HELD_OUT and (found := newest_fresh(run, wanted, calibration)):
+        share = config.eval.false_alarm_share
+        own = read_config(workdir).eval.false_alarm_share
+        return found if share == own else dataclasses.replace(found, alpha=share)
     for folder in derived_folders(run):
         if (folder / FILE).exists():
             saved = Calibration.load(folder / FILE)
@@ -140,6 +177,33 @@ def calibration_of(
         folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / FILE)
     return made
+
+
+def newest_fresh(run: epath.Path, wanted: MadeWith, name: str = "") -> Calibration | None:
+    """The newest calibration made after training that goes with a way of making maps; None without one.
+
+    Args:
+      run: folder.
+      wanted: what the maps are made with.
+      name: this one.
+
+    Raises:
+      ValueError: the named one is not there or was made differently.
+    """
+    root, fitting, problem = run / FRESH, [], ""
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if not (folder / FILE).exists() or (name and folder.name != name):
+            continue
+        saved = Calibration.load(folder / FILE)
+        problem = mismatch(saved.made_with, wanted)
+        if not problem:
+            fitting.append(saved)
+    if name and not fitting:
+        raise ValueError(
+            f"no calibration {name!r} for this run: {problem or f'there is no {root / name}'}. Make it with "
+            f"`ipad-jax calibrate --workdir {run} --name {name} --images FOLDER`, or take {HELD_OUT}."
+        )
+    return max(fitting, key=lambda saved: saved.made_utc, default=None)
 
 
 def _is_other(made: dict[str, Any], wanted: dict[str, Any]) -> bool:

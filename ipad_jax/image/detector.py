@@ -14,7 +14,7 @@ from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.calibration import Calibration, calibration_of
 from ipad_jax.image.scorer import Scorer, load_scorer
 from ipad_jax.run.progress import Report
-from ipad_jax.run.provenance import MadeWith
+from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.checkpoints import restore_for_inference
 
 
@@ -48,17 +48,20 @@ class Detector:
       config: of the run.
       calibration: what good images score; None if the run held out none.
       threshold: alarm above it; None = no alarms.
+      step: of the checkpoint.
     """
 
     def __init__(
         self,
         scorer: Scorer,
         config: ConfigDict,
+        step: int,
         calibration: Calibration | None = None,
         threshold: float | None = None,
     ):
         """Takes a restored run; `load` is the short way."""
         self.scorer, self.config, self.calibration = scorer, config, calibration
+        self.step = step
         if threshold is None and calibration is not None:
             threshold = calibration.threshold
         self.threshold = threshold
@@ -72,8 +75,8 @@ class Detector:
 
     @property
     def made_with(self) -> MadeWith:
-        """Dataset, checkpoint and leaves behind its calibration; empty without one."""
-        return {} if self.calibration is None else self.calibration.made_with
+        """Dataset, checkpoint and leaves behind its maps."""
+        return made_with(self.config, self.scorer.task.prediction_leaves, self.step)
 
     def threshold_statement(self) -> str:
         """What the threshold rests on."""
@@ -112,6 +115,7 @@ def load(
     threshold: float | None = None,
     false_alarms: float | None = None,
     batch_size: int | None = None,
+    calibration: str = "",
     progress: Report | None = None,
 ) -> Detector:
     """The detector of a trained run.
@@ -122,6 +126,7 @@ def load(
       threshold: instead of the calibration's.
       false_alarms: share of good images that may raise an alarm, instead of `eval.false_alarm_share`.
       batch_size: images at once, instead of `eval.batch_size`.
+      calibration: name of one made after training, or "held_out"; the newest by default.
       progress: called while calibrating.
 
     Raises:
@@ -135,8 +140,8 @@ def load(
     if batch_size is not None:
         config.eval.batch_size = batch_size
     scorer = load_scorer(workdir, config, model, step)
-    calibration = calibration_of(workdir, config, scorer, step, progress)
-    return Detector(scorer, config, calibration, threshold)
+    found = calibration_of(workdir, config, scorer, step, progress, calibration=calibration)
+    return Detector(scorer, config, step, found, threshold)
 
 
 def calibrate(

@@ -62,12 +62,16 @@ class FeatureTask(ImageTask):
         for pictures, shape in normal.pictures():
             inside = np.flatnonzero(self.views.inside(shape, self.grid))
             for factor in copies:
-                lit = np.clip(pictures * np.float32(factor), 0, 255).astype(np.uint8)
                 chosen = rng.permutation(inside)[:share]
-                levels = levels_of(model, lit)
+                levels = levels_of(model, lit(pictures, factor))
                 found.append([np.asarray(x).reshape(-1, x.shape[-1])[chosen] for x in levels])
         joined = [np.concatenate(parts) for parts in zip(*found)]
         if len(joined[0]) > number:
             chosen = rng.permutation(len(joined[0]))[:number]
             joined = [x[chosen] for x in joined]
         return joined
+
+
+def lit(pictures: np.ndarray, factor: float) -> np.ndarray:
+    """Pictures uint8 under another light: `factor` times as bright."""
+    return np.clip(pictures * np.float32(factor), 0, 255).astype(np.uint8)

@@ -29,11 +29,12 @@ class Scorer:
 
     Attributes:
       task: the method.
+      model: its network.
       arrays: what `fit` made.
     """
 
     def __init__(self, task: ImageTask, model: Any, arrays: Arrays):
-        self.task, self.arrays = task, arrays
+        self.task, self.model, self.arrays = task, model, arrays
         own = {k: jnp.asarray(v) for k, v in arrays.items() if not k.startswith("untrained/")}
         graph = jax.jit(task.map_fn)
         self._maps = lambda pictures: np.asarray(graph(model, own, pictures))

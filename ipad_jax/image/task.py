@@ -7,10 +7,10 @@ is `reduce` of its joined map. Thresholds, colours and metrics are outside. What
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -194,6 +194,23 @@ class ImageTask(ABC):
         except FileNotFoundError as error:
             lines += ["", f"data: {error}"]
         return "\n".join(lines)
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """A method that takes in further good images without training and without those it was fitted on."""
+
+    def update(
+        self, model: Any, arrays: Arrays, pictures: Iterable[tuple[np.ndarray, tuple[int, int]]]
+    ) -> Arrays:
+        """All arrays, with the further images in them.
+
+        Args:
+          model: as of `map_fn`.
+          arrays: of `fit`.
+          pictures: as `NormalImages.pictures` gives them.
+        """
+        ...
 
 
 class SteppedTask(ImageTask):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ipad_jax.run.config import load_config, save_config
-from ipad_jax.video.detector.marks import listed_events
+from ipad_jax.video.detector.marks import listed
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
 
@@ -77,4 +77,4 @@ def test_a_person_marks_events_one_after_the_other(events):
     shown = terminal.until("next: ipad-jax learn --workdir")
     assert "2 of 4 events are marked: 1 normal, 1 fault, 0 unsure" in shown
     assert terminal.leave() == 0
-    assert [event.mark for event in listed_events(events)] == ["normal", "", "fault", ""]
+    assert [event.mark for event in listed(events)] == ["normal", "", "fault", ""]

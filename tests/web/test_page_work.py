@@ -272,7 +272,7 @@ def test_marks_that_are_there_are_shown_and_not_made_again(ui):
 
 def test_the_page_and_the_commands_agree_on_marks(ui):
     """What the page shows as the mark that counts is what `review` shows."""
-    from ipad_jax.video.detector.marks import add_marks, listed_events
+    from ipad_jax.video.detector.marks import add_marks, listed
 
     events = ui.run / "detect" / "today" / "events.csv"
     for marks in ({1: "normal"}, {1: "fault", 2: "unsure"}, {2: "normal"}):
@@ -280,7 +280,7 @@ def test_the_page_and_the_commands_agree_on_marks(ui):
         from ipad_jax.web.runs import find_run
 
         shown = find_run(ui.settings.roots, ui.id).detection("detect/today").events()
-        assert [event.mark for event in shown] == [event.mark for event in listed_events(events)]
+        assert [event.mark for event in shown] == [event.mark for event in listed(events)]
 
 
 def test_a_detection_has_its_verdict_and_files(ui):

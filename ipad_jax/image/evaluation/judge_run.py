@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from ipad_jax.evaluation.pixel_ranking import PixelRanking
 from ipad_jax.evaluation.summary import to_json
-from ipad_jax.image.calibration import FILE, Calibration, calibration_of
+from ipad_jax.image.calibration import FILE, HELD_OUT, Calibration, calibration_of, newest_fresh
 from ipad_jax.image.detector import Detector
 from ipad_jax.image.evaluation.report import write_report
 from ipad_jax.image.evaluation.result import Evaluation
@@ -45,6 +45,7 @@ def evaluate(
     report: bool = True,
     data_name: str = "",
     data_dir: str = "",
+    calibration: str = "",
     stages: Stages | None = None,
     announce: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation | None:
@@ -58,6 +59,7 @@ def evaluate(
       report: also write report.html.
       data_name: the run's own dataset; a threshold belongs to one.
       data_dir: root of prepared datasets, where it is no longer the run's.
+      calibration: name of one made after training, or "held_out"; the newest by default.
       stages: shows progress.
       announce: called with the evaluation once metrics.json is written, before the report.
 
@@ -86,12 +88,12 @@ def evaluate(
         )
     scorer = load_scorer(workdir, config, model, step)
     with stages("calibrating") as progress:
-        calibration = calibration_of(workdir, config, scorer, step, progress, name)
+        found = calibration_of(workdir, config, scorer, step, progress, name, calibration)
     folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
-    detector = Detector(scorer, config, calibration)
+    detector = Detector(scorer, config, step, found)
     with stages("scoring") as progress:
         scores, metrics, notes = _measure(folder, detector, source, step, progress)
-    evaluation = _write(folder, config, scores, calibration, metrics, notes)
+    evaluation = _write(folder, config, scores, found, metrics, notes)
     if announce:
         announce(evaluation)
     if report:
@@ -177,6 +179,7 @@ def rescore(
     name: str = "",
     overrides: Mapping[str, Any] | None = None,
     data_name: str = "",
+    calibration: str = "",
 ) -> Evaluation:
     """Measures saved scores again, without the model; numbers of pixels need maps and are left out.
 
@@ -185,7 +188,7 @@ def rescore(
       scores_path: scores.npz of an earlier evaluation.
       name: results go to eval/<name>/; "test_rescored" by default.
       overrides: leaves of the `eval` section to change: false_alarm_share.
-      data_name: as of `evaluate`.
+      data_name, calibration: as of `evaluate`.
 
     Raises:
       FileNotFoundError: no run or scores there.
@@ -197,13 +200,17 @@ def rescore(
         raise ValueError(f"{fixed[0]} changes the maps: evaluate without --scores.")
     scores = Scores.load(scores_path)
     config = override_eval(read_config(workdir), overrides or {})
-    calibration = None
-    for place in derived_folders(epath.Path(workdir)):
-        if (place / FILE).exists():
-            saved = Calibration.load(place / FILE)
-            if saved.made_with == scores.made_with:
-                calibration = dataclasses.replace(saved, alpha=config.eval.false_alarm_share)
-    if calibration is None and config.data.holdout_share:
+    run, found = epath.Path(workdir), None
+    if calibration != HELD_OUT:
+        found = newest_fresh(run, scores.made_with, calibration)
+    places = [place / FILE for place in derived_folders(run) if (place / FILE).exists()]
+    for saved in map(Calibration.load, places if found is None else ()):
+        if saved.made_with == scores.made_with:
+            found = saved
+    share = config.eval.false_alarm_share
+    if found is not None and (not found.made_utc or "false_alarm_share" in (overrides or {})):
+        found = dataclasses.replace(found, alpha=share)
+    if found is None and config.data.holdout_share:
         raise ValueError(
             f"no calibration in {workdir} goes with {scores_path}: evaluate again without --scores."
         )
@@ -214,7 +221,7 @@ def rescore(
         fresh_folder(epath.Path(workdir) / "eval", name, STALE),
         config,
         scores,
-        calibration,
+        found,
         ranks.result(config.seed),
     )
 

@@ -7,6 +7,7 @@ brought to the same mean norm; proportions are kept and nothing is cropped; a pa
 cells, where the code pools channels and cells together to 1024 numbers.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipad_jax.image.feature_task import FeatureTask
+from ipad_jax.image.feature_task import FeatureTask, lit
 from ipad_jax.image.features import each_picture, level_scales
 from ipad_jax.image.task import Arrays, NormalImages
 
@@ -44,6 +45,22 @@ class BankTask(FeatureTask):
             rows = min(rows, max(1, round(section.rows_share * len(candidates))))
         chosen = cover(candidates, rows, section.projection, self.config.seed)
         return {"rows": candidates[chosen].astype(np.float16), "scales": scales}
+
+    def update(
+        self, model: Any, arrays: Arrays, pictures: Iterable[tuple[np.ndarray, tuple[int, int]]]
+    ) -> Arrays:
+        """Rows that cover those of the bank and every cell of further good images, within the budget."""
+        section, scales = self.config.model, jnp.asarray(arrays["scales"])
+        cells_of = jax.jit(lambda model, x: each_picture(partial(self.cells, model, scales), x))
+        found = [arrays["rows"].astype(np.float32)]
+        for picture, shape in pictures:
+            inside = self.views.inside(shape, self.grid)
+            for factor in (1.0, *section.brightness):
+                found.append(np.asarray(cells_of(model, lit(picture, factor)))[inside])
+        candidates = np.concatenate(found)
+        budget = len(found[0]) if section.rows_share else section.rows
+        chosen = cover(candidates, budget, section.projection, self.config.seed)
+        return arrays | {"rows": candidates[chosen].astype(np.float16)}
 
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
         rows = arrays["rows"].astype(jnp.float32)

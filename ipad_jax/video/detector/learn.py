@@ -11,8 +11,7 @@ scores.csv.
 
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.evaluation.alarm_rule import follow
+from ipad_jax.run import undo as steps
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.marks import FAULT, NORMAL
 from ipad_jax.run.provenance import made_with, mismatch
 from ipad_jax.training.fitted import FILE, derived_folders, save_fitted, stored_fitted
 from ipad_jax.video.clip_task import make_clip_task
@@ -39,7 +40,7 @@ from ipad_jax.video.detector.calibration_files import (
 )
 from ipad_jax.video.detector.detector import Detector
 from ipad_jax.video.detector.fresh_calibration import with_wish
-from ipad_jax.video.detector.marks import FAULT, NORMAL, Mark
+from ipad_jax.video.detector.marks import Mark
 from ipad_jax.video.detector.rescored import Rescored, recorded, rescored, sampled
 from ipad_jax.video.normal.learnt import extended
 from ipad_jax.video.normal.stored import normal_of
@@ -163,7 +164,8 @@ def learn(
         )
     folder = epath.Path(workdir) / FRESH / LEARNT
     folder.mkdir(parents=True, exist_ok=True)
-    _copy(epath.Path(workdir))
+    lasting, of_learnt = _places(epath.Path(workdir))
+    steps.copy_for_undo([*lasting, *of_learnt])
     if path is not None and num_frames:
         save_fitted(path, arrays, made)
     scores.save(folder / FRESH_SCORES)
@@ -185,20 +187,10 @@ def undo(workdir: str | os.PathLike[str]) -> int:
     Raises:
       ValueError: nothing was learnt.
     """
-    run = epath.Path(workdir)
-    copies = _copies(run)
-    number = max((n for found in copies.values() for n in found), default=0)
-    if not number and not (run / FRESH / LEARNT / FOOTAGE).exists():
+    left = steps.undo(*_places(epath.Path(workdir)))
+    if left is None:
         raise ValueError(f"nothing to undo: {workdir} has learnt nothing.")
-    for path, found in copies.items():
-        if number in found:
-            found[number].replace(path)
-        elif path.name != FILE:  # the step made it
-            path.unlink(missing_ok=True)
-    folder = run / FRESH / LEARNT
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
-    return max(0, number - 1)
+    return left
 
 
 def _base(workdir: str | os.PathLike[str], config: ConfigDict, step: int) -> Fresh:
@@ -276,30 +268,10 @@ def _judge(one: Rescored, calibration: Calibration) -> Judged:
     return Judged(one.mark, bool(own), one.on_footage)
 
 
-def _places(run: epath.Path) -> Iterator[epath.Path]:
-    """Files that a step replaces."""
-    for folder in derived_folders(run):
-        yield folder / FILE
-    for name in (FRESH_SCORES, FOOTAGE, CALIBRATION):
-        yield run / FRESH / LEARNT / name
-
-
-def _copies(run: epath.Path) -> dict[epath.Path, dict[int, epath.Path]]:
-    """Of each file, the copies by number."""
-    found = {}
-    for path in _places(run):
-        stem, suffix = path.name.rsplit(".", 1)
-        pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.{suffix}")
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        found[path] = {int(m[1]): other for other in beside if (m := pattern.fullmatch(other.name))}
-    return found
-
-
-def _copy(run: epath.Path) -> None:
-    """Copies the files that are there under the next number."""
-    copies = _copies(run)
-    number = 1 + max((n for found in copies.values() for n in found), default=0)
-    for path in copies:
-        if path.exists():
-            stem, suffix = path.name.rsplit(".", 1)
-            write_atomic(path.with_name(f"{stem}.{number}.{suffix}"), path.read_bytes())
+def _places(run: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
+    """Files that a step replaces, and those that it makes."""
+    learnt = run / FRESH / LEARNT
+    return (
+        [folder / FILE for folder in derived_folders(run)],
+        [learnt / name for name in (FRESH_SCORES, FOOTAGE, CALIBRATION)],
+    )

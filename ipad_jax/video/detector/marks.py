@@ -5,20 +5,18 @@ a later detection replaces; where marks of one source overlap in time, the last 
 """
 
 import csv
-import getpass
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ipad_jax.input.live import FrameFolder, VideoFile
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.marks import append_marks, read_marks
 
-NORMAL, FAULT, UNSURE = MARKS = ("normal", "fault", "unsure")
-FILE, SOURCE = "marks.jsonl", "source.json"
+TABLE, SOURCE = "events.csv", "source.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,16 @@ class Listed:
     end_s: float
     text: dict[str, str]
     mark: str = ""
+    alarm = True  # an event is one
+
+    def describe(self, number: int) -> str:
+        """One line, for a person."""
+        text = self.text
+        utc = f"   {text['start_utc'][:19].replace('T', ' ')} UTC" if text.get("start_utc") else ""
+        strength = f"{text['strength']} x threshold" if text.get("strength") else ""
+        what = ", ".join(w for w in (strength, text.get("cause"), text.get("place")) if w)
+        times = f"{self.start_s:9.1f} to {self.end_s:9.1f} s"
+        return f"{number:>4}  {self.mark or '-':<6}  {times}{utc}   {what}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Mark:
 
     Attributes:
       start_s, end_s: of the event, in seconds from the source's first frame.
-      mark: one of `MARKS`.
+      mark: one of `run.marks.MARKS`.
       by, utc: who said it, and when.
       source: of the event.
       folder: of the detection, which holds its scores.csv.
@@ -101,7 +109,7 @@ def source_of(folder: Path) -> Source:
     return Source(**json.loads(path.read_text())) if path.exists() else Source()
 
 
-def listed_events(events: Path) -> list[Listed]:
+def listed(events: Path) -> list[Listed]:
     """The events of an events.csv, each with its mark.
 
     Raises:
@@ -134,7 +142,7 @@ def add_marks(events: Path, marks: Mapping[int, str]) -> list[Listed]:
 
     Args:
       events: the events.csv.
-      marks: one of `MARKS` by the event's number, counted from 1.
+      marks: one of `run.marks.MARKS` by the event's number, counted from 1.
 
     Returns:
       The events with their marks.
@@ -142,26 +150,16 @@ def add_marks(events: Path, marks: Mapping[int, str]) -> list[Listed]:
     Raises:
       ValueError: no such event or mark; nothing is then written.
     """
-    found, source = listed_events(events), source_of(events.parent)
+    found, source = listed(events), source_of(events.parent)
     lines = []
     for number, mark in marks.items():
         if not 1 <= number <= len(found):
             raise ValueError(f"there is no event {number}: {events} has 1 to {len(found)}.")
-        if mark not in MARKS:
-            raise ValueError(f"mark {mark!r} of event {number}: give one of {', '.join(MARKS)}.")
         event = found[number - 1]
-        line = {
-            "start_s": event.start_s,
-            "end_s": event.end_s,
-            "mark": mark,
-            "by": _user(),
-            "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "source": asdict(source),
-        }
-        lines.append(json.dumps(line) + "\n")
-    with (events.parent / FILE).open("a") as file:
-        file.write("".join(lines))
-    return listed_events(events)
+        times = {"start_s": event.start_s, "end_s": event.end_s}
+        lines.append({**times, "mark": mark, "source": asdict(source)})
+    append_marks(events.parent, lines)
+    return listed(events)
 
 
 def marks_of(folder: Path) -> list[Mark]:
@@ -170,19 +168,12 @@ def marks_of(folder: Path) -> list[Mark]:
     Raises:
       ValueError: a line that is none, with its number.
     """
-    path = folder / FILE
-    found: list[Mark] = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
-        try:
-            content = json.loads(line)
-            source = Source(**content.pop("source"))
-            mark = Mark(**content, source=source, folder=folder)
-            if mark.mark not in MARKS:
-                raise ValueError(f"mark {mark.mark!r}")
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}, is no mark: {error}") from error
-        found.append(mark)
-    return counting(found)
+
+    def make(content: dict[str, Any]) -> Mark:
+        source = Source(**content.pop("source"))
+        return Mark(**content, source=source, folder=folder)
+
+    return counting(read_marks(folder, make))
 
 
 def counting(marks: Iterable[Mark]) -> list[Mark]:
@@ -193,15 +184,3 @@ def counting(marks: Iterable[Mark]) -> list[Mark]:
         found = [m for m in found if not m.overlaps(*stretch)]
         found.append(mark)
     return found
-
-
-def marked_folders(workdir: str | os.PathLike[str]) -> Sequence[Path]:
-    """Folders of detections below a local run folder that have marks."""
-    return sorted(path.parent for path in (Path(workdir) / "detect").rglob(FILE))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return ""

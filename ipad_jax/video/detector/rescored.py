@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 
 from ipad_jax.input.live import FrameFolder, open_video
 from ipad_jax.run.cluster import num_cores
+from ipad_jax.run.marks import NORMAL
 from ipad_jax.video.detector.detect import frames_at_rate
 from ipad_jax.video.detector.detector import Detector
-from ipad_jax.video.detector.marks import NORMAL, Mark
+from ipad_jax.video.detector.marks import Mark
 from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
 from ipad_jax.video.normal.learnt import MAX_FRAMES, Sample
 from ipad_jax.video.normal.motion import LAGS

@@ -18,7 +18,7 @@ from ipad_jax.video.detector.detect import detect
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.fresh_calibration import calibrate_on
 from ipad_jax.video.detector.learn import LEARNT, learn, undo
-from ipad_jax.video.detector.marks import add_marks, listed_events, marks_of
+from ipad_jax.video.detector.marks import add_marks, listed, marks_of
 from ipad_jax.video.evaluation.judge_run import check_learnt
 from ipad_jax.video.normal.motion import LAGS, changes_at
 from ipad_jax.video.normal.small_picture import small_picture
@@ -109,7 +109,7 @@ def within(event, stretches):
 
 def mark(events, normal=HARMLESS, fault=FAULTS):
     said = {}
-    for number, event in enumerate(listed_events(events), 1):
+    for number, event in enumerate(listed(events), 1):
         for name, stretches in (("normal", normal), ("fault", fault)):
             if within(event, stretches):
                 said[number] = name
@@ -126,7 +126,7 @@ def contents(run):
 @pytest.mark.slow
 def test_ten_false_alarms_are_silent_faults_are_not_and_undo_gives_back_the_same_bytes(run):
     folder, config, video, events = run
-    before = listed_events(events)
+    before = listed(events)
     assert sum(within(e, HARMLESS) for e in before) == 10
     assert sum(within(e, FAULTS) for e in before) == 2 == len(before) - 10
     state = contents(folder)
@@ -135,11 +135,11 @@ def test_ten_false_alarms_are_silent_faults_are_not_and_undo_gives_back_the_same
     assert all(judged.alarm and judged.on_footage for judged in found.faults)
     assert found.num_frames > 100
     assert (folder / "fitted.1.npz").read_bytes() == state[FILE]
-    after = listed_events(detected(folder, config, video))
+    after = listed(detected(folder, config, video))
     assert [within(e, FAULTS) for e in after] == [True, True]
     # the same spot at other times: what was learnt is how it looks, not when it was
     another = write_avi(video.with_name("next.avi"), filmed([(33, 48)], [(100, 115)], 160))
-    again = listed_events(detected(folder, config, another))
+    again = listed(detected(folder, config, another))
     assert [within(e, [(100, 115)]) for e in again] == [True]
     assert undo(folder) == 0
     assert contents(folder) == state
@@ -252,7 +252,7 @@ def test_the_last_mark_of_an_event_counts_and_none_is_overwritten(run, capsys):
     assert review.main([*arguments, "--mark", "1=fault"]) == 0
     assert (events.parent / "marks.jsonl").read_bytes().startswith(lines)
     assert [m.mark for m in marks_of(events.parent)] == ["unsure", "fault"]
-    assert [event.mark for event in listed_events(events)][:3] == ["fault", "unsure", ""]
+    assert [event.mark for event in listed(events)][:3] == ["fault", "unsure", ""]
     assert "2 of" in capsys.readouterr().out
     with pytest.raises(ValueError, match="there is no event 99"):
         review.main([*arguments, "--mark", "3=normal", "99=normal"])
@@ -261,6 +261,6 @@ def test_the_last_mark_of_an_event_counts_and_none_is_overwritten(run, capsys):
     text = events.read_text().splitlines()
     start, end, rest = text[1].split(",", 2)
     events.write_text("\n".join([text[0], f"{float(start) + 0.2:.3f},{float(end) + 1:.3f},{rest}"]))
-    assert [event.mark for event in listed_events(events)] == ["fault"]
+    assert [event.mark for event in listed(events)] == ["fault"]
     add_marks(events, {1: "normal"})
     assert [m.mark for m in marks_of(events.parent)] == ["unsure", "normal"]

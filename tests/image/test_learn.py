@@ -1,0 +1,160 @@
+"""Thresholds after training and learning from marks, through the commands a person types."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from drawn_images import image_config, spot, stripes, write
+
+from ipad_jax.image.detector import calibrate, load
+from ipad_jax.main import main
+from ipad_jax.training.loop import train
+
+pytestmark = pytest.mark.slow  # trains
+
+
+@pytest.fixture
+def run(bank_run, tmp_path):
+    """A copy of a run of the bank, and images of a day: good ones, a good kind that is new, two faults."""
+    folder = shutil.copytree(bank_run, tmp_path / "run")
+    day(tmp_path / "day")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pca_run(drawn, tmp_path_factory):
+    """A run of a method without `update`."""
+    folder = tmp_path_factory.mktemp("pca_run")
+    train(image_config("pca:tiny", drawn), str(folder), progress=lambda *_: None)
+    calibrate(folder)
+    return folder
+
+
+def day(folder):
+    for number in range(8):
+        write(folder / f"good{number}.png", stripes(300 + number))
+    write(folder / "new.png", new_kind(0))
+    write(folder / "spot0.png", spot(400)[0])
+    write(folder / "spot1.png", spot(401)[0])
+
+
+def new_kind(number):
+    """Good, but of stripes that lie the other way."""
+    return np.ascontiguousarray(stripes(500 + number)[:, ::-1])
+
+
+def judged(run, images):
+    """Score and alarm of each image, as results.csv has them."""
+    assert main(["detect", "--workdir", str(run), "--images", str(images)]) == 0
+    with (run / "detect" / images.name / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {row["image"]: (float(row["score"]), row["alarm"] == "1") for row in rows}
+
+
+def mark(run, images, **marks):
+    """Marks images by their names."""
+    names = list(judged(run, images))
+    words = [f"{names.index(f'{name}.png') + 1}={what}" for name, what in marks.items()]
+    assert main(["review", "--workdir", str(run), "--events", str(run / "detect" / images.name), "--mark",
+                 *words]) == 0  # fmt: skip
+
+
+def test_good_images_of_another_day_set_the_threshold(run, tmp_path, capsys):
+    before = load(run)
+    for number in range(20):
+        write(tmp_path / "other" / f"{number}.png", new_kind(number))
+    assert main(["calibrate", "--workdir", str(run), "--images", str(tmp_path / "other")]) == 0
+    assert (
+        "at that, 20 of the 20 images added would have raised an alarm" in capsys.readouterr().out
+    )
+    after = load(run)
+    assert after.threshold > before.threshold
+    assert after.bound < before.bound  # of more images
+    assert load(run, calibration="held_out").threshold == before.threshold
+    assert main(["calibrate", "--workdir", str(run), "--images", str(tmp_path / "other")]) == 1
+    assert "already" in capsys.readouterr().err
+    assert main(["evaluate", "--workdir", str(run), "--no-report"]) == 0
+    metrics = json.loads((run / "eval/test/metrics.json").read_text())
+    assert metrics["threshold"] == after.threshold
+
+
+def test_a_wish_is_in_force_until_the_next(run):
+    strict = load(run).threshold
+    assert (
+        main(["calibrate", "--workdir", str(run), "--false-alarms", "50%", "--name", "half"]) == 0
+    )
+    loose = load(run)
+    assert loose.threshold < strict
+    assert loose.calibration.alpha == 0.5
+    assert main(["calibrate", "--workdir", str(run), "--false-alarms", "5%", "--name", "few"]) == 0
+    assert load(run).threshold == strict
+    assert load(run, calibration="half").threshold == loose.threshold
+
+
+def test_the_bank_takes_in_what_is_marked_normal(run, tmp_path, capsys):
+    before = judged(run, tmp_path / "day")
+    assert before["new.png"][1]
+    assert before["spot0.png"][1]
+    mark(run, tmp_path / "day", new="normal", spot0="fault")
+    rows = load(run).scorer.arrays["rows"]
+    assert main(["learn", "--workdir", str(run)]) == 0
+    assert "1 of 1 images marked fault are alarms" in capsys.readouterr().out
+    after = judged(run, tmp_path / "day")
+    assert not after["new.png"][1]
+    assert after["new.png"][0] < before["new.png"][0]  # its features are normal now
+    assert after["spot0.png"][1]
+    assert after["spot1.png"][1]
+    learnt = load(run).scorer.arrays["rows"]
+    assert len(learnt) == len(rows)  # the budget
+    write(tmp_path / "more/next.png", new_kind(1))
+    assert judged(run, tmp_path / "more")["next.png"][0] < before["new.png"][0]  # and those like it
+    assert main(["learn", "--workdir", str(run), "--undo"]) == 0
+    assert judged(run, tmp_path / "day") == before
+    assert np.array_equal(load(run).scorer.arrays["rows"], rows)
+
+
+def test_a_method_without_update_raises_its_threshold(pca_run, tmp_path, capsys):
+    run = shutil.copytree(pca_run, tmp_path / "run")
+    day(tmp_path / "day")
+    before = judged(run, tmp_path / "day")
+    least, most = sorted(("new.png", "spot0.png"), key=lambda name: before[name][0])
+    normal, fault = (name.removesuffix(".png") for name in (least, most))
+    mark(run, tmp_path / "day", **{normal: "normal", fault: "fault"})
+    assert main(["learn", "--workdir", str(run)]) == 0
+    assert load(run).threshold == pytest.approx(before[least][0], rel=1e-5)  # six digits in the CSV
+    after = judged(run, tmp_path / "day")
+    assert not after[least][1]
+    assert after[most][1]
+    mark(
+        run, tmp_path / "day", **{normal: "fault", fault: "normal"}
+    )  # the weaker one a fault: lost
+    capsys.readouterr()
+    assert main(["learn", "--workdir", str(run)]) == 1
+    assert "would raise no alarm any more" in capsys.readouterr().err
+    assert judged(run, tmp_path / "day") == after  # nothing was written
+
+
+def test_a_marked_image_must_be_the_one_that_was_marked(run, tmp_path, capsys):
+    mark(run, tmp_path / "day", new="normal")
+    write(tmp_path / "day/new.png", spot(7)[0])
+    assert main(["learn", "--workdir", str(run)]) == 1
+    assert "another image than the one that was marked" in capsys.readouterr().err
+    (tmp_path / "day/new.png").unlink()
+    assert main(["learn", "--workdir", str(run)]) == 1
+    assert "no longer there" in capsys.readouterr().err
+    assert not (run / "calibrations").exists()
+
+
+def test_learning_needs_no_dataset(run, tmp_path, monkeypatch, capsys):
+    """On the machine in the factory the old scores stay, and the output says so."""
+
+    def gone(*_):
+        raise FileNotFoundError("no dataset")
+
+    mark(run, tmp_path / "day", new="normal")
+    monkeypatch.setattr("ipad_jax.image.task.open_images", gone)
+    assert main(["learn", "--workdir", str(run)]) == 0
+    assert "are not here" in capsys.readouterr().out
+    assert not judged(run, tmp_path / "day")["new.png"][1]
