@@ -88,6 +88,16 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--warm", positive, 2, "starts with the cache")
 
     one = add(
+        "page",
+        "page:time_pages",
+        "seconds to a page of `ipad-jax ui`, alone and in a crowd",
+        "--clients 50",
+    )
+    _option(one, "--clients", positive, 50, "that read side by side")
+    _option(one, "--seconds", float, 20.0, "of reading")
+    _option(one, "--runs", positive, 20, "run folders")
+
+    one = add(
         "cycle",
         "cycle:measure_cycles",
         "error of the cycle that `prepare` finds, in frames",

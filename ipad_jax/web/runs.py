@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipad_jax.web.jobs import read_from
 from ipad_jax.web.settings import NotThereError, within
 
 MOST_FOLDERS = 5000  # looked at in search of runs
 DEPTH = 4  # below a root
+STEP_BYTES = 20_000  # of metrics.jsonl in which its last step is
 # Files that may be fetched, below a run folder.
 FETCHED = re.compile(
     r"(eval/[^/]+/(report\.html|[^/]+\.webm|metrics\.json)"
@@ -71,7 +73,8 @@ class Run:
     @property
     def step(self) -> int | None:
         """The last step that was logged."""
-        steps = [step for row in self.metrics() if isinstance(step := row.get("step"), int)]
+        text, _ = read_from(self.folder / "metrics.jsonl", -STEP_BYTES)
+        steps = [step for row in _objects(text) if isinstance(step := row.get("step"), int)]
         return steps[-1] if steps else None
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -348,6 +351,10 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
         text = path.read_text(errors="replace")
     except OSError:
         return
+    yield from _objects(text)
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
         try:
             content = json.loads(line)

@@ -247,7 +247,7 @@ def test_usage(capsys):
 
 
 @pytest.mark.parametrize(
-    "what", ["model", "profile", "input", "detection", "startup", "cycle", "growth"]
+    "what", ["model", "profile", "input", "detection", "startup", "page", "cycle", "growth"]
 )
 def test_options_are_the_arguments_of_a_benchmarks_function(what):
     options = vars(bench.make_parser().parse_args([what]))
@@ -264,6 +264,16 @@ def test_startup_counts_a_cold_and_a_warm_start(capsys):
     assert (cold[0], cold[2]) == ("cold", "1.00")
     assert warm[0] == "with the cache"
     assert len(answers) == 3
+
+
+def test_pages_are_timed_alone_and_in_a_crowd(capsys):
+    pytest.importorskip("starlette", reason="the extra `web` is not installed")
+    assert bench.main(["page", "--clients", "3", "--seconds", "2", "--runs", "2"]) == 0
+    _, alone, crowd = rows(capsys.readouterr().out)
+    assert (alone[0], crowd[0]) == ("1, without a rest", "3, 2 s between pages")
+    for row in (alone, crowd):
+        assert 0 < cell(row[2]) <= cell(row[3])
+        assert row[-1] == "0"  # failed
 
 
 def test_profile_places_each_operation():

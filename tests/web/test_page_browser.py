@@ -4,25 +4,13 @@ Pictures of every page at two widths go to the folder that IPAD_JAX_SCREENSHOTS 
 """
 
 import json
-import os
-import shutil
-import threading
-import time
-from pathlib import Path
 
 import pytest
-import uvicorn
 
-from ipad_jax.web.server import make_app
+pytest.importorskip("playwright.sync_api", reason="no browser: pip install playwright")
+from browser import CHROMIUM, NO_CHROMIUM, opened, picture, serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no browser: pip install playwright")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)]
 WIDTHS = (1200, 360)
 PAGES = ("/", "/data", "/train", "/threshold", "/try", "/live", "/events", "/jobs", "/help")
 TABLE = {
@@ -46,39 +34,15 @@ TABLE = {
 @pytest.fixture
 def served(ui):
     """The address of the page, served as the command does."""
-    config = uvicorn.Config(make_app(ui.settings), port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    with serving(ui.settings) as address:
+        yield address
 
 
 @pytest.fixture
 def page(served):
     """A browser's page, which must raise no error and break no policy."""
-    problems = []
-    with playwright.sync_playwright() as client:
-        browser = client.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(base_url=served)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
+    with opened(served) as page:
         yield page
-        browser.close()
-    assert not problems
-
-
-def picture(page, name):
-    folder = os.environ.get("IPAD_JAX_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_every_page_fits_both_widths(ui, page):
@@ -131,11 +95,8 @@ def test_the_slider_moves_thresholds_and_what_is_caught(ui, page):
 def test_a_report_s_script_does_not_run(ui, served):
     """Its alert would open a dialog; the policy names it in the console instead."""
     dialogs = []
-    with playwright.sync_playwright() as client:
-        browser = client.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(base_url=served)
+    with opened(served, check=False) as page:
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(f"{ui.run_at}/file/eval/strict/report.html", wait_until="networkidle")
         assert "report" in page.inner_text("body")
-        browser.close()
     assert not dialogs

@@ -3,14 +3,14 @@
 const COLOURS = ["#1f6f8b", "#c2542d", "#4a7d2c", "#7a4d9e", "#946c00", "#444c55"];
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [1, 5]]; // readable without colour
 
-function chart(box, series, rows, xLabel, yLabel, extra) {
+function chart(box, series, rows, xLabel, yLabel, extra, joins = true) {
   box.replaceChildren();
   const options = Object.assign({
     width: Math.max(240, box.clientWidth - 14), height: 260,
     scales: { x: { time: false } },
     axes: [{ label: xLabel, labelSize: 20 }, { label: yLabel, labelSize: 20, size: 58 }],
     series: [{ label: xLabel }].concat(series.map((label, i) => ({
-      label, stroke: COLOURS[i % 6], dash: DASHES[i % 6], width: 1.5, spanGaps: true, points: { show: rows[0].length < 3 },
+      label, stroke: COLOURS[i % 6], dash: DASHES[i % 6], width: 1.5, spanGaps: joins, points: { show: rows[0].length < 3 },
     }))),
   }, extra || {});
   const plot = new uPlot(options, rows, box);
@@ -89,7 +89,7 @@ function watch(box) { // score of the last two minutes, alarms as a band
     const top = Math.max(...rows.map((row) => row[1] ?? 0));
     const data = [rows.map((r) => r[0]), rows.map((r) => r[1]), rows.map((r) => r[2]), rows.map((r) => (r[3] ? top : null))];
     if (plot) plot.setData(data);
-    else plot = chart(box, ["score", "its median", "alarm"], data, "seconds", "score");
+    else plot = chart(box, ["score", "its median", "alarm"], data, "seconds", "score", {}, false);
     const alarm = last[3] === 1;
     verdict.className = "verdict " + (alarm ? "alarm" : "calm");
     verdict.textContent = (alarm ? "ALARM" : "no alarm") + ", score " + (last[1] === null ? "-" : last[1].toFixed(2)) + " at " + last[0].toFixed(1) + " s";
