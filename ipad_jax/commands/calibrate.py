@@ -37,8 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "calibrate",
         __doc__,
-        "--workdir DIR {--video PATH ... | --false-alarms-per-hour X | --table FILE | --images PATH | "
-        "--false-alarms SHARE} [options]",
+        "--workdir DIR [--video PATH ... | --images PATH | --table FILE] [options]",
         "ipad-jax calibrate --workdir runs/press --video monday.mp4 tuesday.mp4 --false-alarms-per-hour 1",
     )
     parser.add_argument(
