@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 LEAST_AREA = 0.0005  # of the picture; smaller regions are specks
+LEAST_LEVELS = 3  # of 255: white parts in front of exact white differ by little more
 EVEN = 60  # levels of 255; a border that differs by more from its own median is no even background
 
 
@@ -27,7 +28,7 @@ def background_of(images: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
             f"levels of 255 away from the median {colour.astype(int).tolist()}): put an even cloth or paper "
             "behind the object, or cut it out and save the photos with transparency"
         )
-    return colour, float(np.clip(1.5 * np.percentile(away, 80) + 6, 8, EVEN))
+    return colour, float(np.clip(1.5 * np.percentile(away, 80) + 2, LEAST_LEVELS, EVEN))
 
 
 def silhouette(image: np.ndarray, background: np.ndarray, levels: float) -> np.ndarray:
@@ -38,23 +39,13 @@ def silhouette(image: np.ndarray, background: np.ndarray, levels: float) -> np.n
     away = np.abs(image.astype(np.float32) - background).max(axis=-1)
     found = (away > levels).astype(np.uint8)
     outer, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    # A hole of the background's own colour is rarely one: a white eye of a white toy, a highlight.
+    # A real hole that is filled costs some empty voxels; a white face of a white toy that is taken for a hole
+    # would carve away all that lies behind it.
     filled = np.zeros_like(found)
     least = LEAST_AREA * found.size
-    small = [c for c in _holes(found) if cv2.contourArea(c) < 4 * least]
     large = [c for c in outer if cv2.contourArea(c) >= least]
     cv2.drawContours(filled, large, -1, 1, cv2.FILLED)
-    filled &= found
-    cv2.drawContours(filled, small, -1, 1, cv2.FILLED)
     return filled.astype(bool)
-
-
-def _holes(mask: np.ndarray) -> list[np.ndarray]:
-    """Contours of the holes of a mask."""
-    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if tree is None:
-        return []
-    return [c for c, links in zip(contours, tree[0]) if links[3] >= 0]
 
 
 def _border(image: np.ndarray) -> np.ndarray:

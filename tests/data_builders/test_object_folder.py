@@ -157,6 +157,16 @@ def test_silhouettes_by_the_colour_of_the_border():
     np.testing.assert_array_equal(silhouette(image, background, levels), expected)
 
 
+def test_a_white_part_before_white_belongs_to_the_object():
+    image = np.full((100, 100, 3), 255, np.uint8)
+    image[20:80, 20:80] = (40, 90, 160)
+    image[30:70, 30:70] = 255  # its top as bright as the background
+    image[10:20, 40:60] = 250  # another at the outline, a little darker
+    expected = np.zeros((100, 100), bool)
+    expected[20:80, 20:80] = expected[10:20, 40:60] = True
+    np.testing.assert_array_equal(silhouette(image, *background_of([image])), expected)
+
+
 def test_a_background_of_many_colours_is_refused():
     noise = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
     with pytest.raises(ValueError, match="no one colour"):
