@@ -1,28 +1,94 @@
-"""From a query and its rendering to a raw map: their difference, as far as edges do not explain it."""
+"""From a query and what a good object would show there to a raw map: their difference, over what is usual.
+
+What is usual is learned: on training views, each explained by the others, the difference grows with edges,
+with what the references disagree about, and with steps in depth. PAD compares features of one rendering
+instead (arXiv 2310.07716, section 4.3).
+"""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from scipy.optimize import nnls
 
 from ipad_jax.pose.pictures import Picture
+from ipad_jax.pose.warping import Warped
 
-FLOOR = 0.04  # of the expected difference, in colour from 0 to 1; our choice
-SHIFT_PX = 0.75  # by which a pixel may be off
+FLOOR = 0.005  # of the usual difference, in colour from 0 to 1: a little over one level of 255
+SHIFT_PX = 0.5  # by which a pixel may be off
 TOP_PIXELS = 20  # of a 200 x 200 picture, whose mean is an image's score
+LEAST_STEP = 0.2  # of the object's radius: a larger step in depth is no more of one
+EXPECTILE = 0.95  # what is usual covers more than the mean difference
+TRAITS = ("constant", "edge", "disagreement", "depth_step", "outline", "seen_by_none")
 
 
-def difference_map(query: np.ndarray, picture: Picture, blur_px: float = 1.0) -> np.ndarray:
-    """Raw map float32 [h, w]: the smallest colour difference over shifts, over what edges make of it.
+def difference_map(
+    query: np.ndarray,
+    picture: Picture,
+    warped: Sequence[Warped],
+    usual: np.ndarray,
+    blur_px: float,
+) -> np.ndarray:
+    """Raw map float32 [h, w]: the least colour difference, over what is usual there.
 
     Args:
       query: float32 [h, w, 3] in [0, 1].
-      blur_px: standard deviation of the Gaussian over differences and edges.
+      picture: rendered from the query's pose. warped: training views from there.
+      usual: float64 [6], of `fit_usual`.
+      blur_px: standard deviation of the Gaussian over differences and traits.
     """
-    least = np.full(query.shape[:2], np.inf, np.float32)
-    for dx in (-SHIFT_PX, 0.0, SHIFT_PX):
-        for dy in (-SHIFT_PX, 0.0, SHIFT_PX):
-            moved = _shifted(picture.rgb, dx, dy) if dx or dy else picture.rgb
-            least = np.minimum(least, np.linalg.norm(query - moved, axis=-1))
-    return _blur(least, blur_px) / (FLOOR + _blur(edges(picture.rgb), blur_px))
+    expected = traits(picture, warped, blur_px) @ usual.astype(np.float32)
+    return least_difference(query, picture, warped, blur_px) / (FLOOR + expected)
+
+
+def least_difference(
+    query: np.ndarray, picture: Picture, warped: Sequence[Warped], blur_px: float
+) -> np.ndarray:
+    """The smallest colour difference over references and shifts, blurred: float32 [h, w]."""
+    least = _over_shifts(query, picture.rgb)
+    for view in warped:
+        own = _over_shifts(query, _filled(view, picture))
+        least = np.where(view.seen, np.minimum(least, own), least)
+    return _blur(least, blur_px)
+
+
+def traits(picture: Picture, warped: Sequence[Warped], blur_px: float) -> np.ndarray:
+    """What a good object's difference depends on, not negative: float32 [h, w, 6], see `TRAITS`."""
+    solid = picture.opacity > 0.5
+    references = np.stack([picture.rgb, *(_filled(view, picture) for view in warped)])
+    disagreement = np.sqrt(references.var(axis=0).sum(-1))
+    behind = picture.distance[solid].max() + 2 * LEAST_STEP if solid.any() else 0.0
+    step = np.minimum(_slope(np.where(solid, picture.distance, behind)), LEAST_STEP)
+    none = solid & ~np.any([view.seen for view in warped], axis=0) if warped else solid
+    planes = (edges(picture.rgb), disagreement, step, _slope(picture.opacity), none)
+    blurred = [_blur(np.asarray(plane, np.float32), blur_px) for plane in planes]
+    return np.stack([np.ones_like(blurred[0]), *blurred], axis=-1)
+
+
+def near_object(picture: Picture) -> np.ndarray:
+    """Where a difference may arise although the object is good: on it and some pixels around, bool [h, w]."""
+    return cv2.dilate((picture.opacity > 0.05).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+
+
+def fit_usual(differences: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Weights of the traits whose sum is the expectile of differences (Newey and Powell, 1987): float64 [6].
+
+    None is negative, so that what is usual is not either. Solved by least squares that weigh what lies above
+    by `EXPECTILE` and the rest by 1 - `EXPECTILE`, anew until none changes sides.
+
+    Args: differences [n] and traits [n, 6] of pixels of good views.
+    """
+    found, differences = found.astype(np.float64), differences.astype(np.float64)
+    above = np.zeros(len(differences), bool)
+    weights = np.zeros(found.shape[1])
+    for _ in range(50):
+        root = np.sqrt(np.where(above, EXPECTILE, 1 - EXPECTILE))
+        weights, _ = nnls(found * root[:, None], differences * root)
+        now = differences > found @ weights
+        if (now == above).all():
+            break
+        above = now
+    return weights
 
 
 def edges(rgb: np.ndarray) -> np.ndarray:
@@ -35,6 +101,24 @@ def score_of(score_map: np.ndarray) -> float:
     """Mean of the highest pixels of a map, as many as are 20 of 200 x 200: a defect has an area."""
     count = max(1, round(TOP_PIXELS * score_map.size / 40_000))
     return float(np.partition(score_map.ravel(), -count)[-count:].mean())
+
+
+def _filled(view: Warped, picture: Picture) -> np.ndarray:
+    """A warped view, the rendering where it sees nothing."""
+    return np.where(view.seen[..., None], view.rgb, picture.rgb)
+
+
+def _slope(values: np.ndarray) -> np.ndarray:
+    return np.hypot(*np.gradient(values))
+
+
+def _over_shifts(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    least = np.full(query.shape[:2], np.inf, np.float32)
+    for dx in (-SHIFT_PX, 0.0, SHIFT_PX):
+        for dy in (-SHIFT_PX, 0.0, SHIFT_PX):
+            moved = _shifted(reference, dx, dy) if dx or dy else reference
+            least = np.minimum(least, np.linalg.norm(query - moved, axis=-1))
+    return least
 
 
 def _blur(values: np.ndarray, blur_px: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Renderer
 from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
 from ipad_jax.pose.task import OCCUPIED_SIDE
+from ipad_jax.pose.warping import GoodViews
 
 TRUE_POSE = "with the true pose"  # a row beside the method
 SAME_PROPORTIONS = 0.02  # relative
@@ -30,6 +31,11 @@ class PoseScorer:
     """
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
+        if "distances" not in arrays:
+            raise ValueError(
+                "fitted.npz of this run was made by an earlier version: delete it and run again where the "
+                "dataset is."
+            )
         self.task, self.arrays = task, arrays
         self.background = arrays["background"][:3]
         self.levels = float(arrays["background"][3])
@@ -38,7 +44,9 @@ class PoseScorer:
         shape = (OCCUPIED_SIDE,) * 3
         self.renderer = Renderer(model, occupied.reshape(shape), self.background / 255)
         self.gallery = Gallery(arrays["small"].astype(np.float32), arrays["poses"])
-        self.lens = Lens.of(arrays["lens"])
+        lenses = tuple(Lens.of(row) for row in arrays["lenses"])
+        self.good = GoodViews(arrays["images"], arrays["distances"], arrays["poses"], lenses)
+        self.lens = Lens.of(np.median(arrays["lenses"], axis=0))
 
     def scored(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
         """Maps, scores and poses of images uint8 [h, w, 3], in order; each depends on no other.
@@ -91,8 +99,11 @@ class PoseScorer:
 
     def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
         query = small.astype(np.float32) / 255
-        found = dataclasses.replace(found, usual=float(self.arrays["usual"]))
-        score_map = difference_map(query, found.picture, self.task.config.eval.blur_px)
+        found = dataclasses.replace(found, usual=float(self.arrays["usual_residual"]))
+        warped = self.good.warped(found.picture, found.pose, self.lens)
+        score_map = difference_map(
+            query, found.picture, warped, self.arrays["usual"], self.task.config.eval.blur_px
+        )
         score = self.task.reduce(score_map)
         size = (image.shape[1], image.shape[0])
         if size != (self.lens.width, self.lens.height):

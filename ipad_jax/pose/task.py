@@ -16,12 +16,19 @@ from ml_collections import ConfigDict
 
 from ipad_jax.image.task import Arrays, ImageTask, NormalImages
 from ipad_jax.image.views import Views
-from ipad_jax.pose.comparison import score_of
+from ipad_jax.pose.comparison import (
+    fit_usual,
+    least_difference,
+    near_object,
+    score_of,
+    traits,
+)
 from ipad_jax.pose.hash_field import HashConfig, HashField
 from ipad_jax.pose.marching import occupied_interval, render_rays
 from ipad_jax.pose.object_views import ObjectViews, read_views
-from ipad_jax.pose.pictures import Renderer
+from ipad_jax.pose.pictures import Counts, Renderer
 from ipad_jax.pose.pose_search import FINAL, residual_of, small_picture
+from ipad_jax.pose.warping import GoodViews
 
 POOL_STEPS = 128  # places along a ray at which the hull is looked at
 FIT_LEAVES = (
@@ -31,11 +38,13 @@ FIT_LEAVES = (
     "data.train_share",
     "model",
     "seed",
+    "eval.blur_px",
 )
-PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "total_steps", "eval.starts", "eval.blur_px")
+PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "total_steps", "eval.starts")
 OCCUPIED_DENSITY = 0.5  # a unit of length; less lets a hundredth of a voxel's light be lost
 OCCUPIED_SIDE = 96
-USUAL_VIEWS = 12  # training views whose residual says what is usual
+USUAL_VIEWS = 24  # training views that say what is usual
+DISTANCE: Counts = (32, 12, 0)  # samples along rays whose distance alone counts
 
 
 class OmniposeTask(ImageTask):
@@ -177,24 +186,44 @@ class OmniposeTask(ImageTask):
         return NormalImages(self.source, tuple(self.indices[0]), self.views)
 
     def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
-        """Occupied voxels, the camera, the background, and small pictures of the training views."""
+        """Occupied voxels, the training views with distances, what is usual, cameras, background."""
         views = self.object_views
         occupied = occupied_voxels(model, views.hull, OCCUPIED_SIDE)
         small = [small_picture(image, views.background, views.levels) for image in views.images]
         renderer = Renderer(model, occupied, views.background / 255)
-        residuals = []
-        for number in np.linspace(0, len(views) - 1, USUAL_VIEWS).round().astype(int):
-            picture = renderer.pictures([views.poses[number]], views.lens, FINAL)[0]
+        good = GoodViews(views.images, _distances(renderer, views), views.poses, views.lenses)
+        residuals, differences, found = [], [], []
+        blur_px = self.config.eval.blur_px
+        count = min(USUAL_VIEWS, len(views))
+        for number in np.linspace(0, len(views) - 1, count).round().astype(int):
+            pose, lens = views.poses[number], views.lenses[number]
+            picture = renderer.pictures([pose], lens, FINAL)[0]
             image = views.images[number].astype(np.float32) / 255
             residuals.append(residual_of(image, picture, views.silhouettes[number]))
+            others = good.warped(picture, pose, lens, without=int(number))
+            where = near_object(picture)
+            differences.append(least_difference(image, picture, others, blur_px)[where])
+            found.append(traits(picture, others, blur_px)[where])
         return {
-            "usual": np.array(max(residuals)),
+            "usual_residual": np.array(max(residuals)),
+            "usual": fit_usual(np.concatenate(differences), np.concatenate(found)),
             "occupied": np.packbits(occupied),
             "small": np.stack(small).astype(np.float16),
-            "poses": views.poses,
-            "lens": views.lens.array(),
+            "images": good.images,
+            "distances": good.distances,
+            "poses": good.poses,
+            "lenses": np.stack([lens.array() for lens in good.lenses]),
             "background": np.append(views.background, views.levels).astype(np.float32),
         }
+
+
+def _distances(renderer: Renderer, views: ObjectViews) -> np.ndarray:
+    """Distances along the rays of all views, 0 where nothing is: float16 [n, h, w]."""
+    found = np.zeros(views.images.shape[:3], np.float16)
+    for row, pose, lens in zip(found, views.poses, views.lenses):
+        picture = renderer.pictures([pose], lens, DISTANCE, steps=64)[0]
+        row[:] = np.where(picture.opacity > 0.5, picture.distance, 0)
+    return found
 
 
 def ray_pool(views: ObjectViews, hull: np.ndarray) -> dict[str, np.ndarray]:

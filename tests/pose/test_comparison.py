@@ -1,0 +1,137 @@
+"""References of a query: good views moved to its place, and what difference is usual."""
+
+import numpy as np
+import pytest
+
+from ipad_jax.pose.cameras import look_at
+from ipad_jax.pose.comparison import (
+    EXPECTILE,
+    TRAITS,
+    difference_map,
+    fit_usual,
+    least_difference,
+    traits,
+)
+from ipad_jax.pose.object_views import Lens
+from ipad_jax.pose.pictures import Picture
+from ipad_jax.pose.warping import GoodViews, Warped
+
+LENS = Lens(130.0, 130.0, 48.0, 48.0, 96, 96)
+RADIUS = 0.7
+
+
+def pose_at(degrees):
+    angle = np.radians(degrees)
+    eye = np.array([3 * np.cos(angle), 3 * np.sin(angle), 0.5], np.float32)
+    up = np.array([0.0, 0.0, 1.0], np.float32)
+    return np.asarray(look_at(eye, np.zeros(3, np.float32), up), np.float32)
+
+
+def ball(pose):
+    """A coloured ball in closed form: its picture, and where its surface is, [h, w, 3]."""
+    rays = LENS.directions() @ pose[:3, :3].T
+    eye = pose[:3, 3]
+    along = rays @ eye
+    root = along**2 - (eye @ eye - RADIUS**2)
+    hit = root > 0
+    distance = np.where(hit, -along - np.sqrt(np.maximum(root, 0)), 0).astype(np.float32)
+    points = eye + rays * distance[:, None]
+    rgb = np.where(hit[:, None], 0.5 + 0.4 * np.sin(3 * points), 1).astype(np.float32)
+    shape = (LENS.height, LENS.width)
+    picture = Picture(rgb.reshape(*shape, 3), hit.reshape(shape) * 1.0, distance.reshape(shape))
+    return picture, points.reshape(*shape, 3)
+
+
+@pytest.fixture(scope="module")
+def good():
+    poses = np.stack([pose_at(degrees) for degrees in (0, 25, 50, 75, 180)])
+    pictures = [ball(pose)[0] for pose in poses]
+    images = np.stack([np.rint(255 * p.rgb).astype(np.uint8) for p in pictures])
+    distances = np.stack([p.distance for p in pictures]).astype(np.float16)
+    return GoodViews(images, distances, poses, (LENS,) * len(poses))
+
+
+def test_a_moved_view_shows_what_the_query_shows_where_it_sees_it(good):
+    pose = pose_at(35)
+    picture, points = ball(pose)
+    warped = good.warped(picture, pose, LENS)
+    away = [np.abs(view.rgb - picture.rgb).max(axis=-1)[view.seen] for view in warped]
+    # half a level of 255 by rounding, some levels at the ball's rim, where a pixel covers much of it
+    assert all(np.median(x) < 1.5 / 255 for x in away)
+    assert [view.seen.sum() for view in warped[:2]] > [1500, 1500]
+    for view, eye in zip(warped, good.poses[[1, 2, 0, 3], :3, 3]):
+        faces = (points * (eye - points)).sum(-1) / np.linalg.norm(eye - points, axis=-1) / RADIUS
+        assert faces[view.seen].min() > -0.1  # nothing of the ball's far side
+        assert view.seen[
+            (picture.opacity > 0) & (faces > 0.5)
+        ].all()  # at the rim a pixel spans the tolerance
+
+
+def test_a_view_is_not_explained_by_itself(good):
+    picture, _ = ball(good.poses[1])
+    own = np.abs(good.warped(picture, good.poses[1], LENS)[0].rgb - picture.rgb).max(-1)
+    assert own[picture.opacity > 0].max() < 1 / 255
+    others = good.warped(picture, good.poses[1], LENS, without=1)
+    assert not any(np.array_equal(view.rgb, others[0].rgb) for view in others[1:])
+    assert len(good.warped(picture, good.poses[1], LENS)) == 4 == len(others)
+
+
+def flat(colour, shape=(40, 40)):
+    return Picture(np.full((*shape, 3), colour, np.float32), np.ones(shape), np.ones(shape))
+
+
+def test_what_one_good_view_shows_is_no_defect_and_what_none_shows_is():
+    picture = flat(0.4)
+    query, other = picture.rgb.copy(), picture.rgb.copy()
+    query[8:12, 8:12] = other[8:12, 8:12] = 0.9  # a highlight
+    query[28:32, 28:32] = 0.9  # a stain
+    seen = np.ones(picture.opacity.shape, bool)
+    found = least_difference(query, picture, [Warped(other, seen)], 1.0)
+    assert found[10, 10] < 0.01 < 0.3 < found[30, 30]
+    hidden = least_difference(query, picture, [Warped(other, ~seen)], 1.0)
+    assert hidden[10, 10] == pytest.approx(found[30, 30], rel=1e-3)
+
+
+def test_the_same_difference_counts_less_where_it_is_usual():
+    picture = flat(0.4)
+    picture.rgb[:, 20:] = 0.8
+    query = picture.rgb.copy()
+    query[10, 5:9] += 0.1  # within a face
+    query[30, 18:22] += 0.1  # at an edge
+    usual = np.zeros(len(TRAITS))
+    usual[TRAITS.index("constant")], usual[TRAITS.index("edge")] = 0.01, 0.2
+    found = difference_map(query, picture, [], usual, 1.0)
+    assert found[10, 7] > 2 * found[30, 19]
+    assert found[10, 7] > 20 * found[20, 7]
+
+
+def test_traits_of_a_good_object_are_not_negative_and_say_what_nobody_sees(good):
+    picture, _ = ball(pose_at(300))
+    found = traits(picture, good.warped(picture, pose_at(300), LENS), 1.0)
+    assert found.shape == (96, 96, len(TRAITS))
+    assert (found >= 0).all()
+    nobody = found[..., TRAITS.index("seen_by_none")]
+    seen = traits(*_seen_from(good, 30), 1.0)[..., TRAITS.index("seen_by_none")]
+    assert nobody[40:56, 40:56].mean() > seen[40:56, 40:56].mean()
+    alone = traits(picture, [], 1.0)
+    assert alone[40:56, 40:56, TRAITS.index("seen_by_none")].min() > 0.99
+    assert alone[..., TRAITS.index("disagreement")].max() == 0
+
+
+def _seen_from(good, degrees):
+    picture, _ = ball(pose_at(degrees))
+    return picture, good.warped(picture, pose_at(degrees), LENS)
+
+
+def test_usual_is_the_expectile_and_never_negative():
+    rng = np.random.default_rng(0)
+    found = np.column_stack([np.ones(4000), rng.uniform(0, 1, (4000, 5))])
+    differences = (0.02 + 0.3 * found[:, 1]) * rng.exponential(size=4000)
+    weights = fit_usual(differences, found)
+    assert (weights >= 0).all()
+    assert weights[1] > 5 * weights[2:].max()
+    off = differences - found @ weights
+    balance = EXPECTILE * off[off > 0].sum() + (1 - EXPECTILE) * off[off < 0].sum()
+    # the condition of the first order by the constant, which is not at its bound
+    assert weights[0] > 0
+    assert abs(balance) < 1e-6 * len(off)
