@@ -8,7 +8,7 @@ cells, where the code pools channels and cells together to 1024 numbers.
 """
 
 from collections.abc import Iterable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -19,6 +19,9 @@ from ml_collections import ConfigDict
 from ipad_jax.image.feature_task import FeatureTask, lit
 from ipad_jax.image.features import each_picture, level_scales
 from ipad_jax.image.task import Arrays, NormalImages
+
+BLOCK = 1024  # rows, at least, whose products with the cells of a picture are made at once
+MOST_BLOCKS = 16
 
 
 class BankTask(FeatureTask):
@@ -72,12 +75,19 @@ class BankTask(FeatureTask):
 
 
 def nearest(cells: jax.Array, rows: jax.Array) -> jax.Array:
-    """Euclidean distance of cells [..., c] to the nearest of the rows [n, c], by one product."""
-    # |f - p|^2 = |f|^2 + |p|^2 - 2 f.p
+    """Euclidean distance of cells [..., c] to the nearest of the rows [n, c], by products."""
+    # |f - p|^2 = |f|^2 + |p|^2 - 2 f.p. In blocks: all products of a picture at once would leave the cache.
+    block = max(BLOCK, -(-len(rows) // MOST_BLOCKS))
+    least = [_least(cells, rows[first : first + block]) for first in range(0, len(rows), block)]
+    found = reduce(jnp.minimum, least)
+    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(cells), axis=-1) + found, 0.0))
+
+
+def _least(cells: jax.Array, rows: jax.Array) -> jax.Array:
+    """Least of |p|^2 - 2 f.p over rows p, for cells f."""
     products = jnp.einsum("...c,nc->...n", cells, rows, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(jnp.square(rows), axis=-1)
-    least = jnp.min(squares.reshape((1,) * (cells.ndim - 1) + (-1,)) - 2 * products, axis=-1)
-    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(cells), axis=-1) + least, 0.0))
+    return jnp.min(squares.reshape((1,) * (cells.ndim - 1) + (-1,)) - 2 * products, axis=-1)
 
 
 def cover(candidates: np.ndarray, number: int, projection: int, seed: int) -> np.ndarray:
