@@ -18,7 +18,7 @@ def background_of(images: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     Args: images uint8 [h, w, 3] each, of any sizes.
     Raises: ValueError where the borders show many colours.
     """
-    borders = np.concatenate([_border(image) for image in images]).astype(np.float32)
+    borders = np.concatenate([border_of(image) for image in images]).astype(np.float32)
     colour = np.median(borders, axis=0)
     away = np.abs(borders - colour).max(axis=1)
     spread = float(np.percentile(away, 90))  # up to a tenth may show the object
@@ -48,7 +48,7 @@ def silhouette(image: np.ndarray, background: np.ndarray, levels: float) -> np.n
     return filled.astype(bool)
 
 
-def _border(image: np.ndarray) -> np.ndarray:
+def border_of(image: np.ndarray) -> np.ndarray:
     """The outermost pixels, [n, 3]."""
     rows = image[[0, -1]].reshape(-1, 3)
     return np.concatenate([rows, image[:, [0, -1]].reshape(-1, 3)])

@@ -11,6 +11,7 @@ from ipad_jax.image.scorer import Scored
 from ipad_jax.image.task import Arrays
 from ipad_jax.input.images import ImageSource
 from ipad_jax.pose.comparison import difference_map
+from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Renderer
 from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
@@ -31,7 +32,7 @@ class PoseScorer:
     """
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
-        if "distances" not in arrays:
+        if "usual_gain" not in arrays:
             raise ValueError(
                 "fitted.npz of this run was made by an earlier version: delete it and run again where the "
                 "dataset is."
@@ -75,7 +76,7 @@ class PoseScorer:
         return self._compared(image, small, FoundPose(pose, picture, residual))
 
     def fitted(self, image: np.ndarray) -> np.ndarray:
-        """An image at the size of the training views.
+        """An image at the size of the training views, its background as bright as theirs.
 
         Raises:
           ValueError: see `scored`.
@@ -95,11 +96,12 @@ class PoseScorer:
         small = shrunk(image, max(size))
         if small.shape[1::-1] != size:
             small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
-        return small
+        return with_background(small, self.background, self.levels)
 
     def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
         query = small.astype(np.float32) / 255
         found = dataclasses.replace(found, usual=float(self.arrays["usual_residual"]))
+        query = without_gain(query, found.picture, self.arrays["usual_gain"])
         warped = self.good.warped(found.picture, found.pose, self.lens)
         score_map = difference_map(
             query, found.picture, warped, self.arrays["usual"], self.task.config.eval.blur_px

@@ -24,6 +24,7 @@ from ipad_jax.pose.comparison import (
     traits,
 )
 from ipad_jax.pose.hash_field import HashConfig, HashField
+from ipad_jax.pose.lighting import object_gain
 from ipad_jax.pose.marching import occupied_interval, render_rays
 from ipad_jax.pose.object_views import ObjectViews, read_views
 from ipad_jax.pose.pictures import Counts, Renderer
@@ -192,7 +193,7 @@ class OmniposeTask(ImageTask):
         small = [small_picture(image, views.background, views.levels) for image in views.images]
         renderer = Renderer(model, occupied, views.background / 255)
         good = GoodViews(views.images, _distances(renderer, views), views.poses, views.lenses)
-        residuals, differences, found = [], [], []
+        residuals, differences, found, gains = [], [], [], []
         blur_px = self.config.eval.blur_px
         count = min(USUAL_VIEWS, len(views))
         for number in np.linspace(0, len(views) - 1, count).round().astype(int):
@@ -200,12 +201,14 @@ class OmniposeTask(ImageTask):
             picture = renderer.pictures([pose], lens, FINAL)[0]
             image = views.images[number].astype(np.float32) / 255
             residuals.append(residual_of(image, picture, views.silhouettes[number]))
+            gains.append(object_gain(image, picture))
             others = good.warped(picture, pose, lens, without=int(number))
             where = near_object(picture)
             differences.append(least_difference(image, picture, others, blur_px)[where])
             found.append(traits(picture, others, blur_px)[where])
         return {
             "usual_residual": np.array(max(residuals)),
+            "usual_gain": np.abs(np.log(gains)).max(axis=0),
             "usual": fit_usual(np.concatenate(differences), np.concatenate(found)),
             "occupied": np.packbits(occupied),
             "small": np.stack(small).astype(np.float16),
