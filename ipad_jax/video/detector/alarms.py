@@ -20,6 +20,7 @@ GROUPS = {
     "period_error": TIMING,
     "fitted_period_error": TIMING,
     "motion": TIMING,
+    "fastest": TIMING,
     "diff_mean": TIMING,
     "diff_pooled": TIMING,
 }  # all others are of the picture

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.video.normal.frames import Trail
-from ipad_jax.video.normal.motion import MotionStream
+from ipad_jax.video.normal.motion import FastestPlace, MotionStream
 from ipad_jax.video.normal.phase_tracking import PhaseTracker
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.aggregate import FrameAggregator, FrameRows
@@ -118,7 +118,7 @@ class FrameScorer:
         self._start = self._next = start  # number of the next frame
         self._open: dict[int, _Open] = {}
         self._difference = FrameDifference(config.eval.pool_px)
-        self._motion = MotionStream()
+        self._motion, self._fastest = MotionStream(), FastestPlace()
         self._trails = {name: Trail() for name in normal.maps}
         self._tracker = None
         if normal.phases is not None and cycle_frames:
@@ -173,7 +173,7 @@ class FrameScorer:
         frames, normal = [h.frame for h in held], self._normal
         found: dict[str, list[float]] = {
             name: [math.nan] * len(held)
-            for name in ("tracked_phase", "nearest", "features", "motion")
+            for name in ("tracked_phase", "nearest", "features", "motion", "fastest")
         }
         pairs = [self._difference.add(frame) for frame in frames]
         found["diff_mean"], found["diff_pooled"] = ([pair[i] for pair in pairs] for i in (0, 1))
@@ -196,8 +196,11 @@ class FrameScorer:
                 for h, m in zip(held, maps):
                     h.error = h.error if h.error is None else m
         if normal.motion is not None:
-            changes = [self._motion.add(picture) for picture in small[normal.motion.view.side]]
+            moving = small[normal.motion.view.side]
+            changes = [self._motion.add(picture) for picture in moving]
             found["motion"] = list(self._pool.map(normal.motion.score, changes, phases))
+            if not normal.motion.has_phase:
+                found["fastest"] = [self._fastest.add(picture) for picture in moving]
         columns = {name: np.array(values, np.float32) for name, values in found.items()}
         complete = FrameRows(rows.frame, rows.position, {**rows.components, **columns})
         return ScoredRows(complete, [_pictures(h) for h in held])

@@ -41,6 +41,7 @@ COMPONENT_ROWS = {
     "fitted_period_error": "period error, speed fitted",
     "nearest": "nearest normal frame, locally pooled",
     "motion": "motion over several lags, against normal cycles",
+    "fastest": "largest change of any place, frame to frame",
     "features": "nearest prototype of frozen ImageNet features",
     "deformation": "deformation, locally pooled",
     "diff_mean": "frame difference, frame mean",

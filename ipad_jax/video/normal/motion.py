@@ -14,6 +14,9 @@ much. What is normal depends on the moment of the cycle, so:
 Causal, without a delay of its own; a lag that reaches before the video's start is left out. Within a fault
 that lasts, nothing here adapts; but a machine that stands where it often rests changes as little as it
 should, and only the period error can say that it should have gone on.
+
+Where footage has no cycle, a cell's usual change is any that was ever seen there with the rest, and what
+passes too fast is hardly unusual: `FastestPlace` is a component of its own for it.
 """
 
 from collections import deque
@@ -23,13 +26,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ipad_jax.video.normal.frames import check_phases, nearest_in_phase
+from ipad_jax.video.normal.frames import (
+    TRAIL_FRAMES,
+    check_phases,
+    nearest_in_phase,
+    without_edge,
+)
 from ipad_jax.video.normal.small_picture import SmallPictures
 
 LAGS = (1, 2, 4, 8, 16)  # frames
 CELL_PX = 8  # pixels of the small picture, side of a cell; our choice
 SHARE = 0.04  # of the normal frames, those nearest in phase; chosen on the tuning scenes
 MAX_FRAMES = 2000  # normal frames kept; 3 MB at 64x64
+FAST_BOX_PX = (
+    3  # pixels of the small picture, side of `FastestPlace`'s box; chosen on the tuning scenes
+)
 
 
 def change(picture: np.ndarray, earlier: np.ndarray) -> np.ndarray:
@@ -68,6 +79,29 @@ class MotionStream:
                 out[row] = change(picture, self._earlier[-lag])
         self._earlier.append(picture)
         return out
+
+
+class FastestPlace:
+    """Largest change of any place from one frame to the next, for footage without a cycle.
+
+    The absolute difference of two small pictures, light and the camera's shake taken out, averaged over a box
+    of `FAST_BOX_PX`; its maximum away from the edge; the median of that over the last `TRAIL_FRAMES` frames,
+    since a knock against the camera is over sooner. Causal.
+    """
+
+    def __init__(self) -> None:
+        self._earlier: np.ndarray | None = None
+        self._last: deque[float] = deque(maxlen=TRAIL_FRAMES)
+
+    def add(self, picture: np.ndarray) -> float:
+        """Takes the next small picture, uint8 [h, w, 3]; a change in [0, 1], NaN for a video's first."""
+        earlier, self._earlier = self._earlier, picture
+        if earlier is None:
+            return float("nan")
+        apart = cv2.absdiff(picture, earlier).mean(axis=2, dtype=np.float32) / 255
+        pooled = cv2.blur(apart, (FAST_BOX_PX, FAST_BOX_PX))
+        self._last.append(float(without_edge(pooled).max()))
+        return float(np.median(self._last))
 
 
 def changes_at(pictures: Sequence[np.ndarray]) -> np.ndarray:

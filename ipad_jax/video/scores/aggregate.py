@@ -41,7 +41,7 @@ COMPONENTS = (
     "deformation",
 )
 # Those that are made beside the model, of the frames and at most the phase (detector/stream.py).
-BESIDE = ("nearest", "features", "motion", "diff_mean", "diff_pooled")
+BESIDE = ("nearest", "features", "motion", "diff_mean", "diff_pooled", "fastest")
 _SUMS = ("clips", "psnr", "pooled", "deformation", "error", "fitted", "errors", "cos", "sin")
 
 

@@ -25,6 +25,7 @@ ABSOLUTE_FLOOR = {
     "period_error": 0.5,  # half a phase class
     "fitted_period_error": 0.5,
     "motion": 0.5 / 255,
+    "fastest": 0.5 / 255,
     "nearest": 0.1,  # deviations of normal frames
     "features": 0.01,  # features are of size 1
     "deformation": 0.02,  # pixels
@@ -35,7 +36,13 @@ NOT_SCORES = ("phase", "tracked_phase")
 # Those that are the maximum of a map, which heat maps can show.
 MAPPED = ("nearest", "features", "pooled_mean")
 # By nature missing on single frames (near the end of a short video; the first): there it adds nothing.
-OPTIONAL = ("period_error", "fitted_period_error", "motion")
+OPTIONAL = ("period_error", "fitted_period_error", "motion", "fastest")
+# These count in the score only as far as they exceed what is usual: up to the speed that normal footage
+# reaches somewhere in the picture it says nothing of a fault, and much above it.
+BEYOND = ("fastest",)
+# Quantile of normal footage that is still usual. Chosen: 0.9 costs machines a point of frame AUC
+# (docs/results.md, "Footage without a cycle").
+USUAL = 0.99
 
 
 class Scored(Protocol):
@@ -50,12 +57,16 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Location and scale of one component: pooled, and by position where it has enough frames."""
+    """Location and scale of one component: pooled, and by position where it has enough frames.
+
+    `usual` is that of those in `BEYOND`, in scales above the location; None for the others.
+    """
 
     location: float
     scale: float
     num_frames: int
     by_position: dict[int, tuple[float, float]]
+    usual: float | None = None
 
 
 def check_weights(weights: Mapping[str, float], components: Mapping[str, np.ndarray]) -> None:
@@ -78,7 +89,8 @@ def describe(name: str, values: np.ndarray, position: np.ndarray, classes: bool)
       name: its name, for the floor of its scale.
       values: [n], NaN left out.
       position: [n] place in the clip.
-      classes: also for each place with at least `MIN_CLASS_FRAMES` values.
+      classes: also for each place with at least `MIN_CLASS_FRAMES` values; never for those in `BEYOND`,
+        which know no clips.
     """
     floor = ABSOLUTE_FLOOR.get(name, 0.0)
 
@@ -90,12 +102,16 @@ def describe(name: str, values: np.ndarray, position: np.ndarray, classes: bool)
     finite = np.isfinite(values)
     values, position = values[finite].astype(np.float64), position[finite]
     by_position = {}
-    if classes:
+    if classes and name not in BEYOND:
         for place in np.unique(position):
             sample = values[position == place]
             if len(sample) >= MIN_CLASS_FRAMES:
                 by_position[int(place)] = robust(sample)
-    return Statistics(*robust(values), num_frames=len(values), by_position=by_position)
+    location, scale = robust(values)
+    usual = None
+    if name in BEYOND:
+        usual = float(np.quantile(SIGN.get(name, 1.0) * (values - location) / scale, USUAL))
+    return Statistics(location, scale, len(values), by_position, usual)
 
 
 def varies(values: np.ndarray) -> bool:
@@ -105,14 +121,18 @@ def varies(values: np.ndarray) -> bool:
 
 
 def in_spreads(name: str, scores: Scored, statistics: Statistics) -> np.ndarray:
-    """One component in units of its normal spread, upwards = anomalous; float64 [n], NaN kept."""
+    """One component in units of its normal spread, upwards = anomalous; float64 [n], NaN kept.
+
+    Those in `BEYOND` are 0 up to what is usual, and count from there.
+    """
     values = scores.components[name].astype(np.float64)
     location = np.full(values.shape, statistics.location)
     scale = np.full(values.shape, statistics.scale)
     for place, (place_location, place_scale) in statistics.by_position.items():
         at = scores.position == place
         location[at], scale[at] = place_location, place_scale
-    return SIGN.get(name, 1.0) * (values - location) / scale
+    spreads = SIGN.get(name, 1.0) * (values - location) / scale
+    return spreads if statistics.usual is None else np.maximum(spreads - statistics.usual, 0.0)
 
 
 def weighted_sum(parts: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

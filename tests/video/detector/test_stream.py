@@ -1,5 +1,6 @@
 """The one way that frames are scored: which clips are cut, which rows come, what stands beside the model."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +13,7 @@ from ipad_jax.input.split import Segment
 from ipad_jax.video.detector.predictor import score_segments
 from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
 from ipad_jax.video.normal.frames import TRAIL_FRAMES, NormalFrames
-from ipad_jax.video.normal.motion import LAGS, MotionStream, NormalMotion
+from ipad_jax.video.normal.motion import LAGS, FastestPlace, MotionStream, NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.normal.stored import Normal
@@ -111,6 +112,22 @@ def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(norma
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name][at], np.float32(value), f"{name} of {at}")
     assert np.isfinite(found["motion"][1:]).all()
+
+
+def test_the_fastest_place_counts_only_without_a_cycle(normal):
+    moving = normal.motion
+    phaseless = dataclasses.replace(moving, phase=np.full_like(moving.phase, np.nan))
+    source, columns = Source(60), []
+    for beside in (Normal(motion=moving), Normal(motion=phaseless)):
+        table = score_segments(
+            FakePredictor(beside), 7, make_config(3), source, [Segment(0, 0, 60)]
+        )
+        columns.append(table.components["fastest"])
+    with_cycle, without = columns
+    assert np.isnan(with_cycle).all()
+    stream = FastestPlace()
+    expected = [stream.add(moving.view(frame)) for frame in source.drawn[0]]
+    np.testing.assert_array_equal(without, np.float32(expected))
 
 
 @pytest.mark.parametrize("mapped", ["", "nearest"])

@@ -213,7 +213,7 @@ def test_overrides_are_what_was_said_and_nothing_else(tmp_path):
     overrides = chosen(make_parser().parse_args(["--workdir", workdir, *said]))[1]
     assert overrides == {
         "false_alarms_per_hour": 1.0,
-        "components": {"nearest": 2.0, "motion": 1.0},
+        "components": {"nearest": 2.0, "motion": 1.0, "fastest": 3.0},
     }  # the rest stays
     with pytest.raises(ValueError, match=r"eval\.protocol='best'; take paper or strict"):
         override_eval(module.read_config(workdir), {"protocol": "best"})

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from ipad_jax.video.normal import motion
-from ipad_jax.video.normal.motion import CELL_PX, LAGS, MotionStream, NormalMotion, change
+from ipad_jax.video.normal.motion import (
+    CELL_PX,
+    FAST_BOX_PX,
+    LAGS,
+    FastestPlace,
+    MotionStream,
+    NormalMotion,
+    change,
+)
 from ipad_jax.video.normal.small_picture import SmallPictures
 
 SIDE = 32
@@ -143,3 +151,45 @@ def test_mixed_phases_and_pictures_of_another_size_are_refused():
     wide = changes_of(drawn(np.arange(20) / CYCLE, width=64))[-1]
     with pytest.raises(ValueError, match=r"expected \[lags, cells\]"):
         learned().score(wide, 0.1)
+
+
+def passing(speeds) -> list[np.ndarray]:
+    """A block on its way across a still hall, so many pixels further in each frame."""
+    left, out = 4, []
+    for speed in speeds:
+        left += speed
+        picture = np.full((SIDE, 4 * SIDE, 3), 80, np.uint8)
+        picture[10:18, left : left + 8] = 220
+        out.append(picture)
+    return out
+
+
+def fastest(pictures) -> np.ndarray:
+    stream = FastestPlace()
+    return np.array([stream.add(picture) for picture in pictures])
+
+
+def test_the_fastest_place_equals_the_loops():
+    pictures = list(np.random.default_rng(2).integers(0, 255, (9, 40, 40, 3), dtype=np.uint8))
+    found, largest = fastest(pictures), []
+    assert np.isnan(found[0])
+    for at in range(1, 9):
+        apart = np.abs(pictures[at].astype(int) - pictures[at - 1]).mean(axis=2) / 255
+        boxes = np.lib.stride_tricks.sliding_window_view(apart, (FAST_BOX_PX, FAST_BOX_PX))
+        # EDGE of 40 pixels is 2: centres 2..37, which are rows 1..36 of whole boxes
+        largest.append(boxes.mean(axis=(2, 3))[1:37, 1:37].max())
+        assert found[at] == pytest.approx(np.median(largest[-5:]), abs=1e-6)
+
+
+def test_what_passes_faster_is_faster_and_a_knock_is_not():
+    walking, riding = fastest(passing([1] * 20)), fastest(passing([1] * 8 + [4] * 12))
+    assert riding[12:].min() > 2 * walking[1:].max()
+    knocked = passing([1] * 20)
+    knocked[10] = np.roll(knocked[10], 9, axis=1)
+    np.testing.assert_array_equal(fastest(knocked), walking)
+
+
+def test_a_still_hall_and_its_first_frame_are_not_fast():
+    found = fastest(passing([0] * 6))
+    assert np.isnan(found[0])
+    assert not found[1:].any()

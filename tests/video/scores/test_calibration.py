@@ -14,7 +14,7 @@ from ipad_jax.video.scores.calibration import (
     fuse,
     standardise,
 )
-from ipad_jax.video.scores.components import ABSOLUTE_FLOOR
+from ipad_jax.video.scores.components import ABSOLUTE_FLOOR, USUAL
 from ipad_jax.video.scores.frame_scores import FrameScores
 from ipad_jax.video.scores.normal_units import unit_maxima
 
@@ -77,6 +77,31 @@ def test_a_component_that_never_varies_gets_the_floor():
     assert calibration.components["pooled_mean"].scale == ABSOLUTE_FLOOR["pooled_mean"]
     large = Calibration.fit(table(psnr_mean=np.full(600, 40.0)), WEIGHTS)
     assert large.components["psnr_mean"].scale == pytest.approx(0.4)  # 1 % of its size
+
+
+def test_what_counts_beyond_the_usual_is_0_up_to_it_and_keeps_its_order_above():
+    fast = np.random.default_rng(1).gamma(2, 0.05, 600)
+    normal = table(stride=2, fastest=fast)
+    calibration = Calibration.fit(normal, {"pooled_mean": 1.0, "fastest": 3.0})
+    usual = np.quantile(fast, USUAL)
+    found = standardise("fastest", normal, calibration)
+    assert (found == 0).mean() == pytest.approx(USUAL, abs=1 / 600)
+    assert not calibration.components["fastest"].by_position  # it knows no clips
+    more = np.linspace(usual, 10 * usual, 600)
+    rising = standardise("fastest", table(stride=2, fastest=more), calibration)
+    np.testing.assert_allclose(
+        rising, (more - usual) / calibration.components["fastest"].scale, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_footage_as_fast_as_usual_scores_as_without_the_fastest_place():
+    weights = {"pooled_mean": 1.0, "fastest": 3.0}
+    normal = table(fastest=np.random.default_rng(1).uniform(0.1, 0.2, 600))
+    calibration = Calibration.fit(normal, weights)
+    slow, first = np.full(600, 0.15), np.full(600, np.nan)  # a video's first frame has none
+    expected = fuse(table(fastest=slow), calibration, {"pooled_mean": 1.0})
+    for values in (slow, first):
+        np.testing.assert_array_equal(fuse(table(fastest=values), calibration), expected)
 
 
 def test_positions_are_calibrated_apart_where_they_have_30_frames():
