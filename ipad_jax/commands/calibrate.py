@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 DEFAULT_NAME = "fresh"
-OF_VIDEO = ("--video", "--false-alarms-per-hour", "--table", "--fps")
+OF_VIDEO = ("--video", "--false-alarms-per-hour", "--fps")
 OF_IMAGES = ("--images", "--false-alarms")
 
 
@@ -128,6 +128,8 @@ def _on_footage(args: argparse.Namespace, config: "ConfigDict") -> int:
 
 def _on_images(args: argparse.Namespace) -> int:
     """Threshold of a run of images."""
+    if args.table:
+        return _image_table(args)
     if args.images is None and args.false_alarms is None:
         raise UsageError("give --images, or --false-alarms alone for another share.")
     from ipad_jax.image.detector import load
@@ -154,6 +156,23 @@ def _on_images(args: argparse.Namespace) -> int:
         found = take_wish(args.workdir, detector, name=args.name, false_alarms=args.false_alarms)
     print(found.summary())
     print_next(*detection(args.workdir, "image"))
+    return 0
+
+
+def _image_table(args: argparse.Namespace) -> int:
+    """The table of all thresholds that can be had for a run of images."""
+    if args.images is not None or args.false_alarms is not None:
+        raise UsageError("--table goes alone.")
+    from ipad_jax.image.detector import load
+    from ipad_jax.image.fresh_calibration import wish_table
+    from ipad_jax.run.files import write_atomic
+
+    calibration = load(args.workdir, step=args.step, batch_size=1).calibration
+    if calibration is None:
+        raise ValueError(f"{args.workdir} has no calibration: give good images, --images.")
+    table = wish_table(calibration)
+    write_atomic(args.table, json.dumps(table, allow_nan=False).encode())
+    print(f"written to {args.table}")
     return 0
 
 

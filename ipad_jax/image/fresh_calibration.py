@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -21,6 +22,17 @@ from ipad_jax.image.marks import digest
 from ipad_jax.run.files import check_name
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import mismatch
+
+SHARES = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+)  # of good images; what a person chooses among
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,28 @@ def take_wish(
     calibration = dataclasses.replace(detector.calibration, alpha=false_alarms)
     save_fresh(folder, calibration)
     return Recalibrated(folder, calibration, detector.calibration, (), ())
+
+
+def wish_table(calibration: Calibration) -> dict[str, Any]:
+    """The thresholds of many shares of false alarms, and the scores of good images that they rest on.
+
+    Returns:
+      For JSON: `normal` (scores, ascending), `share` and `threshold` in force, and `wishes`, each with share,
+      threshold, `bound` (of good images at most, at 95 % confidence) and `above` (how many of these are).
+    """
+    wishes = []
+    for share in SHARES:
+        one = dataclasses.replace(calibration, alpha=share)
+        above = int((calibration.scores > one.threshold).sum())
+        wishes.append(
+            {"share": share, "threshold": one.threshold, "bound": one.bound, "above": above}
+        )
+    return {
+        "normal": sorted(calibration.scores.tolist()),
+        "share": calibration.alpha,
+        "threshold": calibration.threshold,
+        "wishes": wishes,
+    }
 
 
 def save_fresh(folder: epath.Path, calibration: Calibration) -> None:

@@ -131,6 +131,15 @@ def shown(value: Any, unit: str = "") -> str:
     return f"{value:,.3g}{unit}" if abs(value) < 1000 else f"{value:,.0f}{unit}"
 
 
+def places(scores: Any, threshold: Any) -> list[float]:
+    """Where scores, and behind them the threshold, lie in a picture 1000 wide; [] where one is no number."""
+    numbers = [*scores, threshold] if isinstance(scores, list) and scores else []
+    if not numbers or not all(map(_is_number, numbers)):
+        return []
+    least, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
+    return [round(20 + 960 * (number - least) / span, 1) for number in numbers]
+
+
 def duration(seconds: float | None) -> str:
     """'1 h 02 min', '3 min 05 s', '4 s'; "-" where unknown."""
     if seconds is None or not math.isfinite(seconds):

@@ -106,6 +106,12 @@ class Run:
         own = read_object(self.folder / "calibration.json")
         return [*found, Set("held_out", "", own)] if own else found
 
+    def image_calibrations(self) -> list[str]:
+        """Names of those of a run on images, the newest first, which is in force."""
+        files = list(self.folder.glob("calibrations/*/calibration.npz"))
+        names = [p.parent.name for p in sorted(files, key=lambda p: -p.stat().st_mtime)]
+        return [*names, *(["held_out"] if (self.folder / "calibration.npz").exists() else [])]
+
     def detections(self) -> list["Detection"]:
         """What `detect` wrote, the newest first."""
         folders = {p.parent for p in self.folder.glob("detect/*/*.csv")}

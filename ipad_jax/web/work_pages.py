@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ipad_jax.run.files import check_name
-from ipad_jax.web import forms, uploads
+from ipad_jax.web import figures, forms, uploads
 from ipad_jax.web.context import Context, text, to
 from ipad_jax.web.runs import Run, find_run, read_object, run_id
 from ipad_jax.web.settings import HIDDEN, NotThereError, place
@@ -215,7 +215,17 @@ def _try(context: Context) -> list[Route]:
 def _threshold(context: Context) -> list[Route]:
     def show(request: Request) -> Response:
         runs, run = context.chosen(request)
-        table = read_object(_table_path(context, run)) if run and run.family == "video" else {}
+        table = read_object(_table_path(context, run)) if run else {}
+        if run and run.judges_images:
+            return context.page(
+                request,
+                "threshold_images",
+                runs=runs,
+                run=run,
+                table=table,
+                places=figures.places(table.get("normal"), table.get("threshold")),
+                names=run.image_calibrations(),
+            )
         sets = run.calibrations() if run else []
         # One that this page chose rests on the scores that the table shows.
         newer = bool(sets) and not sets[0].name.startswith(CHOSEN)
@@ -243,11 +253,17 @@ def _threshold(context: Context) -> list[Route]:
         run = context.run(request)
         back = f"/threshold?run={run.id}"
         words = ["calibrate", "--workdir", str(run.folder)]
-        if text(form, "what") == "save":
+        name = f"{CHOSEN}{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        if text(form, "what") == "save" and run.judges_images:
+            share = forms.amount(text(form, "share"), "share of good images, %", 0.01, 50)
+            if not share:
+                raise ValueError("choose a share of false alarms first.")
+            words += ["--false-alarms", f"{share}%", "--name", name]
+            title = f"threshold of {run.name}: {share} % of good images"
+        elif text(form, "what") == "save":
             rate = forms.amount(text(form, "per_hour"), "false alarms an hour", 0.001, 10_000)
             if not rate:
                 raise ValueError("choose a rate of false alarms first.")
-            name = f"{CHOSEN}{datetime.now(UTC):%Y%m%dT%H%M%S}"
             words += ["--false-alarms-per-hour", rate, "--name", name]
             title = f"threshold of {run.name}: {rate} false alarms an hour"
         else:

@@ -57,7 +57,7 @@ FORMS = (
     ("/train/start", ("dataset", "purpose", "name", "minutes", "steps")),
     ("{run}/act", ("what", "minutes")),
     ("/live/{id}/start", ("camera",)),
-    ("/threshold/{id}/work", ("what", "per_hour")),
+    ("/threshold/{id}/work", ("what", "per_hour", "share")),
     ("/events/{id}/mark", ("of", "mark1", "mark2")),
 )
 NOT_SAID = ("Traceback", 'File "', "root:x:0", "top secret text")

