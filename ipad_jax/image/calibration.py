@@ -52,6 +52,8 @@ class Calibration:
       images: those behind `scores`, where they came after training.
       marked: images that a person marked normal: none of them is above the threshold.
       made_utc: when `calibrate` or `learn` made it; "" of the run's own.
+      doubtful: number of held-out images that are not among `scores`, since the method doubts its verdict
+        on them (`Inspection.note`): the pose of an object that was not found.
     """
 
     scores: np.ndarray
@@ -61,6 +63,7 @@ class Calibration:
     images: tuple[Listed, ...] = ()
     marked: tuple[Listed, ...] = ()
     made_utc: str = ""
+    doubtful: int = 0
 
     @property
     def _found(self) -> false_alarms.Threshold:
@@ -79,11 +82,17 @@ class Calibration:
     def statement(self) -> str:
         """What the threshold rests on."""
         found, threshold = self._found, self.threshold
+        doubt = (
+            f" Not counted: {self.doubtful} of {self.doubtful + len(self.scores)} held-out images, on "
+            "which the verdict would have a note that it cannot be trusted."
+            if self.doubtful
+            else ""
+        )
         if threshold == found.threshold:
-            return found.statement
+            return found.statement + doubt
         return (
-            f"{found.statement} Raised to {threshold:.3g}, the highest score of {len(self.marked)} images "
-            "marked normal."
+            f"{found.statement}{doubt} Raised to {threshold:.3g}, the highest score of "
+            f"{len(self.marked)} images marked normal."
         )
 
     @property
@@ -163,13 +172,19 @@ def calibration_of(
     held = scorer.task.indices[1]
     if not held:
         return None
-    scores = []
-    for found in scorer.scored(source.image(index) for index in held):
-        scores.append(found.score)
+    found = []
+    for scored in scorer.scored(source.image(index) for index in held):
+        found.append((scored.score, bool(getattr(scored.found, "note", ""))))
         if progress:
-            progress(len(scores), len(held))
+            progress(len(found), len(held))
+    # where it doubts all, as an object hardly learned, the threshold is as doubtful as they are
+    sure = [score for score, doubted in found if not doubted] or [score for score, _ in found]
     made = Calibration(
-        np.array(scores), config.eval.false_alarm_share, wanted, source.metadata.get("bit_depth")
+        np.array(sure),
+        config.eval.false_alarm_share,
+        wanted,
+        source.metadata.get("bit_depth"),
+        doubtful=len(found) - len(sure),
     )
     folder = run
     if (run / FILE).exists() and _is_other(Calibration.load(run / FILE).made_with, wanted):

@@ -66,11 +66,16 @@ class FoundPose:
     usual: float = float("inf")
 
     @property
+    def fits(self) -> bool:
+        """Whether the rendering is as near to the query as one of a good object at its pose may be."""
+        return self.residual <= UNUSUAL * self.usual
+
+    @property
     def note(self) -> str:
         """Why the pose cannot be trusted; ""."""
         if self.degrees_to_view > UNSEEN_DEGREES:
             return "not inspected: no training view is near this side"
-        if self.residual > UNUSUAL * self.usual:
+        if not self.fits:
             return "pose uncertain: the rendering does not fit"
         return "pose uncertain: another pose fits as well" if self.tied else ""
 

@@ -1,18 +1,26 @@
 """An object from end to end in the small: prepare, train, evaluate, detect, and what is written."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
+from etils import epath
 
 from ipad_jax import load_detector
 from ipad_jax.commands import detect, evaluate
 from ipad_jax.data_builders.toys import write
 from ipad_jax.data_builders.toys.toys_dataset_builder import Builder, ToysConfig
+from ipad_jax.image.calibration import Calibration, calibration_of
+from ipad_jax.image.scorer import load_scorer
 from ipad_jax.input.images import open_images
+from ipad_jax.pose import scorer
 from ipad_jax.pose.detector import calibrate
+from ipad_jax.pose.pose_search import search
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
+from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.loop import train
 from ipad_jax.training.task import make_task
 
@@ -82,6 +90,46 @@ def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     np.testing.assert_array_equal(alone.map, together[1].map)
     with pytest.raises(ValueError, match="of other proportions"):
         detector.inspect(images[0][:, :30])
+
+
+def test_a_pose_that_does_not_fit_is_searched_again_from_more_starts(workdir, monkeypatch):
+    detector = load_detector(workdir)
+    image = open_images(detector.config, "test").image(0)
+    tried = []
+
+    def found(*arguments):
+        answer = search(*arguments)
+        tried.append(arguments[-1])
+        return dataclasses.replace(answer, residual=9.0) if len(tried) == 1 else answer
+
+    monkeypatch.setattr(scorer, "search", found)
+    starts = detector.config.eval.starts
+    inspection = detector.inspect(image)
+    assert tried[:2] == [starts, scorer.MORE_STARTS * starts]
+    assert inspection.found.residual < 9
+
+
+def test_views_whose_pose_is_not_found_do_not_set_the_threshold(workdir, tmp_path, monkeypatch):
+    class Doubting:
+        """The run's scorer; the second of two images is far off, and has no pose."""
+
+        def __init__(self, inner):
+            self.task, self.inner = inner.task, inner
+
+        def scored(self, images):
+            for number, one in enumerate(self.inner.scored(images)):
+                unsure = number % 2
+                pose = dataclasses.replace(one.found, tied=bool(unsure), residual=0.0)
+                yield one._replace(score=1e6 if unsure else one.score, found=pose)
+
+    config, _, model, step = restore_for_inference(workdir)
+    inner = Doubting(load_scorer(workdir, config, model, step))
+    shutil.copy(workdir / "config.json", tmp_path)
+    made = calibration_of(tmp_path, config, inner, step)
+    assert made.doubtful == len(inner.task.indices[1]) // 2
+    assert made.threshold < 1e6
+    assert f"Not counted: {made.doubtful} of {len(inner.task.indices[1])}" in made.statement()
+    assert Calibration.load(epath.Path(tmp_path) / "calibration.npz").doubtful == made.doubtful
 
 
 def test_the_rays_of_a_step_depend_on_the_step_alone(data_dir):

@@ -80,10 +80,16 @@ def summary_text(evaluation: Evaluation) -> str:
     lines = []
     if evaluation.calibration is not None:
         lines.append(evaluation.calibration.statement())
-        lines.append(
-            f"On the test images: {metrics['share_of_good_with_alarm']:.0%} of the good ones raise an alarm, "
-            f"{metrics['share_of_defects_found']:.0%} of the defective ones do."
-        )
+        alarmed = {
+            "good": metrics["share_of_good_with_alarm"],
+            "defective": metrics["share_of_defects_found"],
+        }
+        shares = [
+            f"{share:.0%} of the {kind} ones"
+            for kind, share in alarmed.items()
+            if math.isfinite(share)
+        ]
+        lines.append(f"On the test images {' and '.join(shares)} raise an alarm.")
     else:
         lines.append("No threshold: the run held out no good images.")
     if "pose_within_1_degree" in metrics:
