@@ -189,8 +189,10 @@ def _of_extra(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
+        # not in the extra: it asks for an older orbax-checkpoint, which it does not use here
+        alone = " && pip install --no-deps 'jax2onnx>=0.17'" if package == "jax2onnx" else ""
         raise ModuleNotFoundError(
-            f"ipad-jax export needs {package}: pip install 'ipad_jax[export]'."
+            f"ipad-jax export needs {package}: pip install 'ipad_jax[export]'{alone}"
         ) from error
 
 
