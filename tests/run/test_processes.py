@@ -197,8 +197,8 @@ import os, sys, types
 from ipad_jax import (main)
 from ipad_jax.run import processes as distributed
 
-def command(argv):
-    index = int(os.environ["IPAD_JAX_PROCESS_ID"])
+def command(args):
+    argv, index = args.ends, int(os.environ["IPAD_JAX_PROCESS_ID"])
     if index == 0:
         distributed.tell("word", "hello")
         print("said")
@@ -213,7 +213,7 @@ def command(argv):
         distributed.ask("never told")
     return int(argv[index])
 
-parser = types.SimpleNamespace(parse_args=list)
+parser = types.SimpleNamespace(parse_args=lambda argv: types.SimpleNamespace(ends=argv))
 train = types.SimpleNamespace(make_parser=lambda: parser, run=command)  # imported in no time
 sys.modules["ipad_jax.commands.train"] = train
 sys.exit(main.main(["train", *sys.argv[1:]]))

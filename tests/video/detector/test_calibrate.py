@@ -23,7 +23,7 @@ from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 FILES = ("calibration.json", "calibration_scores.npz")
 
 
-COMPONENTS = ("pooled_mean", "nearest", "motion")
+COMPONENTS = ("pooled_mean", "nearest", "motion", "fastest")
 
 
 def table(config, step=20, cycle=-1):
