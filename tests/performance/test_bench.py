@@ -266,6 +266,7 @@ def test_startup_counts_a_cold_and_a_warm_start(capsys):
     assert len(answers) == 3
 
 
+@pytest.mark.slow
 def test_pages_are_timed_alone_and_in_a_crowd(capsys):
     pytest.importorskip("starlette", reason="the extra `web` is not installed")
     assert bench.main(["page", "--clients", "3", "--seconds", "2", "--runs", "2"]) == 0
