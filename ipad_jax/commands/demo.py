@@ -173,7 +173,7 @@ def _run_object(folder: Path, name: str, seconds: float) -> int:
     if name not in ANIMALS:
         raise UsageError(f"toys has no scene {name!r}; choose from {', '.join(ANIMALS)}.")
     data_dir, workdir = folder / "data", folder / name
-    print(f"dataset in {data_dir}, run in {workdir}; about three minutes on two cores")
+    print(f"dataset in {data_dir}, run in {workdir}; about four minutes on two cores")
     stages = Stages()
     stages.begin(f"rendering {name}: good views to learn from, good and defective ones to test")
     from functools import partial

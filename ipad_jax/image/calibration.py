@@ -31,7 +31,7 @@ FRESH = "calibrations"  # folder of those made after training
 HELD_OUT = "held_out"  # names the run's own, on images held out of training
 
 
-class Listed(NamedTuple):
+class GoodImage(NamedTuple):
     """A good image that came after training: its name, absolute path, SHA-256 and score."""
 
     name: str
@@ -52,7 +52,7 @@ class Calibration:
       images: those behind `scores`, where they came after training.
       marked: images that a person marked normal: none of them is above the threshold.
       made_utc: when `calibrate` or `learn` made it; "" of the run's own.
-      doubtful: number of held-out images that are not among `scores`, since the method doubts its verdict
+      doubtful: number of good images that are not among `scores`, since the method doubts its verdict
         on them (`Inspection.note`): the pose of an object that was not found.
     """
 
@@ -60,8 +60,8 @@ class Calibration:
     alpha: float
     made_with: MadeWith
     bit_depth: int | None = None
-    images: tuple[Listed, ...] = ()
-    marked: tuple[Listed, ...] = ()
+    images: tuple[GoodImage, ...] = ()
+    marked: tuple[GoodImage, ...] = ()
     made_utc: str = ""
     doubtful: int = 0
 
@@ -83,8 +83,8 @@ class Calibration:
         """What the threshold rests on."""
         found, threshold = self._found, self.threshold
         doubt = (
-            f" Not counted: {self.doubtful} of {self.doubtful + len(self.scores)} held-out images, on "
-            "which the verdict would have a note that it cannot be trusted."
+            f" Not counted: {self.doubtful} of {self.doubtful + len(self.scores)} images, on which "
+            "the verdict has a note that it cannot be trusted."
             if self.doubtful
             else ""
         )
@@ -120,7 +120,7 @@ class Calibration:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 for name in ("images", "marked"):
-                    header[name] = tuple(Listed(*entry) for entry in header.get(name, ()))
+                    header[name] = tuple(GoodImage(*entry) for entry in header.get(name, ()))
                 return cls(stored["scores"], **header)
         except FileNotFoundError:
             raise

@@ -16,23 +16,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ipad_jax.image.calibration import FILE, FRESH, Calibration, Listed
+from ipad_jax.image.calibration import FILE, FRESH, Calibration, GoodImage
 from ipad_jax.image.detector import Detector
 from ipad_jax.image.marks import digest
 from ipad_jax.run.files import check_name
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import mismatch
 
-SHARES = (
-    0.001,
-    0.002,
-    0.005,
-    0.01,
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-)  # of good images; what a person chooses among
+# Of good images; what a person chooses among.
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,7 @@ class Recalibrated:
       before: the one in force until then; None without.
       added: scores of the images just added.
       known: names of images that were there already and count once.
+      doubtful: of those whose verdict has a note that it cannot be trusted, and that are not counted.
     """
 
     folder: epath.Path
@@ -52,6 +45,7 @@ class Recalibrated:
     before: Calibration | None
     added: tuple[float, ...]
     known: tuple[str, ...]
+    doubtful: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """For a person."""
@@ -64,6 +58,10 @@ class Recalibrated:
             )
         if self.known:
             lines.append(f"counted once, since they were there already: {', '.join(self.known)}")
+        if self.doubtful:
+            lines.append(
+                f"not counted, since the verdict cannot be trusted: {', '.join(self.doubtful)}"
+            )
         lines.append(f"written to {self.folder}; `detect` and `evaluate` use it from now on")
         return "\n".join(lines)
 
@@ -104,18 +102,26 @@ def calibrate_on(
                 f"{folder} rests on the images held out of training: take another --name for these."
             )
     known = {image.sha256 for image in (held.images if held else ())}
-    added: list[Listed] = []
+    added: list[GoodImage] = []
     twice: list[str] = []
+    doubtful: list[str] = []
     for number, (image_name, path) in enumerate(files, 1):
         content = digest(path)
         if content in known:
             twice.append(image_name)
             continue
         known.add(content)
-        score = detector.inspect(detector.read(path)).score
-        added.append(Listed(image_name, str(path.resolve()), content, score))
+        found = detector.inspect(detector.read(path))
+        if found.note:
+            doubtful.append(f"{image_name} ({found.note})")
+        else:
+            added.append(GoodImage(image_name, str(path.resolve()), content, found.score))
         if progress:
             progress(number, len(files))
+    if not added and doubtful:
+        raise ValueError(
+            f"no new image can be counted: {', '.join(doubtful)}. Take others, as the training images were."
+        )
     if not added:
         raise ValueError(f"all {len(twice)} images are in the calibration {name!r} already.")
     before = detector.calibration
@@ -128,10 +134,11 @@ def calibrate_on(
         before.bit_depth if before else None,
         images,
         held.marked if held else (),
+        doubtful=len(doubtful) + (held.doubtful if held else 0),
     )
     save_fresh(folder, calibration)
     scores = tuple(image.score for image in added)
-    return Recalibrated(folder, calibration, before, scores, tuple(twice))
+    return Recalibrated(folder, calibration, before, scores, tuple(twice), tuple(doubtful))
 
 
 def take_wish(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ipad_jax.image.calibration import FILE, FRESH, Calibration, Listed
+from ipad_jax.image.calibration import FILE, FRESH, Calibration, GoodImage
 from ipad_jax.image.detector import Detector
 from ipad_jax.image.fresh_calibration import save_fresh
 from ipad_jax.image.marks import Mark, digest
@@ -48,8 +48,8 @@ class Learnt:
     folder: epath.Path
     calibration: Calibration
     before: Calibration
-    normal: tuple[Listed, ...]
-    faults: tuple[Listed, ...]
+    normal: tuple[GoodImage, ...]
+    faults: tuple[GoodImage, ...]
     taken_in: bool
     num_rescored: int
 
@@ -150,15 +150,8 @@ def learn(
 
 
 def undo(workdir: str | os.PathLike[str]) -> int:
-    """Brings back what was there before the newest step; returns the steps that are left.
-
-    Raises:
-      ValueError: nothing was learnt.
-    """
-    left = steps.undo(*_places(epath.Path(workdir)))
-    if left is None:
-        raise ValueError(f"nothing to undo: {workdir} has learnt nothing.")
-    return left
+    """Brings back what was there before the newest step; as `run.undo.undo`."""
+    return steps.undo(workdir, *_places(epath.Path(workdir)))
 
 
 def _places(run: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
@@ -166,7 +159,7 @@ def _places(run: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
     return [folder / FITTED for folder in derived_folders(run)], [run / FRESH / LEARNT / FILE]
 
 
-def _learnt_before(workdir: str | os.PathLike[str], detector: Detector) -> list[Listed]:
+def _learnt_before(workdir: str | os.PathLike[str], detector: Detector) -> list[GoodImage]:
     """Images marked normal that were learnt; another calibration made since takes them along."""
     path = epath.Path(workdir) / FRESH / LEARNT / FILE
     saved = Calibration.load(path) if path.exists() else None
@@ -186,16 +179,16 @@ def _read(detector: Detector, mark: Mark) -> np.ndarray:
     return detector.read(path)
 
 
-def _listed(detector: Detector, scorer: Scorer, mark: Mark) -> Listed:
+def _listed(detector: Detector, scorer: Scorer, mark: Mark) -> GoodImage:
     (found,) = scorer.scored([_read(detector, mark)])
-    return Listed(mark.image, mark.path, mark.sha256, found.score)
+    return GoodImage(mark.image, mark.path, mark.sha256, found.score)
 
 
-def _is_there(image: Listed) -> bool:
+def _is_there(image: GoodImage) -> bool:
     return Path(image.path).is_file() and digest(Path(image.path)) == image.sha256
 
 
-def _score_again(detector: Detector, scorer: Scorer, image: Listed) -> float:
+def _score_again(detector: Detector, scorer: Scorer, image: GoodImage) -> float:
     """Score of an image that was learnt before, its old one where it is gone."""
     if not _is_there(image):
         return image.score

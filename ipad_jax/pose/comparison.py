@@ -17,7 +17,7 @@ from ipad_jax.pose.warping import Warped
 FLOOR = 0.005  # of the usual difference, in colour from 0 to 1: a little over one level of 255
 SHIFT_PX = 0.5  # by which a pixel may be off
 TOP_PIXELS = 20  # of a 200 x 200 picture, whose mean is an image's score
-LEAST_STEP = 0.2  # of the object's radius: a larger step in depth is no more of one
+LARGEST_STEP = 0.2  # in depth, of the object's radius: a larger one counts as this one
 EXPECTILE = 0.95  # what is usual covers more than the mean difference
 TRAITS = ("constant", "edge", "disagreement", "depth_step", "outline", "seen_by_none")
 
@@ -57,8 +57,8 @@ def traits(picture: Picture, warped: Sequence[Warped], blur_px: float) -> np.nda
     solid = picture.opacity > 0.5
     references = np.stack([picture.rgb, *(_filled(view, picture) for view in warped)])
     disagreement = np.sqrt(references.var(axis=0).sum(-1))
-    behind = picture.distance[solid].max() + 2 * LEAST_STEP if solid.any() else 0.0
-    step = np.minimum(_slope(np.where(solid, picture.distance, behind)), LEAST_STEP)
+    behind = picture.distance[solid].max() + 2 * LARGEST_STEP if solid.any() else 0.0
+    step = np.minimum(_slope(np.where(solid, picture.distance, behind)), LARGEST_STEP)
     none = solid & ~np.any([view.seen for view in warped], axis=0) if warped else solid
     planes = (edges(picture.rgb), disagreement, step, _slope(picture.opacity), none)
     blurred = [_blur(np.asarray(plane, np.float32), blur_px) for plane in planes]

@@ -1,5 +1,6 @@
 """Copies of files from before a step, fitted.1.npz, fitted.2.npz and so on, so that it can be undone."""
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -18,20 +19,23 @@ def copy_for_undo(paths: Sequence[epath.Path]) -> None:
             write_atomic(path.with_name(f"{stem}.{number}.{suffix}"), path.read_bytes())
 
 
-def undo(lasting: Sequence[epath.Path], made: Sequence[epath.Path]) -> int | None:
-    """Brings the newest copies back.
+def undo(
+    workdir: str | os.PathLike[str], lasting: Sequence[epath.Path], made: Sequence[epath.Path]
+) -> int:
+    """Brings the newest copies back; returns the steps that are left.
 
     Args:
+      workdir: run folder, for the error.
       lasting: files that were there before the first step.
       made: those that a step makes where they are missing; one without a copy is removed.
 
-    Returns:
-      The steps that are left; None where there was none.
+    Raises:
+      ValueError: nothing was learnt.
     """
     copies = _copies([*lasting, *made])
     number = max((n for found in copies.values() for n in found), default=0)
     if not number and not any(path.exists() for path in made):
-        return None
+        raise ValueError(f"nothing to undo: {workdir} has learnt nothing.")
     for path, found in copies.items():
         if number in found:
             found[number].replace(path)

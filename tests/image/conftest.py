@@ -1,10 +1,7 @@
 """A prepared set of drawn images, and runs on it."""
 
 import pytest
-from drawn_images import image_config, prepare, write_folder
-
-from ipad_jax.image.detector import calibrate
-from ipad_jax.training.loop import train
+from drawn_images import prepare, trained, write_folder
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +15,4 @@ def drawn(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bank_run(drawn, tmp_path_factory):
     """A run folder of the bank, fitted and calibrated."""
-    folder = tmp_path_factory.mktemp("bank_run")
-    train(image_config("bank:tiny", drawn), str(folder), progress=lambda *_: None)
-    calibrate(folder)
-    return folder
+    return trained("bank:tiny", drawn, tmp_path_factory.mktemp("bank_run"))

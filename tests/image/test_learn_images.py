@@ -1,16 +1,17 @@
 """Thresholds after training and learning from marks, through the commands a person types."""
 
 import csv
+import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_images import image_config, spot, stripes, write
+from drawn_images import spot, stripes, trained, write
 
-from ipad_jax.image.detector import calibrate, load
+from ipad_jax.image.detector import Detector, load
 from ipad_jax.main import main
-from ipad_jax.training.loop import train
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -26,10 +27,7 @@ def run(bank_run, tmp_path):
 @pytest.fixture(scope="module")
 def pca_run(drawn, tmp_path_factory):
     """A run of a method without `update`."""
-    folder = tmp_path_factory.mktemp("pca_run")
-    train(image_config("pca:tiny", drawn), str(folder), progress=lambda *_: None)
-    calibrate(folder)
-    return folder
+    return trained("pca:tiny", drawn, tmp_path_factory.mktemp("pca_run"))
 
 
 def day(folder):
@@ -78,6 +76,33 @@ def test_good_images_of_another_day_set_the_threshold(run, tmp_path, capsys):
     assert main(["evaluate", "--workdir", str(run), "--no-report"]) == 0
     metrics = json.loads((run / "eval/test/metrics.json").read_text())
     assert metrics["threshold"] == after.threshold
+
+
+def test_images_whose_verdict_is_doubtful_are_named_and_not_counted(
+    run, tmp_path, capsys, monkeypatch
+):
+    """As of an object whose pose is not found."""
+    for number in range(3):
+        write(tmp_path / "other" / f"{number}.png", stripes(600 + number))
+    inspect, seen = Detector.inspect, []
+
+    def doubting(self, image):
+        seen.append(image)
+        found = inspect(self, image)
+        unsure = SimpleNamespace(note="pose uncertain") if len(seen) in (2, 4) else None
+        return dataclasses.replace(found, score=1e6 if unsure else found.score, found=unsure)
+
+    monkeypatch.setattr(Detector, "inspect", doubting)
+    words = ["calibrate", "--workdir", str(run), "--images", str(tmp_path / "other")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "not counted, since the verdict cannot be trusted: 1.png (pose uncertain)" in out
+    after = load(run)
+    assert len(after.calibration.scores) == 2
+    assert after.threshold < 1e6
+    assert "Not counted: 1 of 3 images" in after.threshold_statement()
+    assert main(words) == 1  # the others are known
+    assert "no new image can be counted: 1.png (pose uncertain)" in capsys.readouterr().err
 
 
 def test_a_wish_is_in_force_until_the_next(run):

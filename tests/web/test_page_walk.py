@@ -87,6 +87,22 @@ def train(page, dataset, purpose, name, steps):
     until_done(page)
 
 
+def look_at_scores(page):
+    """Threshold: the scores of normal footage or images."""
+    go(page, "Threshold")
+    press(page, "Look at the normal scores")
+    until_done(page)
+    page.click("#back")
+
+
+def save_threshold(page):
+    """Threshold: what was chosen, in force."""
+    press(page, "Save as the calibration in force")
+    until_done(page)
+    page.click("#back")
+    assert "In force: chosen-" in page.inner_text("main")
+
+
 def test_from_a_folder_of_videos_to_a_live_alarm_with_a_chosen_threshold(page, root):
     page.goto("/")
     prepare(page, "footage", "videos of a machine", "press7", size="64")
@@ -97,10 +113,7 @@ def test_from_a_folder_of_videos_to_a_live_alarm_with_a_chosen_threshold(page, r
         "first",
         steps="2",
     )
-    go(page, "Threshold")
-    press(page, "Look at the normal scores")
-    until_done(page)
-    page.click("#back")
+    look_at_scores(page)
     page.wait_for_selector("#rate:enabled")
     page.focus("#rate")
     before = page.inner_text("#promise")
@@ -108,10 +121,7 @@ def test_from_a_folder_of_videos_to_a_live_alarm_with_a_chosen_threshold(page, r
         page.keyboard.press("ArrowRight")
     assert page.inner_text("#promise") != before
     picture(page, "walk_threshold")
-    press(page, "Save as the calibration in force")
-    until_done(page)
-    page.click("#back")
-    assert "In force: chosen-" in page.inner_text("main")
+    save_threshold(page)
     go(page, "Live")
     page.select_option("select[name=camera]", label="today.mp4")
     press(page, "Watch it")
@@ -143,15 +153,9 @@ def test_from_a_folder_of_photographs_to_a_verdict_by_a_chosen_threshold(page, r
         "bottle",
         steps="",
     )
-    go(page, "Threshold")
-    press(page, "Look at the normal scores")
-    until_done(page)
-    page.click("#back")
+    look_at_scores(page)
     page.get_by_label("10.0 %", exact=True).check()
-    press(page, "Save as the calibration in force")
-    until_done(page)
-    page.click("#back")
-    assert "In force: chosen-" in page.inner_text("main")
+    save_threshold(page)
     for name, image, verdict in (
         ("faulty", drawn_images.spot(210)[0], "Alarm: "),
         ("good", drawn_images.stripes(150), "No alarm: "),

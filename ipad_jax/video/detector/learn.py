@@ -182,15 +182,8 @@ def learn(
 
 
 def undo(workdir: str | os.PathLike[str]) -> int:
-    """Brings back what was there before the newest step; returns the steps that are left.
-
-    Raises:
-      ValueError: nothing was learnt.
-    """
-    left = steps.undo(*_places(epath.Path(workdir)))
-    if left is None:
-        raise ValueError(f"nothing to undo: {workdir} has learnt nothing.")
-    return left
+    """Brings back what was there before the newest step; as `run.undo.undo`."""
+    return steps.undo(workdir, *_places(epath.Path(workdir)))
 
 
 def _base(workdir: str | os.PathLike[str], config: ConfigDict, step: int) -> Fresh:

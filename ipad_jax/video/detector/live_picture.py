@@ -19,9 +19,7 @@ PICTURE, LOOKING = "now.jpg", ".looking"
 LOOKS_S = 3.0  # after the last touch nobody looks any more
 CHECK_S = 0.5  # between two looks at the touch
 WAITING = 16  # pictures that may wait for the thread; then the oldest are left out
-CATCH_UP = (
-    0.9  # of their true distance in time at which they are shown, so that none has to wait for long
-)
+CATCH_UP = 0.9  # of their true distance in time, at which they are shown: none waits for long
 
 
 class LivePicture:

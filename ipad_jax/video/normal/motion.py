@@ -36,11 +36,9 @@ from ipad_jax.video.normal.small_picture import SmallPictures
 
 LAGS = (1, 2, 4, 8, 16)  # frames
 CELL_PX = 8  # pixels of the small picture, side of a cell; our choice
+FAST_BOX_PX = 3  # the same of `FastestPlace`'s box; chosen on the tuning scenes
 SHARE = 0.04  # of the normal frames, those nearest in phase; chosen on the tuning scenes
 MAX_FRAMES = 2000  # normal frames kept; 3 MB at 64x64
-FAST_BOX_PX = (
-    3  # pixels of the small picture, side of `FastestPlace`'s box; chosen on the tuning scenes
-)
 
 
 def change(picture: np.ndarray, earlier: np.ndarray) -> np.ndarray:
