@@ -63,6 +63,7 @@ def test_a_map_is_that_of_its_image_alone(bank_run):
         assert alone.score == found.score == found.map.max()
 
 
+@pytest.mark.slow
 def test_the_spot_is_where_the_map_is_highest(bank_run):
     image, mask = spot(12)
     found = load(bank_run).inspect(image)
@@ -71,6 +72,7 @@ def test_the_spot_is_where_the_map_is_highest(bank_run):
     assert mask[y, x]
 
 
+@pytest.mark.slow
 def test_the_bank_has_its_rows_and_no_more(bank_run):
     arrays, _ = load_fitted(bank_run / "fitted.npz")
     assert arrays["rows"].shape == (200, 176)

@@ -47,6 +47,7 @@ def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, mon
 
 
 # jax2onnx registers its operations under JAX's deprecation warnings, and leaves out those that raise
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_onnx_gives_the_same(bank_run, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra `export` is not installed")
@@ -56,6 +57,7 @@ def test_onnx_gives_the_same(bank_run, tmp_path):
     assert found.num_bytes == (tmp_path / "model.onnx").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "package"), [("onnx", "jax2onnx"), ("stablehlo", "flatbuffers")])
 def test_what_is_missing_is_named(bank_run, monkeypatch, kind, package):
     monkeypatch.setitem(sys.modules, package, None)  # as if not installed

@@ -34,6 +34,7 @@ def test_a_cutting_covers_what_the_paper_says():
         assert box.mean() > 0.9  # a rectangle, none of whose sides leaves the picture
 
 
+@pytest.mark.slow
 def test_a_scar_is_thin_and_turned():
     made = jax.vmap(lambda key: pasted(key, PICTURE, True))(KEYS)
     where = changed(made)

@@ -214,6 +214,7 @@ def test_jitter_is_taken_out_of_times_and_drift_is_not():
     assert np.abs(np.array(times[500:]) - true_s[500:]).max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_file_is_played_in_real_time_and_again(tmp_path):
     """Eight frames at 20 a second take 0.35 s at least, however fast they are decoded."""
     path = tmp_path / "day one.avi"

@@ -66,6 +66,7 @@ def test_half_a_turn_is_one_of_its_two_twists():
         np.testing.assert_allclose(exp(found), motion, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_are_exact_at_zero():
     """d exp at 0 is the algebra's basis, d (log exp) the identity, and the second derivative is finite."""
     zero = jnp.zeros(6)

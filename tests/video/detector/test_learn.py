@@ -206,6 +206,7 @@ def test_a_fault_that_would_be_lost_is_refused_unless_forced(run):
     assert "NO ALARM ANY MORE: day.avi" in found.summary()
 
 
+@pytest.mark.slow
 def test_without_footage_an_event_counts_by_its_recorded_scores(run):
     folder, config, video, events = run
     marks = mark(events)

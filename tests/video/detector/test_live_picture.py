@@ -37,6 +37,7 @@ def test_nothing_is_drawn_where_nobody_looks(tmp_path):
     assert record.written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.9, None], ids=["calibrated", "uncalibrated"])
 def test_who_looks_finds_a_whole_picture_at_any_moment_and_another_one_soon(tmp_path, threshold):
     shown: list[np.ndarray] = []
