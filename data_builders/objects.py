@@ -25,12 +25,14 @@ from ipad_jax.data_builders.object_folder.silhouettes import background_of, silh
 from ipad_jax.data_builders.object_folder.transforms import (
     View,
     crossing_of_axes,
+    left_out,
     read_transforms,
     undistort,
 )
 from ipad_jax.data_builders.photos import read_mask, read_photo
 
 TRUE_POSES = "test_poses.json"  # of test views, where somebody knows them
+MASKS = "masks"  # folder of masks that cut training photos out
 HULL_SIDE = 48  # voxels along each side of the box that the object is looked for in
 HULL_PX = 160  # pixels of the longer side of the silhouettes that carve it
 FEWEST = 8  # training views
@@ -39,6 +41,7 @@ TREE = """
     DIR/train/good/<name>.png       photos of the good object from all around, against one plain colour
     DIR/transforms.json             their cameras, as of NeRF, MAD, nerfstudio or instant-ngp; or a
     DIR/sparse/0/                   COLMAP model: cameras and images, .txt or .bin
+    DIR/masks/<name>.png            optional: white on the object of each training photo
     DIR/test/{good,<defect>}/       optional, without poses
     DIR/ground_truth/<defect>/      optional: <name>_mask.png, white on the defect
 Photos may also lie in DIR/images, as the file of poses says."""
@@ -84,7 +87,7 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
         DataError: names every file that is wrong.
     """
     views, layout_test, kinds, notes = find_views(folder)
-    pictures = {view.path: _small(read_photo(view.path), view, HULL_PX) for view in views}
+    pictures = {view.path: _small(read_view(view), view, HULL_PX) for view in views}
     try:
         background, levels = background_of([image for image, _ in pictures.values()])
         centre, radius = ball_of(list(pictures.values()), background, levels)
@@ -111,8 +114,10 @@ def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ..
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder. Expected:{TREE}")
     model = find_model(folder)
+    unposed: set[Path] = set()
     if (folder / "transforms.json").is_file():
         views = read_transforms(folder / "transforms.json")
+        unposed = left_out(folder, json.loads((folder / "transforms.json").read_text()))
     elif model is not None:
         views = read_colmap(model, folder)
     else:
@@ -122,22 +127,62 @@ def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ..
     if len(views) < FEWEST:
         message = f"{len(views)} photos with poses: at least {FEWEST} are needed, from all around"
         raise DataError([Problem(folder, message)])
+    views = with_masks(folder, views)
     test: Sequence[Photo] = ()
     notes = []
+    if unposed:
+        notes.append(f"{len(unposed)} photos have no pose, not used: {_some(unposed)}")
     if (folder / "train").is_dir():
         layout, problems = scan(folder)
         if problems:
             raise DataError(problems)
         test = layout.test
-        unposed = {photo.path for photo in layout.train} - {view.path for view in views}
-        if unposed:
-            wrong = [Problem(path, "has no pose in the file of poses") for path in sorted(unposed)]
+        missing = {photo.path for photo in layout.train} - {view.path for view in views} - unposed
+        if missing:
+            wrong = [Problem(path, "has no pose in the file of poses") for path in sorted(missing)]
             raise DataError(wrong)
         if layout.unpaired:
-            names = ", ".join(path.name for path in layout.unpaired[:5])
+            names = _some(layout.unpaired)
             notes.append(f"{len(layout.unpaired)} masks belong to no image, not used: {names}")
     kinds = (GOOD, *sorted({photo.kind for photo in test} - {GOOD}))
     return views, test, kinds, notes
+
+
+def _some(paths: Iterable[Path]) -> str:
+    return ", ".join(path.name for path in sorted(paths)[:5])
+
+
+def with_masks(folder: Path, views: Sequence[View]) -> list[View]:
+    """The views with their masks, where the folder has any.
+
+    Raises: DataError: some have one, and others do not.
+    """
+    place = folder / MASKS
+    if not place.is_dir():
+        return list(views)
+    found = [dataclasses.replace(v, mask=place / f"{v.path.stem}.png") for v in views]
+    missing = [v for v in found if v.mask and not v.mask.is_file()]
+    if missing:
+        about = f"is missing: {place} has masks, so each photo with a pose needs one"
+        raise DataError([Problem(v.mask or place, about) for v in missing])
+    return found
+
+
+def read_view(view: View) -> np.ndarray:
+    """The photo of a view, uint8 [h, w, 3] RGB: cut out and laid over white where it has a mask.
+
+    Raises: ValueError: it cannot be read, or the mask is of another size.
+    """
+    image = read_photo(view.path)
+    if view.mask is None:
+        return image
+    inside = read_mask(view.mask)
+    if inside.shape != image.shape[:2]:
+        raise ValueError(
+            f"{view.mask}: is {inside.shape[1]}x{inside.shape[0]}, its photo {image.shape[1]}x"
+            f"{image.shape[0]}: a mask must be as large as its photo"
+        )
+    return np.where(inside[..., None], image, np.uint8(255))
 
 
 def ball_of(
@@ -194,9 +239,9 @@ def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[st
     """
     lens = next(iter(images.views.values()))
     for photo in photos:
-        image = read_photo(photo.path)
-        height, width = image.shape[:2]
         view = images.views.get(photo.path)
+        image = read_photo(photo.path) if view is None else read_view(view)
+        height, width = image.shape[:2]
         same = (width, height) == (lens.width, lens.height)
         if view is None and lens.distortion and not same:
             raise ValueError(

@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "render a machine, train, evaluate, write a report, in six minutes",
     "prepare": "build a dataset (footage, images or rendered) for training",
     "validate": "check an archive, your own footage or images before preparing it",
+    "poses": "camera poses of an object's photos from a printed board; prints it",
     "train": "train a config; the same --workdir resumes",
     "evaluate": "score a test split: scores, metrics, report",
     "calibrate": "set the alarm's thresholds on fresh normal footage",

@@ -44,6 +44,7 @@ class View:
     world_from_camera: np.ndarray  # float64 [4, 4]
     model: str = "PINHOLE"
     distortion: tuple[float, ...] = ()  # in OpenCV's order; empty for a pinhole
+    mask: Path | None = None  # white on the object; what lies outside is taken for white
 
 
 def read_transforms(path: str | Path) -> list[View]:
@@ -93,7 +94,7 @@ def _find_photo(folder: Path, name: str) -> Path:
 
 def _photos_without_pose(folder: Path, names: list[str], content: Mapping) -> list[Problem]:
     """Photos beside those that have poses; masks and depths of the file are none."""
-    used = {_find_photo(folder, name) for name in names}
+    used = {_find_photo(folder, name) for name in names} | left_out(folder, content)
     for frame in content["frames"]:
         for key in ("mask_path", "depth_file_path"):
             if key in frame:
@@ -107,6 +108,11 @@ def _photos_without_pose(folder: Path, names: list[str], content: Mapping) -> li
     ]
 
 
+def left_out(folder: Path, content: Mapping) -> set[Path]:
+    """Photos for which the file itself says that no pose was found, as `ipad-jax poses` does."""
+    return {folder / name for name in content.get("left_out", ())}
+
+
 def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
     """One view of a frame's values, the file's where the frame has none.
 
@@ -114,7 +120,7 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
     """
     pose = _pose(values)
     stated = (values.get("w"), values.get("h"))
-    width, height = check_photo(photo, stated)
+    width, height = check_photo(photo, stated, upright=values.get("upright") is True)
     model, distortion = _distortion(values)
     fx = _number(values, "fl_x")
     if fx is None:
@@ -139,10 +145,12 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
     )
 
 
-def check_photo(photo: Path, stated: tuple[Any, Any]) -> tuple[int, int]:
+def check_photo(photo: Path, stated: tuple[Any, Any], *, upright: bool = False) -> tuple[int, int]:
     """Width and height of a photo that has a pose.
 
-    Args: stated width and height of the file of poses; None where it says none.
+    Args:
+        stated: width and height of the file of poses; None where it says none.
+        upright: whether the poses are of the photo as it is to be seen, turned by its EXIF orientation.
     Raises: ValueError without the path of the photo: missing, unreadable, turned, or of another size.
     """
     if not photo.is_file():
@@ -153,7 +161,9 @@ def check_photo(photo: Path, stated: tuple[Any, Any]) -> tuple[int, int]:
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     except OSError as error:
         raise ValueError(f"is no image that can be read: {error}") from error
-    if orientation != 1:
+    if upright:
+        width, height = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    elif orientation != 1:
         raise ValueError(
             f"is turned by its EXIF orientation {orientation}, of which poses know nothing: save the photos "
             "with their pixels turned, and compute the poses from those"

@@ -132,6 +132,14 @@ LINES = [
         {"--scene": ["nosuch", "", "../x", "all nosuch"], "--data-dir": ["{walk}/data"]},
         {"--seed": INTEGERS, "--size": ["0", "8x"], "--quality": INTEGERS, "--overwrite": []},
     ),
+    Command(
+        ("poses",),
+        {
+            "--source": FOOTAGE,
+            "--board": ["charuco:7x5:30mm"] * 4 + ["charuco:7x5", "x:1x1:0mm", ""],
+        },
+        {"--print-board": ["{walk}/made.pdf", *PATHS], "--overwrite": []},
+    ),
     Command(("validate", "video_folder"), {"--source": FOOTAGE}, {"--fps": NUMBERS, "--full": []}),
     Command(
         ("merge",),
