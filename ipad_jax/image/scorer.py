@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.image.task import Arrays, ImageTask
 from ipad_jax.input.images import ImageSource
+from ipad_jax.run.progress import Stages
 from ipad_jax.training.fitted import fitted_arrays
 from ipad_jax.training.task import make_task
 
@@ -72,6 +74,10 @@ class Scorer:
 
     def measured(self, source: ImageSource, scored: Sequence[Scored]) -> dict[str, Any]:
         """Numbers of metrics.json that the method alone has, from all test images."""
+        return {}
+
+    def show(self, folder: epath.Path, source: ImageSource, stages: Stages) -> dict[str, str]:
+        """Writes what the method alone has to show; name -> caption of each video for the report."""
         return {}
 
     def warm_up(self) -> None:

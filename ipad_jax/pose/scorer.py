@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from etils import epath
 
 from ipad_jax.image.scorer import Scored
 from ipad_jax.image.task import Arrays
@@ -15,8 +16,10 @@ from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Renderer
 from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
+from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.warping import GoodViews
+from ipad_jax.run.progress import Stages
 
 TRUE_POSE = "with the true pose"  # a row beside the method
 SAME_PROPORTIONS = 0.02  # relative
@@ -38,7 +41,7 @@ class PoseScorer:
                 "fitted.npz of this run was made by an earlier version: delete it and run again where the "
                 "dataset is."
             )
-        self.task, self.arrays = task, arrays
+        self.task, self.model, self.arrays = task, model, arrays
         self.background = arrays["background"][:3]
         self.levels = float(arrays["background"][3])
         count = OCCUPIED_SIDE**3
@@ -152,6 +155,20 @@ class PoseScorer:
             if not right.all()
             else None,
             "share_of_right_poses_flagged": float(flagged[right].mean()) if right.any() else None,
+        }
+
+    def show(self, folder: epath.Path, source: ImageSource, stages: Stages) -> dict[str, str]:
+        """Writes turntable.webm, and object.ply in the units of the training views' poses."""
+        with stages("drawing the object") as progress:
+            poses = self.arrays["poses"]
+            write_turntable(folder / TURNTABLE, self.renderer, poses, self.lens, progress)
+        points, colours = surface_points(self.model, self.good)
+        if "ball" in source.metadata:
+            *centre, radius = source.metadata["ball"]
+            points = points * radius + np.array(centre)
+        write_cloud(folder / CLOUD, points, colours)
+        return {
+            TURNTABLE: f"What was learned, once around; {CLOUD} has {len(points):,} points of it."
         }
 
     def warm_up(self) -> None:

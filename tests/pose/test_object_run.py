@@ -74,6 +74,9 @@ def test_evaluation_and_detection(workdir, data_dir, tmp_path):
     assert metrics["by_kind"].keys() == {"Burrs", "Missing", "Stains"}
     page = (workdir / "eval/test/report.html").read_text()
     assert "in the middle what it was compared with" in page
+    assert "data:video/webm;base64," in page
+    assert (workdir / "eval/test/turntable.webm").stat().st_size > 1000
+    assert (workdir / "eval/test/object.ply").read_bytes().startswith(b"ply\n")
     folder = data_dir / "files/test"
     words = ["--workdir", str(workdir), "--images", str(folder), "--out", str(tmp_path)]
     assert detect.main(words) == 0

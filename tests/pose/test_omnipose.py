@@ -4,51 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ball_field import LENS, ball_renderer, pose_at
 from flax import nnx
 
 from ipad_jax.pose.alignment import align, bilinear, blurred, points_of
-from ipad_jax.pose.cameras import exp_se3, look_at
+from ipad_jax.pose.cameras import exp_se3
 from ipad_jax.pose.hash_field import HashConfig, HashField, corner_rows, interpolate
 from ipad_jax.pose.marching import occupied_interval, place_samples
-from ipad_jax.pose.object_views import Lens
-from ipad_jax.pose.pictures import Picture, Renderer
+from ipad_jax.pose.pictures import Picture
 from ipad_jax.pose.pose_search import FoundPose, Gallery, starts
 from ipad_jax.pose.scorer import PoseError
-
-LENS = Lens(90.0, 90.0, 32.0, 32.0, 64, 64)
-
-
-class Ball:
-    """A field in closed form: a hard, coloured ball of radius 0.7."""
-
-    def density(self, points):
-        return jnp.where((points**2).sum(-1) < 0.49, 60.0, 0.0)
-
-    def __call__(self, points, directions):
-        colour = 0.5 + 0.45 * jnp.sin(jnp.array([[5.0, 7.0, 6.0]]) * points + 1.0)
-        return self.density(points), colour, jnp.zeros(len(points))
-
-
-class BallField(nnx.Module):
-    """The same as a module."""
-
-    def density(self, points):
-        return Ball().density(points)
-
-    def __call__(self, points, directions):
-        return Ball()(points, directions)
-
-
-def pose_at(x, y, z):
-    eye = jnp.array([x, y, z])
-    return np.asarray(look_at(eye, jnp.zeros(3), jnp.array([0.0, 0.0, 1.0])))
 
 
 @pytest.fixture(scope="module")
 def renderer():
-    axis = (np.arange(32) + 0.5) / 16 - 1
-    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
-    return Renderer(BallField(), x**2 + y**2 + z**2 < 0.6, np.ones(3))
+    return ball_renderer()
 
 
 def test_features_between_corners_are_what_a_slow_sum_gives():

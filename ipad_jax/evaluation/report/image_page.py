@@ -12,7 +12,14 @@ import numpy as np
 from ipad_jax.evaluation.report import plots
 from ipad_jax.evaluation.report.data import Curve
 from ipad_jax.evaluation.report.heatmap import overlay
-from ipad_jax.evaluation.report.page import Card, interval, new_environment, number, share
+from ipad_jax.evaluation.report.page import (
+    Card,
+    interval,
+    new_environment,
+    number,
+    share,
+    video_uri,
+)
 from ipad_jax.run.files import write_atomic
 
 PANEL_PX = 240  # longer side of a picture on the page
@@ -67,6 +74,7 @@ class ImagePage:
       missed, false_alarms: worst first.
       by_kind: examples of each kind, lowest score first.
       notes: what a reader must know before trusting a number.
+      videos: `.webm` file -> caption, put into the page.
       facts: at the foot of the page.
     """
 
@@ -84,6 +92,7 @@ class ImagePage:
     false_alarms: Sequence[Panel] = ()
     by_kind: Mapping[str, Sequence[Panel]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    videos: Mapping[os.PathLike[str], str] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -123,6 +132,7 @@ def render_images(page: ImagePage) -> str:
         missed=shown(page.missed),
         false_alarms=shown(page.false_alarms),
         by_kind={kind: shown(panels) for kind, panels in page.by_kind.items()},
+        videos=[(video_uri(path), caption) for path, caption in page.videos.items()],
     )
 
 

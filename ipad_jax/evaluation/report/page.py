@@ -228,6 +228,12 @@ def strip_uri(strip: Strip, heat_range: tuple[float, float]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
+def video_uri(path: str | os.PathLike[str]) -> str:
+    """A `.webm` file as a source inside a page."""
+    data = epath.Path(path).read_bytes()
+    return "data:video/webm;base64," + base64.b64encode(data).decode()
+
+
 def inline_clips(clips: Sequence[Clip], room: int) -> list[str]:
     """Source of each video: its bytes while they fit into `room`, else its name beside the page."""
     sources = []
@@ -235,7 +241,7 @@ def inline_clips(clips: Sequence[Clip], room: int) -> list[str]:
         path = epath.Path(clip.path)
         if not path.is_file():
             raise FileNotFoundError(f"No video {path} for the report; write it before the page.")
-        source = "data:video/webm;base64," + base64.b64encode(path.read_bytes()).decode()
+        source = video_uri(path)
         if len(source) <= room:
             sources.append(source)
         else:

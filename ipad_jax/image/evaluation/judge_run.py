@@ -33,7 +33,7 @@ from ipad_jax.training.fitted import derived_folders
 
 NAME = "test"  # of the folder below eval/
 EMPTY = np.zeros((0, 0), np.float32)  # in place of maps, which are not kept
-STALE = ("metrics.json", "report.html", "maps")
+STALE = ("metrics.json", "report.html", "maps", "*.webm", "*.ply")
 
 
 def evaluate(
@@ -97,8 +97,9 @@ def evaluate(
     if announce:
         announce(evaluation)
     if report:
+        videos = scorer.show(folder, source, stages)
         with stages("writing the report") as progress:
-            write_report(evaluation, detector, source, progress)
+            write_report(evaluation, detector, source, videos, progress)
     return evaluation
 
 

@@ -1,6 +1,6 @@
 """The page of an evaluation: which images to show, and what is written beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +18,16 @@ OF_KIND = 3  # images of each kind, from its lowest to its highest score
 
 
 def write_report(
-    evaluation: Evaluation, detector: Detector, source: ImageSource, progress: Report
+    evaluation: Evaluation,
+    detector: Detector,
+    source: ImageSource,
+    videos: Mapping[str, str],
+    progress: Report,
 ) -> None:
-    """Writes report.html beside the numbers; scores the images that it shows once more."""
+    """Writes report.html beside the numbers; scores the images that it shows once more.
+
+    Args: videos: name in the evaluation's folder -> caption.
+    """
     scores = evaluation.scores
     order = np.argsort(scores.score)
     good = [int(i) for i in order[::-1] if scores.kind[i] == GOOD][:WORST]
@@ -60,6 +67,7 @@ def write_report(
         false_alarms=chosen(good),
         by_kind={kind: chosen(indices) for kind, indices in by_kind.items()},
         notes=evaluation.notes,
+        videos={evaluation.folder / name: caption for name, caption in videos.items()},
         facts={
             "method": metrics["task"],
             "config": metrics["config_hash"],
