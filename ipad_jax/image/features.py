@@ -89,14 +89,18 @@ def box_average(x: jax.Array, side: int) -> jax.Array:
     """Mean over side x side cells around each, of those inside: [b, h, w, c]."""
     if side == 1:
         return x
-    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    total = x
+    for window in ((1, side, 1, 1), (1, 1, side, 1)):  # separable: fewer additions
+        total = lax.reduce_window(total, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
+    counts = np.outer(*(_cells_inside(length, side) for length in x.shape[1:3]))
+    # not summed by the program: XLA would do that while compiling, for seconds
+    return total / jnp.asarray(counts[None, :, :, None], x.dtype)
 
-    def box_sum(values: jax.Array) -> jax.Array:
-        for window in ((1, side, 1, 1), (1, 1, side, 1)):  # separable: fewer additions
-            values = lax.reduce_window(values, 0.0, lax.add, window, (1, 1, 1, 1), "SAME")
-        return values
 
-    return box_sum(x) / box_sum(ones)
+def _cells_inside(length: int, side: int) -> np.ndarray:
+    """How many of the `side` cells around each of `length` lie inside, int [length]."""
+    place, before = np.arange(length), (side - 1) // 2
+    return np.minimum(place + side - before, length) - np.maximum(place - before, 0)
 
 
 def level_scales(levels: Sequence[np.ndarray]) -> np.ndarray:

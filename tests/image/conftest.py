@@ -3,6 +3,8 @@
 import pytest
 from drawn_images import prepare, trained, write_folder
 
+from ipad_jax.input.images import open_images
+
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
@@ -16,3 +18,26 @@ def drawn(tmp_path_factory):
 def bank_run(drawn, tmp_path_factory):
     """A run folder of the bank, fitted and calibrated."""
     return trained("bank:tiny", drawn, tmp_path_factory.mktemp("bank_run"))
+
+
+@pytest.fixture(scope="session")
+def no_labels():
+    """A function that lets nothing open the test split, where it is given a `MonkeyPatch`."""
+
+    def only_train(config, split):
+        assert split == "train"
+        return open_images(config, split)
+
+    def forbid(patch):
+        for module in ("task", "calibration"):
+            patch.setattr(f"ipad_jax.image.{module}.open_images", only_train)
+
+    return forbid
+
+
+@pytest.fixture(scope="session")
+def pca_run(drawn, no_labels, tmp_path_factory):
+    """A run of a method without `update`, made where labels cannot be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        no_labels(patch)
+        return trained("pca:tiny", drawn, tmp_path_factory.mktemp("pca_run"))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_images import spot, stripes, trained, write
+from drawn_images import spot, stripes, write
 
 from ipad_jax.image.detector import Detector, load
 from ipad_jax.main import main
@@ -22,12 +22,6 @@ def run(bank_run, tmp_path):
     folder = shutil.copytree(bank_run, tmp_path / "run")
     day(tmp_path / "day")
     return folder
-
-
-@pytest.fixture(scope="module")
-def pca_run(drawn, tmp_path_factory):
-    """A run of a method without `update`."""
-    return trained("pca:tiny", drawn, tmp_path_factory.mktemp("pca_run"))
 
 
 def day(folder):
@@ -45,15 +39,22 @@ def new_kind(number):
 
 def judged(run, images):
     """Score and alarm of each image, as results.csv has them."""
-    assert main(["detect", "--workdir", str(run), "--images", str(images)]) == 0
+    assert (
+        main(["detect", "--workdir", str(run), "--images", str(images), "--no-side-by-side"]) == 0
+    )
+    return results(run, images)
+
+
+def results(run, images):
+    """What the last `judged` of these images found."""
     with (run / "detect" / images.name / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     return {row["image"]: (float(row["score"]), row["alarm"] == "1") for row in rows}
 
 
 def mark(run, images, **marks):
-    """Marks images by their names."""
-    names = list(judged(run, images))
+    """Marks images that were judged, by their names."""
+    names = list(results(run, images))
     words = [f"{names.index(f'{name}.png') + 1}={what}" for name, what in marks.items()]
     assert main(["review", "--workdir", str(run), "--events", str(run / "detect" / images.name), "--mark",
                  *words]) == 0  # fmt: skip
@@ -161,7 +162,14 @@ def test_a_method_without_update_raises_its_threshold(pca_run, tmp_path, capsys)
     assert judged(run, tmp_path / "day") == after  # nothing was written
 
 
+def test_no_label_is_read_before_evaluate(pca_run, no_labels, monkeypatch):
+    """Fit and threshold, which made the run, and detection never open the test split."""
+    no_labels(monkeypatch)
+    assert load(pca_run).inspect(spot(3)[0]).map.shape == (32, 40)
+
+
 def test_a_marked_image_must_be_the_one_that_was_marked(run, tmp_path, capsys):
+    judged(run, tmp_path / "day")
     mark(run, tmp_path / "day", new="normal")
     write(tmp_path / "day/new.png", spot(7)[0])
     assert main(["learn", "--workdir", str(run)]) == 1
@@ -178,6 +186,7 @@ def test_learning_needs_no_dataset(run, tmp_path, monkeypatch, capsys):
     def gone(*_):
         raise FileNotFoundError("no dataset")
 
+    judged(run, tmp_path / "day")
     mark(run, tmp_path / "day", new="normal")
     monkeypatch.setattr("ipad_jax.image.task.open_images", gone)
     assert main(["learn", "--workdir", str(run)]) == 0

@@ -23,7 +23,7 @@ def changed(made):
 
 @pytest.mark.slow
 def test_a_cutting_covers_what_the_paper_says():
-    made = jax.vmap(lambda key: pasted(key, PICTURE, False))(KEYS)
+    made = jax.jit(jax.vmap(lambda key: pasted(key, PICTURE, False)))(KEYS)
     shares = changed(made).mean((1, 2))
     # up to a row and a column of rounding, and where a brightness of 1 leaves nothing to see
     assert shares.max() < 0.15 * (1 + 1 / 8)
@@ -36,7 +36,7 @@ def test_a_cutting_covers_what_the_paper_says():
 
 @pytest.mark.slow
 def test_a_scar_is_thin_and_turned():
-    made = jax.vmap(lambda key: pasted(key, PICTURE, True))(KEYS)
+    made = jax.jit(jax.vmap(lambda key: pasted(key, PICTURE, True)))(KEYS)
     where = changed(made)
     longest = 25 * H / 256 * 1.5  # pixels, of 25 by 16 of 256 turned by 45 degrees
     for found in where:
@@ -50,8 +50,7 @@ def test_a_cutting_shows_the_picture_itself():
     """On a ramp whose values say where they were, a cutting is one piece of it, moved."""
     y, x = jnp.meshgrid(jnp.arange(H), jnp.arange(W), indexing="ij")
     ramp = jnp.stack([0.2 + y / 256, 0.2 + x / 256, jnp.full((H, W), 0.3)], -1).astype(jnp.float32)
-    for key in KEYS[:10]:
-        made = np.asarray(pasted(key, ramp, False))
+    for made in np.asarray(jax.jit(jax.vmap(lambda key: pasted(key, ramp, False)))(KEYS[:10])):
         where = np.any(made != np.asarray(ramp), axis=-1)
         rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
         inside = made[rows[2] : rows[-2], columns[2] : columns[-2]]
@@ -61,7 +60,7 @@ def test_a_cutting_shows_the_picture_itself():
 
 
 def test_a_square_is_cut_out():
-    made = jax.vmap(lambda key: cut_out(key, PICTURE))(KEYS[:50])
+    made = jax.jit(jax.vmap(lambda key: cut_out(key, PICTURE)))(KEYS[:50])
     where = changed(made)
     assert where.any((1, 2)).all()
     assert where.mean((1, 2)).max() < 0.08  # a quarter of both sides

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from drawn_images import image_config, spot, stripes
 from flax import nnx
@@ -23,9 +24,9 @@ from ipad_jax.image.methods.uniad import Rebuild
 from ipad_jax.image.scorer import Scorer
 from ipad_jax.nn.backbones import stages_of
 from ipad_jax.run.config import CONFIGS, load_config
-from ipad_jax.training.setup import TrainSetup, train_step
-from ipad_jax.training.sharding import make_mesh
-from ipad_jax.training.state import inference_view
+from ipad_jax.training.optim import make_optimizer
+from ipad_jax.training.setup import train_step
+from ipad_jax.training.state import create_state, inference_view, start_options
 from ipad_jax.training.task import make_task
 
 SPECS = {path.stem: "tiny" for path in CONFIGS.glob("[!_]*.py")}
@@ -48,7 +49,7 @@ def fastflow(network, names, small_kernels):
     return lambda rngs: FastFlows(stages(network, *names), (256, 256), model, rngs=rngs)
 
 
-STEPS = 10
+STEPS = 6
 LAYERS = ("layer1", "layer2", "layer3")
 # Published sizes, in numbers that train; counted from the public codes' modules.
 PUBLISHED = {
@@ -100,19 +101,26 @@ def stepped(name, data_dir):
     model_key = jax.random.key(1)
     if not hasattr(task, "loss_fn"):
         return task, inference_view(task.init_model(model_key)), []
-    setup = TrainSetup.make(task.config, task, make_mesh(1, 1), 20)
-    state = setup.create_state(model_key)
+    tx = optax.flatten(make_optimizer(task.config.optim, STEPS))  # one vector compiles sooner
+    graphdefs = []
+
+    def start(key):
+        graphdef, state = create_state(task, tx, key)
+        graphdefs.append(graphdef)
+        return state
+
+    state = jax.jit(start, compiler_options=start_options())(model_key)
     batch = next(task.train_data(1, 0, 1))
     step = jax.jit(
         lambda state, batch: train_step(
-            state, batch, model_key, task=task, graphdef=setup.graphdef, tx=setup.tx
+            state, batch, model_key, task=task, graphdef=graphdefs[0], tx=tx
         )
     )
     losses = []
     for _ in range(STEPS):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
-    model = nnx.merge(setup.graphdef, state.trainable, state.frozen, state.variables, copy=True)
+    model = nnx.merge(graphdefs[0], state.trainable, state.frozen, state.variables, copy=True)
     return task, inference_view(model), losses
 
 
@@ -135,7 +143,7 @@ def test_the_loss_of_a_memorised_batch_falls(name, drawn):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(SPECS))
+@pytest.mark.parametrize("name", cases(name for name in SPECS if name != "bank"))  # test_bank.py
 def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
     task, model, _ = stepped(name, drawn)
     arrays = task.fit(model, task.normal_data())
@@ -155,7 +163,7 @@ def test_cfas_memory_is_the_mean_of_what_was_seen(drawn):
     """After an epoch it is that of all good images, by the untrained descriptor."""
     task, model, _ = stepped("cfa", drawn)
     batch = next(task.train_data(1, 0, 1))
-    seen = task.features(model, jnp.asarray(batch["picture"])).mean(0)
+    seen = jax.jit(task.features)(model, jnp.asarray(batch["picture"])).mean(0)
     np.testing.assert_allclose(model.mean[...], seen, atol=1e-4)  # the same batch again and again
     assert float(model.count[...]) == STEPS * task.config.batch_size
 
@@ -171,6 +179,10 @@ def test_a_flows_determinant_is_that_of_its_jacobian():
     nnx.update(flow, state)
     x = jax.random.normal(jax.random.key(0), (6,))
     where = jax.random.normal(jax.random.key(1), (128,))
-    jacobian = jax.jacobian(lambda x: flow(x[None], where[None])[0][0])(x)
-    stated = flow(x[None], where[None])[1][0]
+
+    def out_and_determinant(x):
+        made, logs = flow(x[None], where[None])
+        return made[0], logs[0]
+
+    jacobian, stated = jax.jit(jax.jacobian(out_and_determinant, has_aux=True))(x)
     np.testing.assert_allclose(stated, np.linalg.slogdet(jacobian)[1], rtol=1e-3)

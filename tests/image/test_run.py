@@ -6,16 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from drawn_images import image_config, spot, stripes, write
+from drawn_images import spot, stripes, write
 
 from ipad_jax import load_detector
 from ipad_jax.commands import detect, evaluate
 from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
-from ipad_jax.image.detector import calibrate, load
+from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
-from ipad_jax.input.images import open_images
-from ipad_jax.training.loop import train
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -82,20 +80,6 @@ def test_a_run_of_images_takes_images_alone(bank_run, capsys):
 
     assert main(["detect", "--workdir", str(bank_run), "--video", "x.mp4"]) == 2
     assert "give --images" in capsys.readouterr().err
-
-
-def test_no_label_is_read_before_evaluate(drawn, tmp_path, monkeypatch):
-    """Fit, threshold and detection never open the test split."""
-    for module in ("ipad_jax.image.task", "ipad_jax.image.calibration"):
-
-        def only_train(config, split):
-            assert split == "train"
-            return open_images(config, split)
-
-        monkeypatch.setattr(f"{module}.open_images", only_train)
-    train(image_config("pca:tiny", drawn), str(tmp_path), progress=lambda *_: None)
-    calibrate(tmp_path)
-    assert load(tmp_path).inspect(spot(3)[0]).map.shape == (32, 40)
 
 
 def test_a_run_folder_needs_no_dataset_and_holds_no_pickle(bank_run, tmp_path, monkeypatch):

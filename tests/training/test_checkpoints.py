@@ -1,7 +1,6 @@
 """Checkpoints: whole or not there, damaged or not loaded, and never skipped."""
 
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -205,8 +204,7 @@ def test_a_save_that_orbax_skips_is_an_error(tmp_path, parts, monkeypatch):
         def result(self):
             return None
 
-    patched = {"save_checkpointables_async": lambda *args, **options: Done()}
-    monkeypatch.setattr(module, "ocp", SimpleNamespace(**patched))
+    monkeypatch.setattr(module.ocp, "save_checkpointables_async", lambda *args, **options: Done())
     checkpoints.save(2, parts[0])
     with pytest.raises(OSError, match=r"No such file.*checkpoints/2.*Complete ones stay: \[1\]"):
         checkpoints.wait()

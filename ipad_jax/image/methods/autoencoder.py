@@ -90,9 +90,12 @@ class AutoencoderTask(SteppedTask):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         x = centred(batch["picture"])
         made = model.rebuild(x)
-        terms = {"mse": jnp.mean(jnp.square(made - x)), "ssim": 1 - jnp.mean(ssim(made, x))}
-        loss = {"both": (terms["mse"] + terms["ssim"]) / 2} | terms
-        return loss[self.config.model.loss], terms
+        terms, wanted = {}, self.config.model.loss
+        if wanted != "ssim":
+            terms["mse"] = jnp.mean(jnp.square(made - x))
+        if wanted != "mse":
+            terms["ssim"] = 1 - jnp.mean(ssim(made, x))
+        return sum(terms.values(), jnp.zeros(())) / len(terms), terms
 
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
         def one(picture: jax.Array) -> jax.Array:
