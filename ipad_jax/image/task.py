@@ -6,10 +6,13 @@ is `reduce` of its joined map. Thresholds, colours and metrics are outside. What
 (`SteppedTask`), what is computed from normal images has `fit_arrays`, a method may have both.
 """
 
+import json
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -21,9 +24,12 @@ from ipad_jax.image.untrained import fit_untrained
 from ipad_jax.image.views import Views
 from ipad_jax.input.batches import endless_batches, spread_batches
 from ipad_jax.input.images import ImageSource, open_images, split_good
+from ipad_jax.nn.backbones import weights_file
+from ipad_jax.nn.weight_files import described, weights_note
 from ipad_jax.training.state import named_leaves
 
 Arrays = dict[str, np.ndarray]
+BACKBONE = "backbone.json"  # in the run folder: which file a pretrained network is from
 FIT_LEAVES = (
     "data.height",
     "data.width",
@@ -108,6 +114,29 @@ class ImageTask(ABC):
         data = self.config.data
         return Views(data.height, data.width, data.tiles)
 
+    @property
+    def record_files(self) -> tuple[str, ...]:
+        """What the run folder says of a pretrained network; see `training.task.Records`."""
+        return (BACKBONE,) if "backbone" in self.config.model else ()
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        model = self.config.model
+        return {
+            name: {
+                "backbone": model.backbone,
+                **described(weights_file(model.backbone, model.weights)),
+            }
+            for name in self.record_files
+        }
+
+    def init_recorded(self, key: jax.Array, files: dict[str, dict[str, Any]]) -> nnx.Module:
+        config = ConfigDict(self.config.to_dict())
+        with tempfile.TemporaryDirectory() as folder:  # the run folder may be remote
+            path = Path(folder) / BACKBONE
+            path.write_text(json.dumps(files[BACKBONE]))
+            config.model.weights = str(path)
+            return type(self)(config).init_model(key)
+
     def make_scorer(self, model: Any, arrays: Arrays) -> Any:
         """The way from images to maps, with what `fit` made."""
         from ipad_jax.image.scorer import Scorer  # which takes a task
@@ -185,6 +214,9 @@ class ImageTask(ABC):
             f"{part}: {sum(both):,} numbers, {both[0]:,} of them trained"
             for part, both in counts.items()
         ]
+        if self.record_files:
+            section = self.config.model
+            lines.append(f"  {weights_note(weights_file(section.backbone, section.weights))}")
         try:
             fitted, held = self.indices
             lines += ["", f"data: {self.source.path}"]

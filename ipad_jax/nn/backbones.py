@@ -195,15 +195,8 @@ def make_backbone(name: str, path: str | Path = "", stages: Sequence[str] = ()) 
             f"{name} has no stages {wrong}; it has {names[0]} to {names[-1]}: {names}."
         )
     numbers = tuple(n for n, stage in enumerate(names) if not stages or stage in stages)
-    kind = KINDS[name]
-    if path:
-        network = kind.load(Path(path), numbers[-1])
-    elif name == "efficientnet_lite0":
-        network, path = load_efficientnet_lite0(numbers[-1] + 1), lite0_file()
-    else:
-        raise ValueError(
-            f"{name} needs the path of a file of its weights (.pth, .safetensors, .npz)."
-        )
+    kind, file = KINDS[name], weights_file(name, path)
+    network = kind.load(file, numbers[-1]) if path else load_efficientnet_lite0(numbers[-1] + 1)
     return Backbone(
         network,
         kind.run,
@@ -211,5 +204,19 @@ def make_backbone(name: str, path: str | Path = "", stages: Sequence[str] = ()) 
         numbers,
         kind.mean,
         kind.std,
-        weights_note(path),
+        weights_note(file),
     )
+
+
+def weights_file(name: str, path: str | Path = "") -> Path:
+    """The file that `make_backbone` reads.
+
+    Raises:
+        ModuleNotFoundError: Lite0's package is not installed.
+        ValueError: a network that needs a path.
+    """
+    if path:
+        return Path(path)
+    if name == "efficientnet_lite0":
+        return lite0_file()
+    raise ValueError(f"{name} needs the path of a file of its weights (.pth, .safetensors, .npz).")

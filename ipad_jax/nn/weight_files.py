@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,7 @@ SUFFIXES = (
     ".pt",
     ".tar",
 )  # .pth.tar, as older training code names it
+SHAPES = ".json"  # what `described` gives, read as arrays of zeros: enough to build a network again
 Module = TypeVar("Module", bound=nnx.Module)
 
 # Which set of weights a file is, by the first 8 hex digits of its SHA-256, which torch hub writes into
@@ -57,6 +58,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         ValueError: another suffix, or a file that cannot be read, with the reason.
     """
     path = Path(path)
+    if path.suffix == SHAPES:
+        shapes = json.loads(path.read_text())["arrays"]
+        return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: suffix {path.suffix!r}, expected one of {SUFFIXES}.")
     if not path.is_file():
@@ -142,6 +146,18 @@ def weights_note(path: str | Path) -> str:
         meant = PUBLISHED.get(named[1], "another content")
         note += f" Its name says {meant}, but the content is another one: damaged, or saved anew?"
     return note
+
+
+def described(path: str | Path) -> dict[str, Any]:
+    """What a run folder says of a file: `file`, `sha256`, `published` set or "", `note`, `arrays`: shapes."""
+    path, digest = Path(path), sha256(path)
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "published": PUBLISHED.get(digest[:8], ""),
+        "note": weights_note(path),
+        "arrays": {name: list(array.shape) for name, array in read_arrays(path).items()},
+    }
 
 
 def fill(

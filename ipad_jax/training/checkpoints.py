@@ -9,9 +9,11 @@ policy may skip a save.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import threading
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -47,7 +49,7 @@ from ipad_jax.training.state import (
     replace_leaves,
     with_model_arrays,
 )
-from ipad_jax.training.task import Task, make_task
+from ipad_jax.training.task import Records, Task, make_task
 
 __all__ = [
     "DIGESTS",
@@ -295,10 +297,20 @@ def restore_for_inference(
     config = read_config(workdir)
     task = make_task(config)
     arrays, step = load_model_arrays(workdir, step)
-    model = nnx.eval_shape(lambda: task.init_model(jax.random.key(0)))
+    model = nnx.eval_shape(partial(_start, task, weights_folder(workdir)))
     graphdef, shapes = nnx.split(inference_view(model))
     check_same(named_leaves(shapes), arrays, f"checkpoint {step} of {workdir}")
     return config, task, nnx.merge(graphdef, replace_leaves(shapes, arrays)), step
+
+
+def _start(task: Task, folder: epath.Path) -> nnx.Module:
+    """A task's model before its checkpoint; of a file that was recorded without that file."""
+    if isinstance(task, Records):
+        found = {name: folder / name for name in task.record_files}
+        if found and all(path.exists() for path in found.values()):
+            files = {name: json.loads(path.read_text()) for name, path in found.items()}
+            return task.init_recorded(jax.random.key(0), files)
+    return task.init_model(jax.random.key(0))
 
 
 def check_same(wanted: dict[str, Any], there: dict[str, Any], what: str) -> None:
@@ -366,13 +378,14 @@ def _alone() -> ocp.Context:
 
 
 def _few_slices() -> ocp.Context:
-    """Orbax without a share of every small array for each device that holds a copy.
+    """Orbax without a share of every small array for each device of this process that holds a copy.
 
     It cuts them by a program a shape: the first save of a small model on four devices compiled 141 of them,
-    5 s of CPU.
+    5 s of CPU. Several processes each write their shares.
     """
     context = ocp.Context()
-    context.array_options.saving.min_slice_bytes_for_replica_parallel = SHARED_BYTES
+    if jax.process_count() == 1:
+        context.array_options.saving.min_slice_bytes_for_replica_parallel = SHARED_BYTES
     return context
 
 

@@ -5,14 +5,17 @@ leaves a checkpoint of the last step.
 """
 
 import dataclasses
+import json
 import math
 import time
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from ipad_jax.run.config import check_workdir, claim_workdir
+from ipad_jax.run.files import write_atomic
 from ipad_jax.run.interrupt import Interrupt, stop_reason
 from ipad_jax.run.processes import locked_by_first, on_first_process
 from ipad_jax.run.stopwatch import RunSummary, Stopwatch
@@ -37,7 +40,7 @@ from ipad_jax.training.state import (
     named_leaves,
     with_model_arrays,
 )
-from ipad_jax.training.task import Fits, Task, make_task
+from ipad_jax.training.task import Fits, Records, Task, make_task
 
 
 def train(
@@ -107,6 +110,7 @@ def train(
         # ---- A method that only fits: its start is its model, saved as step 1 ----
         if only_fits:
             claim(workdir, config)
+            write_record(task, workdir, process[0])
             line.phase("saving", 1)
             with clock("saving"):
                 checkpoints.save(1, dataclasses.replace(state, step=state.step + 1), 0.0)
@@ -120,6 +124,8 @@ def train(
         with clock("input"):
             batch = to_global(next(data), rows)
         claim(workdir, config)
+        if first_step == 1:
+            write_record(task, workdir, process[0])
 
         # ---- Step: compiled ahead, for the batch that comes first ----
         line.phase("compiling", first_step - 1)
@@ -235,6 +241,13 @@ def restore_or_init(
             f"checkpoints hold what trains alone; {len(frozen)} frozen arrays stay in {loaded.folder}"
         )
     return state, 0.0, notes
+
+
+def write_record(task: Task, workdir: str, process: int) -> None:
+    """Writes which files the model begins with, on the first process."""
+    if process == 0 and isinstance(task, Records):
+        for name, found in task.record().items():
+            write_atomic(epath.Path(workdir) / name, (json.dumps(found) + "\n").encode())
 
 
 def with_fingerprint(config: ConfigDict, task: Task) -> ConfigDict:

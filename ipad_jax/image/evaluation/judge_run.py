@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -21,13 +22,14 @@ from ipad_jax.image.evaluation.report import write_report
 from ipad_jax.image.evaluation.result import Evaluation
 from ipad_jax.image.evaluation.scores import Scores, at_threshold
 from ipad_jax.image.scorer import Scored, load_scorer
-from ipad_jax.image.task import PREDICTION_LEAVES
+from ipad_jax.image.task import BACKBONE, PREDICTION_LEAVES
 from ipad_jax.image.untrained import ROWS, untrained_maps
 from ipad_jax.input.images import ImageSource, open_images
 from ipad_jax.run.config import config_hash, override_eval, read_config
 from ipad_jax.run.files import check_name, fresh_folder, write_atomic
 from ipad_jax.run.progress import Report, Stages
 from ipad_jax.run.provenance import made_with
+from ipad_jax.training.checkpoint_files import weights_folder
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.fitted import derived_folders
 
@@ -93,6 +95,8 @@ def evaluate(
     detector = Detector(scorer, config, step, found)
     with stages("scoring") as progress:
         scores, metrics, notes = _measure(folder, detector, source, step, progress)
+    if weights := weights_of(workdir):
+        metrics["weights"] = weights
     evaluation = _write(folder, config, scores, found, metrics, notes)
     if announce:
         announce(evaluation)
@@ -248,6 +252,15 @@ def _write(
     scores.save(folder / "scores.npz")
     write_atomic(folder / "metrics.json", to_json(metrics).encode())
     return Evaluation(folder, scores, calibration, metrics, notes)
+
+
+def weights_of(workdir: str | os.PathLike[str]) -> dict[str, str]:
+    """Which file a run's pretrained network is from; {} without one, and of runs from before 0.3."""
+    path = weights_folder(workdir) / BACKBONE
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    return {name: found[name] for name in ("backbone", "file", "sha256", "published", "note")}
 
 
 def _check_own_data(workdir: str | os.PathLike[str], data_name: str) -> None:

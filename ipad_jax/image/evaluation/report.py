@@ -73,6 +73,7 @@ def write_report(
             "config": metrics["config_hash"],
             "seed": metrics["seed"],
             "time an image": f"{1000 * metrics['seconds_an_image']:.0f} ms, without reading the file",
+            **({"weights": metrics["weights"]["note"]} if "weights" in metrics else {}),
             **{k: v for k, v in evaluation.made_with.items() if k.startswith("model.")},
         },
     )

@@ -100,4 +100,6 @@ def summary_text(evaluation: Evaluation) -> str:
         )
     if "seconds_an_image" in metrics:
         lines.append(f"{1000 * metrics['seconds_an_image']:.0f} ms an image")
+    if "weights" in metrics:
+        lines.append(f"{metrics['weights']['backbone']}: {metrics['weights']['note']}")
     return "\n\n".join([*tables, "\n".join(lines)])
