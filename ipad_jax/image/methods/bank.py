@@ -20,8 +20,8 @@ from ipad_jax.image.feature_task import FeatureTask, lit
 from ipad_jax.image.features import each_picture, level_scales
 from ipad_jax.image.task import Arrays, NormalImages
 
-BLOCK = 1024  # rows, at least, whose products with the cells of a picture are made at once
-MOST_BLOCKS = 16
+BLOCK = 512  # rows, at least, whose products with the cells of a picture are made at once
+MOST_BLOCKS = 32
 
 
 class BankTask(FeatureTask):
@@ -78,16 +78,17 @@ def nearest(cells: jax.Array, rows: jax.Array) -> jax.Array:
     """Euclidean distance of cells [..., c] to the nearest of the rows [n, c], by products."""
     # |f - p|^2 = |f|^2 + |p|^2 - 2 f.p. In blocks: all products of a picture at once would leave the cache.
     block = max(BLOCK, -(-len(rows) // MOST_BLOCKS))
-    least = [_least(cells, rows[first : first + block]) for first in range(0, len(rows), block)]
-    found = reduce(jnp.minimum, least)
-    return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(cells), axis=-1) + found, 0.0))
+    flat = cells.reshape(-1, cells.shape[-1])
+    least = [_least(flat, rows[first : first + block]) for first in range(0, len(rows), block)]
+    squares = jnp.sum(jnp.square(flat), axis=-1) + reduce(jnp.minimum, least)
+    return jnp.sqrt(jnp.maximum(squares, 0.0)).reshape(cells.shape[:-1])
 
 
 def _least(cells: jax.Array, rows: jax.Array) -> jax.Array:
-    """Least of |p|^2 - 2 f.p over rows p, for cells f."""
-    products = jnp.einsum("...c,nc->...n", cells, rows, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.sum(jnp.square(rows), axis=-1)
-    return jnp.min(squares.reshape((1,) * (cells.ndim - 1) + (-1,)) - 2 * products, axis=-1)
+    """Least of |p|^2 - 2 f.p over rows p, for cells f [m, c]."""
+    # [n, m], not [m, n]: the least over rows is then taken of many cells at once
+    products = jnp.einsum("nc,mc->nm", rows, cells, precision=jax.lax.Precision.HIGHEST)
+    return jnp.min(jnp.sum(jnp.square(rows), axis=-1)[:, None] - 2 * products, axis=0)
 
 
 def cover(candidates: np.ndarray, number: int, projection: int, seed: int) -> np.ndarray:
