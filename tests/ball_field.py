@@ -29,8 +29,8 @@ def pose_at(x, y, z):
     return np.asarray(look_at(eye, jnp.zeros(3), jnp.array([0.0, 0.0, 1.0])))
 
 
-def ball_renderer():
-    """Renders the ball on white."""
+def ball_renderer(field=None, reach=0.77):
+    """Renders a ball on white, from `BallField` and as far as `reach` from the centre."""
     axis = (np.arange(32) + 0.5) / 16 - 1
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
-    return Renderer(BallField(), x**2 + y**2 + z**2 < 0.6, np.ones(3))
+    return Renderer(field or BallField(), x**2 + y**2 + z**2 < reach**2, np.ones(3))

@@ -114,6 +114,18 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--real-data", str, real, "folder with ped2/ and clips/ (default: none)")
 
     one = add(
+        "pose",
+        "pose:compare_searches",
+        "an object's pose by the published search and by ours, on one field",
+        "--workdir runs/cat --queries 3",
+    )
+    one.add_argument(
+        "--workdir", required=True, metavar="DIR", help="a run of objects, with its test split"
+    )
+    _option(one, "--queries", positive, 3, "images")
+    _option(one, "--steps", positive, 300, "of the published search")
+
+    one = add(
         "growth",
         "growth:measure_growth",
         "how time and memory grow with clip, pixels, batch",
@@ -151,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
     options = {k: v for k, v in vars(args).items() if k not in ("what", "function")}
     print(getattr(importlib.import_module(f"ipad_jax.performance.{module}"), function)(**options))
     if workdir := options.get("workdir"):
-        print_next(*detection(workdir, "video"))
+        print_next(*detection(workdir, "pose" if args.what == "pose" else "video"))
     else:
         print_next("train", "--config", options.get("config", "factory"), "--workdir", "runs/first")
     return 0

@@ -61,11 +61,19 @@ class PoseScorer:
         """
         for image in images:
             small = self.fitted(image)
-            found = self._searched(small, self.task.config.eval.starts)
-            yield self._compared(image, small, found)
+            yield self._compared(image, small, self.searched(small))
 
-    def _searched(self, small: np.ndarray, starts: int) -> FoundPose:
-        """The pose that fits best; where none fits, once more from `MORE_STARTS` times as many starts."""
+    @property
+    def known(self) -> tuple[Renderer, Gallery, Lens, np.ndarray, float]:
+        """What every search takes besides the image."""
+        return self.renderer, self.gallery, self.lens, self.background, self.levels
+
+    def searched(self, small: np.ndarray) -> FoundPose:
+        """The pose that fits best; where none fits, once more from `MORE_STARTS` times as many starts.
+
+        Args: small, an image as `fitted` gives it.
+        """
+        starts = self.task.config.eval.starts
         found = self._search(small, starts)
         if not found.fits:
             again = self._search(small, MORE_STARTS * starts)
@@ -73,9 +81,7 @@ class PoseScorer:
         return found
 
     def _search(self, small: np.ndarray, starts: int) -> FoundPose:
-        found = search(
-            small, self.renderer, self.gallery, self.lens, self.background, self.levels, starts
-        )
+        found = search(small, *self.known, starts)
         return dataclasses.replace(found, usual=float(self.arrays["usual_residual"]))
 
     def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:

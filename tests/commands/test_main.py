@@ -16,7 +16,17 @@ from ipad_jax.video.scores.protocols import PROTOCOLS
 TRAIN = ["train", "--config", "factory:tiny"]
 SUBCOMMANDS = {"prepare": ("ipad", "mad", "video_folder", "factory"), "validate": ("ipad", "mad")}
 SUBCOMMANDS |= {
-    "bench": ("model", "profile", "input", "detection", "startup", "page", "cycle", "growth")
+    "bench": (
+        "model",
+        "profile",
+        "input",
+        "detection",
+        "startup",
+        "page",
+        "cycle",
+        "growth",
+        "pose",
+    )
 }
 HELP = [[name, "--help"] for name in COMMANDS]
 HELP += [[name, what, "--help"] for name, parts in SUBCOMMANDS.items() for what in parts]
