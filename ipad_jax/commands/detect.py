@@ -15,6 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipad_jax.commands.detect_images import (
+    ALARM,
+    check_can_be_folder,
+    detect_by_file,
+    detect_images,
+)
 from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UsageError, new_parser, positive, rate, share
 
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
     from ipad_jax.video.detector.notify import Notifier
 
 
-ALARM = 3  # exit status
 CAMERA_ONLY = ("give_up_after", "keep_days", "keep_gb", "health_file")
 MOST_CLIP_SECONDS = 30.0  # so much of the source is held in memory, and a clip has a minute at most
 SOON_S, PATIENTLY_S = 0.3, 30.0  # for messages that wait, after Ctrl-C and at a file's end
@@ -35,11 +40,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "detect",
         __doc__,
-        "--workdir DIR (--video PATH | --camera ADDRESS | --images PATH) [options]",
+        "(--workdir DIR | --model FILE) (--video PATH | --camera ADDRESS | --images PATH) [options]",
         "ipad-jax detect --workdir runs/press --video today.mp4",
     )
-    parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="run folder made by `ipad-jax train`"
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--workdir", metavar="DIR", help="run folder made by `ipad-jax train`")
+    which.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="made by `ipad-jax export`, with its JSON beside it, in place of a run; for --images",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -167,6 +177,8 @@ def amount(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Detects in each source; 1 where one could not be read to its end, 130 or 143 after a signal."""
+    if args.model is not None:
+        return detect_by_file(args)
     if "://" in args.workdir and args.out is None:
         raise UsageError(
             f"--workdir {args.workdir} is remote: give --out, a local folder for results."
@@ -326,47 +338,6 @@ def close(notifiers: "Sequence[Notifier]", timeout_s: float) -> None:
         notifier.close(timeout_s)
 
 
-def detect_images(args: argparse.Namespace) -> int:
-    """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
-    from ipad_jax.image.detector import load
-    from ipad_jax.image.marks import write_source
-    from ipad_jax.image.record import images_in, inspect_files, summary
-    from ipad_jax.run.compile_cache import enable_compile_cache
-    from ipad_jax.run.progress import frame_progress
-
-    files = images_in(args.images)
-    folder = args.out or Path(args.workdir) / "detect" / (args.images.stem or "images")
-    check_can_be_folder(folder, "--out" if args.out else "--workdir")
-    enable_compile_cache()
-    with frame_progress("calibrating", "images") as progress:
-        detector = load(
-            args.workdir,
-            step=args.step,
-            threshold=args.threshold,
-            false_alarms=args.false_alarms,
-            batch_size=1,
-            calibration=args.calibration,
-            progress=progress,
-        )
-    if detector.threshold is None:
-        print("no alarms: the run held out no good images; pass --threshold to mark them")
-    else:
-        print(detector.threshold_statement())
-    overlays = args.side_by_side is not False
-    detector.scorer.warm_up()
-    with frame_progress("inspecting", "images") as progress:
-        results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
-    write_source(folder, args.images)
-    print(summary(results, folder))
-    if any(result.alarm for result in results):
-        print_next("review", "--workdir", args.workdir, "--events", folder)
-    else:
-        print_next("evaluate", "--workdir", args.workdir)
-    if args.fail_on_alarm and any(result.alarm for result in results):
-        return ALARM
-    return 1 if any(result.problem for result in results) else 0
-
-
 def open_sources(args: argparse.Namespace) -> "Sequence[VideoSource | Camera]":
     """The camera, the video, or the videos of a folder, each with a name of its own."""
     from ipad_jax.input.camera import open_camera
@@ -383,17 +354,6 @@ def open_sources(args: argparse.Namespace) -> "Sequence[VideoSource | Camera]":
         for source, path in zip(sources, paths):
             source.name = path.name
     return sources
-
-
-def check_can_be_folder(path: Path, option: str) -> None:
-    """Raises ValueError where a file stands in the way of a folder."""
-    for place in (path, *path.parents):
-        if place.is_dir():
-            return
-        if place.exists():
-            raise ValueError(
-                f"{option}: results go to the folder {path}, but {place} is a file; give another folder."
-            )
 
 
 def main(argv: list[str]) -> int:

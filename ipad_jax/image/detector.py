@@ -3,41 +3,18 @@
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.calibration import Calibration, calibration_of
+from ipad_jax.image.inspection import Inspection
 from ipad_jax.image.scorer import Scorer, load_scorer
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.checkpoints import restore_for_inference
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What was found in an image.
-
-    Attributes:
-      score: anomaly score; higher is more anomalous.
-      alarm: whether it is above the threshold; False without one.
-      map: float32 [h, w] at the image's own size, raw.
-      found: what else the method found, such as an object's pose; None.
-    """
-
-    score: float
-    alarm: bool
-    map: np.ndarray
-    found: Any = None
-
-    @property
-    def note(self) -> str:
-        """What speaks against trusting the score; ""."""
-        return getattr(self.found, "note", "")
 
 
 class Detector:
@@ -65,6 +42,16 @@ class Detector:
         if threshold is None and calibration is not None:
             threshold = calibration.threshold
         self.threshold = threshold
+
+    @property
+    def heat(self) -> tuple[float, float] | None:
+        """Colour scale of maps; None without a calibration."""
+        return None if self.calibration is None else self.calibration.heat
+
+    @property
+    def bit_depth(self) -> int | None:
+        """Bits that 16-bit images of the dataset use; None where it has none."""
+        return None if self.calibration is None else self.calibration.bit_depth
 
     @property
     def bound(self) -> float:
@@ -105,7 +92,7 @@ class Detector:
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """An image file as the dataset's were read: upright, RGB, 16 bits by the dataset's own depth."""
-        return read_photo(Path(path), self.calibration.bit_depth if self.calibration else None)
+        return read_photo(Path(path), self.bit_depth)
 
 
 def load(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ipad_jax.data_builders.photos import SUFFIXES, is_photo
 from ipad_jax.evaluation.report.heatmap import overlay
-from ipad_jax.image.detector import Detector, Inspection
+from ipad_jax.image.inspection import Inspection, Inspector
 from ipad_jax.run.files import LineFile
 
 COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem", "note")
@@ -63,7 +63,7 @@ def images_in(place: Path) -> list[tuple[str, Path]]:
 
 
 def inspect_files(
-    detector: Detector,
+    detector: Inspector,
     files: Sequence[tuple[str, Path]],
     folder: Path,
     *,
@@ -104,11 +104,10 @@ def inspect_files(
     return results
 
 
-def write_overlay(path: Path, image: np.ndarray, found: Inspection, detector: Detector) -> None:
+def write_overlay(path: Path, image: np.ndarray, found: Inspection, detector: Inspector) -> None:
     """The image in grey with the map over it, framed in red where there is an alarm."""
-    calibration = detector.calibration
-    low = 0.5 * found.score if calibration is None else calibration.heat[0]
-    high = max(found.score, low + 1e-6) if calibration is None else calibration.heat[1]
+    own = (0.5 * found.score, max(found.score, 0.5 * found.score + 1e-6))
+    low, high = detector.heat or own
     picture = overlay(image, found.map, low, high)
     if found.alarm:
         border = max(2, min(picture.shape[:2]) // 100)

@@ -1,16 +1,20 @@
 """An exported file gives the run's maps and scores, or is not written."""
 
+import csv
 import hashlib
 import json
+import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from drawn_images import spot
+from drawn_images import spot, stripes, write
 from jax import export as jax_export
 
+from ipad_jax.commands import detect
 from ipad_jax.commands import export as command
+from ipad_jax.commands.parsing import UsageError
 from ipad_jax.image import export as exporting
 from ipad_jax.image.detector import load
 
@@ -19,7 +23,7 @@ from ipad_jax.image.detector import load
 def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys):
     words = ["--workdir", str(bank_run), "--out", str(tmp_path)]
     assert command.main(words) == 0
-    assert "good images its maps and scores differ" in capsys.readouterr().out
+    assert "good images its scores differ" in capsys.readouterr().out
     data = (tmp_path / "model.stablehlo").read_bytes()
     facts = json.loads((tmp_path / "model.json").read_text())
     detector = load(bank_run)
@@ -35,13 +39,46 @@ def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys
 
 
 @pytest.mark.slow
+def test_a_file_judges_images_as_its_run_does(bank_run, tmp_path):
+    """`detect --model`, where no run folder is at hand."""
+    exporting.export(bank_run, "stablehlo", folder=tmp_path / "model")
+    for number in range(2):
+        write(tmp_path / "day" / f"spot{number}.png", spot(number)[0])
+        write(tmp_path / "day" / f"good{number}.png", stripes(300 + number))
+    file = tmp_path / "model/model.stablehlo"
+    words = ["--images", str(tmp_path / "day"), "--fail-on-alarm", "--out"]
+    assert detect.main(["--model", str(file), *words, str(tmp_path / "a")]) == detect.ALARM
+    assert detect.main(["--workdir", str(bank_run), *words, str(tmp_path / "b")]) == detect.ALARM
+    by_file, by_run = (csv.DictReader((tmp_path / x / "results.csv").open()) for x in "ab")
+    for one, two in zip(by_file, by_run, strict=True):
+        assert [one[n] for n in ("image", "alarm", "threshold", "x", "y")] == [
+            two[n] for n in ("image", "alarm", "threshold", "x", "y")
+        ]
+        assert float(one["score"]) == pytest.approx(float(two["score"]), rel=exporting.BOUND)
+    overlay = "overlays/spot0.png.jpg"
+    assert (tmp_path / "a" / overlay).read_bytes() == (tmp_path / "b" / overlay).read_bytes()
+    with pytest.raises(UsageError, match="--false-alarms is for --workdir"):
+        detect.main(["--model", str(file), *words, "c", "--false-alarms", "1%"])
+    file.write_bytes(file.read_bytes() + b"0")
+    with pytest.raises(ValueError, match="belongs to another"):
+        detect.main(["--model", str(file), *words, str(tmp_path / "c")])
+
+
+def test_an_exported_file_is_read_without_jax():
+    """ONNX by onnxruntime alone: on the machine in the factory JAX need not be installed."""
+    code = "import sys, ipad_jax.image.exported, ipad_jax.image.record, ipad_jax.commands.detect as d; "
+    code += "sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [lambda maps: maps * 1.001, lambda maps: maps * np.nan])
 def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, monkeypatch, wrong):
     def make(graph, shape):
         return b"graph", lambda pictures: wrong(np.asarray(graph(pictures)))
 
     monkeypatch.setitem(exporting._MAKERS, "stablehlo", make)
-    with pytest.raises(ValueError, match="differ from the run's"):
+    with pytest.raises(ValueError, match="scores differ from the run's"):
         exporting.export(bank_run, "stablehlo", folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

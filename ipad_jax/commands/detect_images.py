@@ -1,0 +1,101 @@
+"""Images judged by a run or by an exported file: the half of `ipad-jax detect` without footage."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ipad_jax.commands.next_step import print_next
+from ipad_jax.commands.parsing import UsageError
+
+if TYPE_CHECKING:
+    from ipad_jax.image.record import Result
+
+ALARM = 3  # exit status
+OF_RUNS = ("false_alarms", "calibration", "step", "batch_size")  # options that need the run folder
+
+
+def detect_images(args: argparse.Namespace) -> int:
+    """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
+    from ipad_jax.image.detector import load
+    from ipad_jax.image.marks import write_source
+    from ipad_jax.image.record import images_in, inspect_files, summary
+    from ipad_jax.run.compile_cache import enable_compile_cache
+    from ipad_jax.run.progress import frame_progress
+
+    files = images_in(args.images)
+    folder = args.out or Path(args.workdir) / "detect" / (args.images.stem or "images")
+    check_can_be_folder(folder, "--out" if args.out else "--workdir")
+    enable_compile_cache()
+    with frame_progress("calibrating", "images") as progress:
+        detector = load(
+            args.workdir,
+            step=args.step,
+            threshold=args.threshold,
+            false_alarms=args.false_alarms,
+            batch_size=1,
+            calibration=args.calibration,
+            progress=progress,
+        )
+    if detector.threshold is None:
+        print("no alarms: the run held out no good images; pass --threshold to mark them")
+    else:
+        print(detector.threshold_statement())
+    overlays = args.side_by_side is not False
+    detector.scorer.warm_up()
+    with frame_progress("inspecting", "images") as progress:
+        results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
+    write_source(folder, args.images)
+    print(summary(results, folder))
+    if any(result.alarm for result in results):
+        print_next("review", "--workdir", args.workdir, "--events", folder)
+    else:
+        print_next("evaluate", "--workdir", args.workdir)
+    return status(args, results)
+
+
+def detect_by_file(args: argparse.Namespace) -> int:
+    """As `detect_images`, by an exported file; imports JAX for StableHLO alone."""
+    if args.images is None:
+        raise UsageError("--model is for --images.")
+    for option in OF_RUNS:
+        if getattr(args, option):
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for --workdir: an exported file has one way."
+            )
+    from ipad_jax.image.exported import ExportedDetector
+    from ipad_jax.image.marks import write_source
+    from ipad_jax.image.record import images_in, inspect_files, summary
+    from ipad_jax.run.progress import frame_progress
+
+    files = images_in(args.images)
+    folder = args.out or args.model.parent / "detect" / (args.images.stem or "images")
+    check_can_be_folder(folder, "--out" if args.out else "--model")
+    detector = ExportedDetector(args.model, args.threshold)
+    if detector.threshold is None:
+        print("no alarms: the run held out no good images; pass --threshold to mark them")
+    else:
+        print(detector.threshold_statement())
+    overlays = args.side_by_side is not False
+    with frame_progress("inspecting", "images") as progress:
+        results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
+    write_source(folder, args.images)
+    print(summary(results, folder))
+    return status(args, results)
+
+
+def status(args: argparse.Namespace, results: "list[Result]") -> int:
+    """Exit status: 3 on an alarm with --fail-on-alarm, 1 where an image could not be read."""
+    if args.fail_on_alarm and any(result.alarm for result in results):
+        return ALARM
+    return 1 if any(result.problem for result in results) else 0
+
+
+def check_can_be_folder(path: Path, option: str) -> None:
+    """Raises ValueError where a file stands in the way of a folder."""
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise ValueError(
+                f"{option}: results go to the folder {path}, but {place} is a file; give another folder."
+            )

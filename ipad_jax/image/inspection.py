@@ -1,0 +1,51 @@
+"""What every detector of images gives, of a run (detector.py) or of an exported file (exported.py)."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in an image.
+
+    Attributes:
+      score: anomaly score; higher is more anomalous.
+      alarm: whether it is above the threshold; False without one.
+      map: float32 [h, w] at the image's own size, raw.
+      found: what else the method found, such as an object's pose; None.
+    """
+
+    score: float
+    alarm: bool
+    map: np.ndarray
+    found: Any = None
+
+    @property
+    def note(self) -> str:
+        """What speaks against trusting the score; ""."""
+        return getattr(self.found, "note", "")
+
+
+class Inspector(Protocol):
+    """What judges image files.
+
+    Attributes:
+      threshold: alarm above it; None = no alarms.
+      heat: colour scale of maps, where colour begins and is full; None: each map its own.
+    """
+
+    threshold: float | None
+
+    @property
+    def heat(self) -> tuple[float, float] | None: ...
+
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """An image file, uint8 [h, w, 3] RGB, upright."""
+        ...
+
+    def inspect(self, image: np.ndarray) -> Inspection:
+        """Judges an image, uint8 [h, w, 3] RGB of any size."""
+        ...
