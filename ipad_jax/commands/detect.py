@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "detect",
         __doc__,
-        "(--workdir DIR | --model FILE) (--video PATH | --camera ADDRESS | --images PATH) [options]",
+        "--workdir DIR (--video PATH | --camera ADDRESS | --images PATH) [options]",
         "ipad-jax detect --workdir runs/press --video today.mp4",
     )
     which = parser.add_mutually_exclusive_group(required=True)
@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         metavar="FILE",
-        help="made by `ipad-jax export`, with its JSON beside it, in place of a run; for --images",
+        help="exported file instead of a run, for --images",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -68,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--false-alarms",
         type=share,
         metavar="SHARE",
-        help="of good images that may raise an alarm, such as 1%% (default: the config's; images)",
+        help="of good images that may raise an alarm, such as 1%% (default: the config's)",
     )
     parser.add_argument(
         "--threshold",
