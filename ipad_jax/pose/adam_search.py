@@ -27,7 +27,7 @@ from ipad_jax.pose.cameras import Camera, pixel_rays
 from ipad_jax.pose.marching import occupied_interval, render_rays
 from ipad_jax.pose.object_views import Lens
 from ipad_jax.pose.pictures import Counts, Renderer
-from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, residual_of, small_picture, starts
+from ipad_jax.pose.pose_search import FoundPose, Gallery, residual_of, small_picture, starts
 
 STEPS = 300  # fixed in the code
 PIXELS = 3072  # a step
@@ -50,11 +50,12 @@ def adam_search(
     *,
     steps: int = STEPS,
     pixels: int = PIXELS,
+    samples: Counts = SAMPLES,
     seed: int = 0,
 ) -> FoundPose:
     """The pose of an image uint8 [h, w, 3] of the lens's size, as published; see the module's text.
 
-    Args: as of `pose_search.search`; `pixels` a step; `seed` of which pixels.
+    Args: as of `pose_search.search`; `pixels` a step; `samples` along a ray; `seed` of which pixels.
     """
     chosen = starts(small_picture(image, background, levels), gallery, 1)
     start = jnp.asarray(gallery.poses[chosen[0]], jnp.float32)
@@ -62,6 +63,8 @@ def adam_search(
     interesting = np.flatnonzero(interest_region(image))
     if len(interesting) < pixels:
         interesting = np.union1d(interesting, np.flatnonzero(seen))
+    if not len(interesting):  # nothing is there
+        interesting = np.arange(seen.size)
     rng = np.random.default_rng(seed)
     again = len(interesting) < pixels
     drawn = np.stack([rng.choice(interesting, pixels, replace=again) for _ in range(steps)])
@@ -75,10 +78,10 @@ def adam_search(
     for step in range(steps):
         rendered = numbers
         batch = (places[step], colours[step])
-        found = _step(renderer.graph, *known, numbers, memory, step, *batch, lens_numbers)
+        found = _step(renderer.graph, samples, *known, numbers, memory, step, *batch, lens_numbers)
         numbers, memory = found
     pose = np.asarray(_matmul(screw(rendered), start))
-    picture = renderer.pictures([pose], lens, FINAL)[0]
+    picture = renderer.pictures([pose], lens, samples)[0]
     return FoundPose(pose, picture, residual_of(query, picture, seen))
 
 
@@ -107,9 +110,9 @@ def screw(numbers: jax.Array) -> jax.Array:
     return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]])])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _step(
-    graph: Any, state: Any, occupied: jax.Array, background: jax.Array, start: jax.Array,
+    graph: Any, samples: Counts, state: Any, occupied: jax.Array, background: jax.Array, start: jax.Array,
     numbers: jax.Array, memory: Any, step: jax.Array, places: jax.Array, colours: jax.Array, lens: Any,
 ) -> tuple[jax.Array, Any]:  # fmt: skip
     """The next seven numbers and Adam's memory, from places [n, 2] and colours [n, 3] of a step."""
@@ -121,7 +124,7 @@ def _step(
         origins, directions = (jax.lax.stop_gradient(x) for x in rays)
         met, near, far = occupied_interval(occupied, origins, directions, steps=64)
         far = jnp.where(met, far, near)  # nothing lies between: the background
-        seen, _ = render_rays(field, *rays, near, far, background, SAMPLES)
+        seen, _ = render_rays(field, *rays, near, far, background, samples)
         return jnp.square(seen.rgb - colours).mean()
 
     moves: Any

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ from ipad_jax.input.images import ImageSource
 from ipad_jax.pose.comparison import difference_map
 from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
-from ipad_jax.pose.pictures import Renderer
+from ipad_jax.pose.pictures import Counts, Renderer
 from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
 from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
@@ -35,8 +36,11 @@ class PoseScorer:
       rows: name -> text of the rows beside the method.
     """
 
+    needs: tuple[str, ...] = ("usual_gain",)  # the newest of its arrays
+    final: Counts = FINAL  # samples of the picture that is compared
+
     def __init__(self, task: Any, model: Any, arrays: Arrays):
-        if "usual_gain" not in arrays:
+        if set(self.needs) - arrays.keys():
             raise ValueError(
                 "fitted.npz of this run was made by an earlier version: delete it and run again where the "
                 "dataset is."
@@ -49,9 +53,14 @@ class PoseScorer:
         shape = (OCCUPIED_SIDE,) * 3
         self.renderer = Renderer(model, occupied.reshape(shape), self.background / 255)
         self.gallery = Gallery(arrays["small"].astype(np.float32), arrays["poses"])
-        lenses = tuple(Lens.of(row) for row in arrays["lenses"])
-        self.good = GoodViews(arrays["images"], arrays["distances"], arrays["poses"], lenses)
         self.lens = Lens.of(np.median(arrays["lenses"], axis=0))
+
+    @cached_property
+    def good(self) -> GoodViews:
+        """The training views, with distances."""
+        lenses = tuple(Lens.of(row) for row in self.arrays["lenses"])
+        arrays = self.arrays
+        return GoodViews(arrays["images"], arrays["distances"], arrays["poses"], lenses)
 
     def scored(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
         """Maps, scores and poses of images uint8 [h, w, 3], in order; each depends on no other.

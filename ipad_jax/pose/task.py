@@ -41,7 +41,14 @@ FIT_LEAVES = (
     "seed",
     "eval.blur_px",
 )
-PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "total_steps", "eval.starts")
+PREDICTION_LEAVES = (
+    *FIT_LEAVES,
+    "optim",
+    "total_steps",
+    "eval.starts",
+    "eval.steps",
+    "eval.pixels",
+)
 OCCUPIED_DENSITY = 0.5  # a unit of length; less lets a hundredth of a voxel's light be lost
 OCCUPIED_SIDE = 96
 USUAL_VIEWS = 24  # training views that say what is usual
@@ -65,16 +72,20 @@ class OmniposeTask(ImageTask):
         super().__init__(config)
         sizes = dict(config.model.to_dict())
         self.counts = tuple(sizes.pop("samples"))
-        self.bend_weight = float(sizes.pop("bend_weight"))
-        self.field_config = HashConfig(**sizes)
+        self.read_sizes(sizes)
         if config.eval.starts < 1:
             raise ValueError(f"eval.starts={config.eval.starts} must be 1 or more.")
+
+    def read_sizes(self, sizes: dict[str, Any]) -> None:
+        """Takes the model's section but its samples."""
+        self.bend_weight = float(sizes.pop("bend_weight"))
+        self.field_config = HashConfig(**sizes)
 
     def make_views(self) -> Views:
         """Only the rows that need no training cut pictures."""
         return Views(64, 64)
 
-    def init_model(self, key: jax.Array) -> HashField:
+    def init_model(self, key: jax.Array) -> Any:
         return HashField(self.field_config, rngs=nnx.Rngs(params=key))
 
     def map_fn(self, model: Any, arrays: Any, pictures: jax.Array) -> jax.Array:
