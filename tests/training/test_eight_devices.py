@@ -1,7 +1,6 @@
 """One step on eight devices: the same losses and statistics, weights in shards, and what is sent."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,18 +16,15 @@ pytestmark = pytest.mark.slow
 def found():
     """What eight_devices.py measured."""
     script = Path(__file__).with_name("eight_devices.py")
-    # Optimised: the meshes' programs then round alike. A last digit moves the memory's choice of a slot,
-    # and with it a loss by 1e-4.
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
-    command = [sys.executable, script]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=1800)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
 
 def test_losses_are_those_of_one_device(found):
-    assert len(found["1"]["losses"]) == 10
-    # sums over devices in another order: float32 rounding, grown by Adam (6e-6 seen in 10 steps)
+    assert len(set(found["1"]["losses"])) > 1
+    # sums over devices in another order: float32 rounding, grown by Adam (2e-7 seen in 10 steps, 6e-6 in
+    # optimised programs, where a last digit can also move the memory's choice of a slot)
     np.testing.assert_allclose(found["4x2"]["losses"], found["1"]["losses"], rtol=2e-5)
 
 
