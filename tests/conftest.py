@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import xla_options
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs are compiled once for all files, workers and subprocesses; entries are named by their hash.
 os.environ.setdefault(
@@ -10,15 +12,17 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most programs here run once: XLA's cheapest compilation halves the time of them all, subprocesses'
-# too. `make test-optimised` takes the programs that users run.
-if os.environ.get("IPAD_JAX_TEST_OPTIMISED") == "1":
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
-else:
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    # The older way to make loops of fused operations: a third of the compilation time.
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
-    )
+# too, and its older emitters compile in a third of what is left. `make test-optimised` takes the
+# programs that users run.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+    "0" if os.environ.get("IPAD_JAX_TEST_OPTIMISED") == "1" else "1"
+)
+os.environ.setdefault(
+    "XLA_FLAGS",
+    xla_options.if_known("xla_cpu_use_fusion_emitters", "false")
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    else "",
+)
 
 import jax
 import pytest
