@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@echo "[set-up 2/3] $$(wc -l < requirements.lock) locked packages (about 300 MB to download, 1.1 GB on disk)"
-	@start=$$(date +%s); $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock && echo "             done in $$(( $$(date +%s) - start )) s"
+	@start=$$(date +%s); $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock && echo "             done in $$(( $$(date +%s) - start )) s"
 	@echo "[set-up 3/3] ipad_jax itself, editable"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
@@ -28,8 +28,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minutes; DEMO="--image": images, DEMO="--object": a toy from any side)
 	@$(BIN)/ipad-jax demo --workdir $(WORKDIR) $(DEMO)
 
-# loadfile: a file's shared runs are made by one worker.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# loadfile: a file's shared runs are made by one worker. Bytecode is written, for dozens of processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: setup lint types ## What CI runs: lint, types and all tests but the long ones (some 17 minutes on 2 cores)
 	@echo "[tests 3/3] all but long ones, some 17 minutes on 2 cores"

@@ -15,7 +15,7 @@ if [[ ! -e .installed ]]; then
   version=$(sed -n 's/^UV_VERSION := //p' Makefile)
   PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user "uv==$version"
   python3 -m uv venv --quiet --allow-existing --python 3.11 .venv
-  python3 -m uv pip install --quiet --python .venv/bin/python -c requirements.lock -e '.[tpu,gcs]'
+  python3 -m uv pip install --quiet --compile-bytecode --python .venv/bin/python -c requirements.lock -e '.[tpu,gcs]'
   touch .installed
 fi
 
