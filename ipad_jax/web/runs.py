@@ -207,8 +207,8 @@ class Detection:
 
     @property
     def title(self) -> str:
-        """Without `detect/`."""
-        return self.name.partition("/")[2]
+        """Without `detect/`, an upload without the random part of its name."""
+        return re.sub("-[0-9a-f]{16}$", "", self.name.partition("/")[2])
 
     @property
     def changed(self) -> float:

@@ -5,6 +5,7 @@ ever loaded as a model. What is inside is decoded by other processes (`probe`, `
 """
 
 import asyncio
+import re
 import secrets
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def _store(context: Context, file: UploadFile) -> Upload:
         raise ValueError(f"this file does not begin as a {suffix} does.")
     folder = settings.home / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{secrets.token_hex(8)}{suffix}"
+    path = folder / f"{stored_name(file.filename or '')}{suffix}"
     try:
         with path.open("xb") as out:
             out.write(head)
@@ -110,6 +111,12 @@ def _store(context: Context, file: UploadFile) -> Upload:
         path.unlink(missing_ok=True)
         raise
     return Upload(path, is_image)
+
+
+def stored_name(filename: str) -> str:
+    """A name that nobody can guess, after what is plain text of the file's own."""
+    plain = re.sub("[^A-Za-z0-9]+", "-", Path(filename).stem)[:40].strip("-")
+    return f"{plain or 'file'}-{secrets.token_hex(8)}"
 
 
 def begins_as(head: bytes, suffix: str) -> bool:

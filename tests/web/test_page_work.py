@@ -157,7 +157,10 @@ def test_a_picture_is_sent_and_judged(ui, root):
     assert words[:4] == ["detect", "--workdir", str(ui.run), "--images"]
     (kept,) = (ui.settings.home / "uploads").iterdir()
     assert words[4] == str(kept)
-    assert "evil" not in kept.name
+    assert re.fullmatch("evil-name-[0-9a-f]{16}", kept.stem)
+    (run / "detect" / kept.stem).mkdir(parents=True)
+    page = ui.get(f"/runs/{ui.id}/detection?of=detect/{kept.stem}").text
+    assert "<h1>evil-name</h1>" in page
     assert kept.read_bytes() == picture()
     assert ui.jobs.all()[0].back.endswith(f"/detection?of=detect/{kept.stem}")
     assert ui.post("/uploads/remove").status_code == 200
