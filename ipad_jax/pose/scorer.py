@@ -183,7 +183,7 @@ class PoseScorer:
             points = points * radius + np.array(centre)
         write_cloud(folder / CLOUD, points, colours)
         return {
-            TURNTABLE: f"What was learned, once around; {CLOUD} has {len(points):,} points of it."
+            TURNTABLE: f"Once around; {CLOUD} beside this page has {len(points):,} points of it."
         }
 
     def warm_up(self) -> None:

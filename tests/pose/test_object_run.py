@@ -16,6 +16,7 @@ from ipad_jax.image.calibration import Calibration, calibration_of
 from ipad_jax.image.scorer import load_scorer
 from ipad_jax.input.images import open_images
 from ipad_jax.pose import scorer
+from ipad_jax.pose.alignment import _align
 from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.pose_search import search
 from ipad_jax.prepare.build import prepare
@@ -93,6 +94,19 @@ def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     np.testing.assert_array_equal(alone.map, together[1].map)
     with pytest.raises(ValueError, match="of other proportions"):
         detector.inspect(images[0][:, :30])
+
+
+def test_many_queries_run_in_the_programs_of_the_first(workdir):
+    """Whatever they show, and also where a search is done twice: nothing is compiled after the first."""
+    detector = load_detector(workdir)
+    scorer_ = detector.scorer
+    scorer_.warm_up()
+    programs = (scorer_.renderer._render, scorer_.renderer._interval, _align)
+    counts = [program._cache_size() for program in programs]
+    white = np.full((48, 48, 3), 255, np.uint8)
+    for image in (white, np.random.default_rng(0).integers(0, 256, white.shape, np.uint8)):
+        detector.inspect(image)
+    assert [program._cache_size() for program in programs] == counts
 
 
 def test_a_pose_that_does_not_fit_is_searched_again_from_more_starts(workdir, monkeypatch):
