@@ -89,7 +89,9 @@ def paper_of(board: Board) -> tuple[str, float, float]:
 def print_page(board: Board, path: Path) -> str:
     """Writes the page, a PDF or PNG by its suffix, in true size; the name of its paper.
 
-    Raises: ValueError: another suffix, or no paper is large enough.
+    Raises:
+      ValueError: another suffix, or no paper is large enough.
+      FileNotFoundError: its folder is not there.
     """
     from matplotlib.figure import Figure  # slow to import
     from matplotlib.patches import PathPatch
@@ -97,6 +99,8 @@ def print_page(board: Board, path: Path) -> str:
 
     if path.suffix not in (".pdf", ".png"):
         raise ValueError(f"{path}: expected a name that ends with .pdf or .png.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} into.")
     name, width, height = paper_of(board)
     figure = Figure(figsize=(width / 25.4, height / 25.4))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))

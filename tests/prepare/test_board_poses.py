@@ -107,6 +107,8 @@ def test_the_page_has_true_size_and_its_board_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("page.png", "page.pdf"):
         assert main(["poses", "--print-board", name]) == 0
+    for name in ("page.doc", "nowhere/page.pdf", "page.pdf"):  # no kind, no folder, there already
+        assert main(["poses", "--print-board", name]) == 1
     image = cv2.imread("page.png", cv2.IMREAD_GRAYSCALE)
     np.testing.assert_allclose(image.shape, (210 / 25.4 * DPI, 297 / 25.4 * DPI), atol=1)
     corners, numbers, *_ = cv2.aruco.CharucoDetector(BOARD.charuco).detectBoard(image)
