@@ -31,8 +31,8 @@ demo: setup ## Render a machine, train, evaluate, write a report (at most 6 minu
 # loadfile: a file's shared runs are made by one worker. Bytecode is written, for dozens of processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test: setup lint types ## What CI runs: lint, types and all tests but the long ones (some 17 minutes on 2 cores)
-	@echo "[tests 3/3] all but long ones, some 17 minutes on 2 cores"
+test: setup lint types ## What CI runs: lint, types and all tests but the long ones (some 15 minutes on 2 cores)
+	@echo "[tests 3/3] all but long ones, some 15 minutes on 2 cores"
 	@$(PYTEST) -m "not long" --durations 10
 
 test-fast: setup ## For every change: tests that train nothing (4 minutes on 2 cores)

@@ -85,7 +85,8 @@ def test_the_last_rows_are_the_sums_of_all_machines(judged):
 
 @pytest.mark.slow  # compiles the renderer
 def test_a_piece_is_the_same_every_time_and_like_no_other(monkeypatch):
-    monkeypatch.setattr(alarm_footage, "PIECE_S", 24.0)
+    monkeypatch.setattr(alarm_footage, "FAULT_EVERY", 1)  # a fault without three cycles before it
+    monkeypatch.setattr(alarm_footage, "PIECE_S", 6.0)
     faulty, again = (piece("crane_synthetic", 1, "faulty", 0, (16, 16)) for _ in range(2))
     np.testing.assert_array_equal(faulty.frames, again.frames)
     assert (faulty.kind > 0).any()
