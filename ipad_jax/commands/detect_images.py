@@ -8,6 +8,9 @@ from ipad_jax.commands.next_step import print_next
 from ipad_jax.commands.parsing import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipad_jax.image.inspection import Inspector
     from ipad_jax.image.record import Result
 
 ALARM = 3  # exit status
@@ -17,8 +20,7 @@ OF_RUNS = ("false_alarms", "calibration", "step", "batch_size")  # options that 
 def detect_images(args: argparse.Namespace) -> int:
     """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
     from ipad_jax.image.detector import load
-    from ipad_jax.image.marks import write_source
-    from ipad_jax.image.record import images_in, inspect_files, summary
+    from ipad_jax.image.record import images_in
     from ipad_jax.run.compile_cache import enable_compile_cache
     from ipad_jax.run.progress import frame_progress
 
@@ -36,16 +38,8 @@ def detect_images(args: argparse.Namespace) -> int:
             calibration=args.calibration,
             progress=progress,
         )
-    if detector.threshold is None:
-        print("no alarms: the run held out no good images; pass --threshold to mark them")
-    else:
-        print(detector.threshold_statement())
-    overlays = args.side_by_side is not False
     detector.scorer.warm_up()
-    with frame_progress("inspecting", "images") as progress:
-        results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
-    write_source(folder, args.images)
-    print(summary(results, folder))
+    results = _judge(args, detector, files, folder)
     if any(result.alarm for result in results):
         print_next("review", "--workdir", args.workdir, "--events", folder)
     else:
@@ -63,14 +57,27 @@ def detect_by_file(args: argparse.Namespace) -> int:
                 f"--{option.replace('_', '-')} is for --workdir: an exported file has one way."
             )
     from ipad_jax.image.exported import ExportedDetector
-    from ipad_jax.image.marks import write_source
-    from ipad_jax.image.record import images_in, inspect_files, summary
-    from ipad_jax.run.progress import frame_progress
+    from ipad_jax.image.record import images_in
 
     files = images_in(args.images)
     folder = args.out or args.model.parent / "detect" / (args.images.stem or "images")
     check_can_be_folder(folder, "--out" if args.out else "--model")
     detector = ExportedDetector(args.model, args.threshold)
+    results = _judge(args, detector, files, folder)
+    return status(args, results)
+
+
+def _judge(
+    args: argparse.Namespace,
+    detector: "Inspector",
+    files: "Sequence[tuple[str, Path]]",
+    folder: Path,
+) -> "list[Result]":
+    """Inspects the files, and prints and writes what was found."""
+    from ipad_jax.image.marks import write_source
+    from ipad_jax.image.record import inspect_files, summary
+    from ipad_jax.run.progress import frame_progress
+
     if detector.threshold is None:
         print("no alarms: the run held out no good images; pass --threshold to mark them")
     else:
@@ -80,7 +87,7 @@ def detect_by_file(args: argparse.Namespace) -> int:
         results = inspect_files(detector, files, folder, overlays=overlays, progress=progress)
     write_source(folder, args.images)
     print(summary(results, folder))
-    return status(args, results)
+    return results
 
 
 def status(args: argparse.Namespace, results: "list[Result]") -> int:

@@ -42,6 +42,10 @@ class Inspector(Protocol):
     @property
     def heat(self) -> tuple[float, float] | None: ...
 
+    def threshold_statement(self) -> str:
+        """What the threshold rests on."""
+        ...
+
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """An image file, uint8 [h, w, 3] RGB, upright."""
         ...

@@ -149,8 +149,17 @@ def weights_note(path: str | Path) -> str:
 
 
 def described(path: str | Path) -> dict[str, Any]:
-    """What a run folder says of a file: `file`, `sha256`, `published` set or "", `note`, `arrays`: shapes."""
-    path, digest = Path(path), sha256(path)
+    """What a run folder says of a file: `file`, `sha256`, `published` set or "", `note`, `arrays`: shapes.
+
+    Raises:
+        ValueError: the file is such a record itself, from which nothing can be trained.
+    """
+    path = Path(path)
+    if path.suffix == SHAPES:
+        raise ValueError(
+            f"{path} says which weights a run began with and has none: give the file of weights."
+        )
+    digest = sha256(path)
     return {
         "file": path.name,
         "sha256": digest,

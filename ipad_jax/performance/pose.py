@@ -56,7 +56,7 @@ def compare_searches(*, workdir: str, queries: int, steps: int) -> Table:
     scorer: Any = load_scorer(workdir, config, model, step)
     ways = {
         f"published: Adam, {steps} steps of {PIXELS:,} rays": lambda image: adam_search(
-            image, *scorer.known, steps=steps
+            image, scorer.known, steps=steps
         ),
         "ours: render and align": scorer.searched,
     }
@@ -66,7 +66,7 @@ def compare_searches(*, workdir: str, queries: int, steps: int) -> Table:
         image = scorer.fitted(source.image(index))
         for name, way in ways.items():
             if not turn and name.startswith("published"):  # two steps compile it
-                adam_search(image, *scorer.known, steps=2)
+                adam_search(image, scorer.known, steps=2)
                 continue
             wall, cpu = time.perf_counter(), time.process_time()
             found = way(image)

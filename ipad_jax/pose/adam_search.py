@@ -22,12 +22,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from ipad_jax.data_builders.object_folder.silhouettes import silhouette
 from ipad_jax.pose.cameras import Camera, pixel_rays
 from ipad_jax.pose.marching import occupied_interval, render_rays
-from ipad_jax.pose.object_views import Lens
-from ipad_jax.pose.pictures import Counts, Renderer
-from ipad_jax.pose.pose_search import FoundPose, Gallery, residual_of, small_picture, starts
+from ipad_jax.pose.pictures import Counts
+from ipad_jax.pose.pose_search import FoundPose, Known, residual_of
 
 STEPS = 300  # fixed in the code
 PIXELS = 3072  # a step
@@ -42,11 +40,7 @@ _matmul = functools.partial(jnp.matmul, precision="highest")
 
 def adam_search(
     image: np.ndarray,
-    renderer: Renderer,
-    gallery: Gallery,
-    lens: Lens,
-    background: np.ndarray,
-    levels: float,
+    known: Known,
     *,
     steps: int = STEPS,
     pixels: int = PIXELS,
@@ -55,11 +49,10 @@ def adam_search(
 ) -> FoundPose:
     """The pose of an image uint8 [h, w, 3] of the lens's size, as published; see the module's text.
 
-    Args: as of `pose_search.search`; `pixels` a step; `samples` along a ray; `seed` of which pixels.
+    Args: `pixels` a step; `samples` along a ray; `seed` of which pixels.
     """
-    chosen = starts(small_picture(image, background, levels), gallery, 1)
-    start = jnp.asarray(gallery.poses[chosen[0]], jnp.float32)
-    seen = silhouette(image, background, levels)
+    renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
+    start = jnp.asarray(known.starts(image, 1)[0], jnp.float32)
     interesting = np.flatnonzero(interest_region(image))
     if len(interesting) < pixels:
         interesting = np.union1d(interesting, np.flatnonzero(seen))
@@ -73,12 +66,12 @@ def adam_search(
     places = np.stack([drawn % lens.width + 0.5, drawn // lens.width + 0.5], -1).astype(np.float32)
     lens_numbers = (lens.fx, lens.fy, lens.cx, lens.cy)
     numbers = jnp.asarray(rng.normal(0, SPREAD, 7), jnp.float32)
-    known = (renderer.state, renderer.occupied, renderer.background, start)
+    field = (renderer.state, renderer.occupied, renderer.background, start)
     memory, rendered = ADAM.init(numbers), numbers
     for step in range(steps):
         rendered = numbers
         batch = (places[step], colours[step])
-        found = _step(renderer.graph, samples, *known, numbers, memory, step, *batch, lens_numbers)
+        found = _step(renderer.graph, samples, *field, numbers, memory, step, *batch, lens_numbers)
         numbers, memory = found
     pose = np.asarray(_matmul(screw(rendered), start))
     picture = renderer.pictures([pose], lens, samples)[0]

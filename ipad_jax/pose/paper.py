@@ -6,7 +6,8 @@ EfficientNet-B4's features between query and rendering, blurred, and its maximum
 
 Deviations: rays are those that can meet the hull, of all views, and are followed within it; the renderings
 that are compared take their samples as `marching` places them, by the coarse network; without a file of
-weights (`model.weights`) the colours are compared alone. Colours are not yet scaled over the test set, which
+weights (`model.weights`) the colours are compared alone; a query whose background is darker than the training
+views' is brightened, as for ours. Colours are not yet scaled over the test set, which
 changes no rank.
 """
 
@@ -157,16 +158,11 @@ class PaperScorer(PoseScorer):
         section = self.task.config.eval
         return adam_search(
             small,
-            *self.known,
+            self.known,
             steps=section.steps,
             pixels=section.pixels,
             samples=self.task.counts,
         )
-
-    def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:
-        small = self.fitted(image)
-        picture = self.renderer.pictures([pose], self.lens, self.final)[0]
-        return self._compared(image, small, FoundPose(pose, picture, 0.0))
 
     def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
         query, rendering = (

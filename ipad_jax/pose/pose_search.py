@@ -98,6 +98,31 @@ class Gallery:
     poses: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a search takes besides the image.
+
+    Attributes:
+      lens: of the image.
+      background, levels: of `silhouettes.background_of`.
+    """
+
+    renderer: Renderer
+    gallery: Gallery
+    lens: Lens
+    background: np.ndarray
+    levels: float
+
+    def silhouette(self, image: np.ndarray) -> np.ndarray:
+        """Where an image uint8 [h, w, 3] shows the object: bool [h, w]."""
+        return silhouette(image, self.background, self.levels)
+
+    def starts(self, image: np.ndarray, count: int, without: Sequence[int] = ()) -> np.ndarray:
+        """Poses [n, 4, 4] of the views that look most like an image uint8 [h, w, 3]; see `starts`."""
+        small = small_picture(image, self.background, self.levels)
+        return self.gallery.poses[starts(small, self.gallery, count, without)]
+
+
 def small_picture(image: np.ndarray, background: np.ndarray, levels: float) -> np.ndarray:
     """Colours and silhouette of an image uint8 [h, w, 3], small: float32 [d].
 
@@ -154,11 +179,7 @@ def residual_of(query: np.ndarray, picture: Picture, seen: np.ndarray) -> float:
 
 def search(
     image: np.ndarray,
-    renderer: Renderer,
-    gallery: Gallery,
-    lens: Lens,
-    background: np.ndarray,
-    levels: float,
+    known: Known,
     count: int,
     without: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
@@ -166,14 +187,12 @@ def search(
     """The pose from which the object looks as in an image uint8 [h, w, 3] of the lens's size.
 
     Args:
-      background, levels: of `silhouettes.background_of`.
       count: starts.
       without: views that give no start, for tests on views that the gallery holds.
     """
-    seen = silhouette(image, background, levels)
+    renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
     query = image.astype(np.float32) / 255
-    chosen = starts(small_picture(image, background, levels), gallery, count, without)
-    poses = gallery.poses[chosen].astype(np.float64)
+    poses = known.starts(image, count, without).astype(np.float64)
     residuals = np.zeros(len(poses))
     pictures: list[Picture] = []
     for level in LEVELS:
@@ -213,9 +232,8 @@ def search(
         tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
     pose = poses[0].astype(np.float32)
     final = renderer.pictures([pose], lens, FINAL)[0]
-    directions = gallery.poses[:, :3, 3] / np.linalg.norm(
-        gallery.poses[:, :3, 3], axis=1, keepdims=True
-    )
+    eyes = known.gallery.poses[:, :3, 3]
+    directions = eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
     eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
     nearest = np.degrees(np.arccos(np.clip((directions @ eye).max(), -1, 1)))
     return FoundPose(pose, final, residual_of(query, final, seen), tied, float(nearest))

@@ -16,7 +16,15 @@ from ipad_jax.pose.comparison import difference_map
 from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Counts, Renderer
-from ipad_jax.pose.pose_search import FINAL, FoundPose, Gallery, degrees_apart, residual_of, search
+from ipad_jax.pose.pose_search import (
+    FINAL,
+    FoundPose,
+    Gallery,
+    Known,
+    degrees_apart,
+    residual_of,
+    search,
+)
 from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.warping import GoodViews
@@ -73,9 +81,14 @@ class PoseScorer:
             yield self._compared(image, small, self.searched(small))
 
     @property
-    def known(self) -> tuple[Renderer, Gallery, Lens, np.ndarray, float]:
+    def known(self) -> Known:
         """What every search takes besides the image."""
-        return self.renderer, self.gallery, self.lens, self.background, self.levels
+        return Known(self.renderer, self.gallery, self.lens, self.background, self.levels)
+
+    @property
+    def usual(self) -> float:
+        """Largest residual of training views at their own poses; infinite where it was not measured."""
+        return float(self.arrays.get("usual_residual", np.inf))
 
     def searched(self, small: np.ndarray) -> FoundPose:
         """The pose that fits best; where none fits, once more from `MORE_STARTS` times as many starts.
@@ -90,16 +103,15 @@ class PoseScorer:
         return found
 
     def _search(self, small: np.ndarray, starts: int) -> FoundPose:
-        found = search(small, *self.known, starts)
-        return dataclasses.replace(found, usual=float(self.arrays["usual_residual"]))
+        found = search(small, self.known, starts)
+        return dataclasses.replace(found, usual=self.usual)
 
     def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:
         """The map from a pose that is known."""
         small = self.fitted(image)
-        picture = self.renderer.pictures([pose], self.lens, FINAL)[0]
+        picture = self.renderer.pictures([pose], self.lens, self.final)[0]
         residual = residual_of(small.astype(np.float32) / 255, picture, picture.opacity > 0.5)
-        usual = float(self.arrays["usual_residual"])
-        return self._compared(image, small, FoundPose(pose, picture, residual, usual=usual))
+        return self._compared(image, small, FoundPose(pose, picture, residual, usual=self.usual))
 
     def fitted(self, image: np.ndarray) -> np.ndarray:
         """An image at the size of the training views, its background as bright as theirs.

@@ -26,9 +26,7 @@ SAMPLES: Counts = (32, 12, 0)  # as the last level of a search, so no further pr
 CLOUD_SIDE = 160  # cells along the box at most, each with one point at most
 PIXELS = 1.5  # along a cell, at least
 SEEN_BY = 3  # pixels that must meet a cell: what floats between two surfaces is met once
-STEP = (
-    0.05  # of the object's radius: where distances of neighbours differ more, they lie on neither
-)
+STEP = 0.05  # of the object's radius: pixels whose neighbours differ more lie on no surface
 COLOURED = 8192  # points of one program
 
 

@@ -167,9 +167,7 @@ def find_corners(path: Path, board: Board) -> Seen:
     Raises: ValueError: it cannot be read, or shows too little of the board.
     """
     grey = cv2.cvtColor(read_photo(path), cv2.COLOR_RGB2GRAY)
-    charuco: Any = (
-        board.charuco
-    )  # OpenCV's stubs ask for a sequence of corners, its code for one array
+    charuco: Any = board.charuco  # OpenCV's stubs want many arrays of corners, its code wants one
     corners, numbers, markers, _ = cv2.aruco.CharucoDetector(charuco).detectBoard(grey)
     count = 0 if numbers is None else len(numbers)
     if not count:
@@ -194,7 +192,10 @@ def _check_count(seen: Sequence[Seen], failed: dict[Path, str]) -> None:
     if len(seen) >= FEWEST:
         return
     problems = [Problem(path, why) for path, why in failed.items()]
-    about = f"{len(seen)} photos show the board well enough, at least {FEWEST} are needed"
+    about = (
+        f"{len(seen)} photos show the board well enough, at least {FEWEST} are needed: photograph it from "
+        "nearer and sharply, or print a larger one; is --board the one that was printed?"
+    )
     raise DataError([*problems, Problem(Path("photos"), about)])
 
 
@@ -220,11 +221,8 @@ def calibrated(seen: Sequence[Seen]) -> Lens:
     points, places = [s.points for s in seen], [s.places for s in seen]
     middle = cv2.CALIB_FIX_PRINCIPAL_POINT
     own_centre = True
-    for more in (
-        0,
-        cv2.CALIB_FIX_K2,
-        cv2.CALIB_FIX_K2 | middle,
-    ):  # what the photos do not tell is left out
+    # what the photos do not tell is left out
+    for more in (0, cv2.CALIB_FIX_K2, cv2.CALIB_FIX_K2 | middle):
         own_centre = not more & middle
         _, matrix, coefficients, _, _, spread, _, _ = cv2.calibrateCameraExtended(
             points, places, (width, height), start.copy(), np.zeros(5), flags=flags | more

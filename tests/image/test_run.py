@@ -16,6 +16,7 @@ from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
 from ipad_jax.nn.efficientnet_weights import lite0_file
+from ipad_jax.nn.weight_files import described
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -105,6 +106,11 @@ def test_the_run_folder_says_which_weights_it_began_with(bank_run, evaluated):
     assert digest in (evaluated / "report.html").read_text()
     with np.load(bank_run / "fitted.npz", allow_pickle=False) as stored:
         assert digest not in str(stored["header"])  # said, not compared
+
+
+def test_that_record_is_no_file_of_weights(bank_run):
+    with pytest.raises(ValueError, match="says which weights a run began with and has none"):
+        described(bank_run / "backbone.json")
 
 
 def test_a_run_folder_needs_no_file_of_weights(bank_run, monkeypatch):

@@ -8,7 +8,7 @@ from ball_field import LENS, RADIUS, BallField, ball_renderer, pose_at
 
 from ipad_jax.pose.adam_search import adam_search, interest_region, screw
 from ipad_jax.pose.cameras import exp_se3
-from ipad_jax.pose.pose_search import Gallery
+from ipad_jax.pose.pose_search import Gallery, Known
 from ipad_jax.pose.scorer import PoseError
 
 
@@ -44,10 +44,10 @@ def test_it_finds_a_pose_from_4_degrees_aside():
     image = np.rint(255 * renderer.pictures([true], LENS, (32, 12, 0))[0].rgb).astype(np.uint8)
     start = np.asarray(exp_se3(jnp.array([0.04, -0.03, 0.05, 0, 0, 0]))) @ true
     gallery = Gallery(np.zeros((1, 24 * 24 * 4), np.float32), start[None])
-    known = (renderer, gallery, LENS, np.full(3, 255.0), 3.0)
-    found = adam_search(image, *known, steps=80, pixels=192)
+    known = Known(renderer, gallery, LENS, np.full(3, 255.0), 3.0)
+    found = adam_search(image, known, steps=80, pixels=192)
     before, after = PoseError.between(start, true), PoseError.between(found.pose, true)
     assert before.degrees > 3.5
     assert after.degrees < before.degrees / 3
-    again = adam_search(image, *known, steps=80, pixels=192)
+    again = adam_search(image, known, steps=80, pixels=192)
     np.testing.assert_array_equal(again.pose, found.pose)
