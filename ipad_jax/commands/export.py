@@ -1,13 +1,14 @@
-"""Writes a run of images as one file that runs without this package, checked on held-out images.
+"""Writes a run as one file that runs without this package, checked on held-out images or clips.
 
-The graph gives raw maps; the threshold and how a map becomes a score lie in a JSON file beside it. Nothing is
-written unless the file's maps and scores are the run's. Exit status 1: they are not.
+Of images the graph gives raw maps; the threshold and how a map becomes a score lie in a JSON file beside it.
+Of footage it gives the network's raw outputs for a clip, which the JSON names. Nothing is written unless the
+file gives what the run gives. Exit status 1: it does not.
 """
 
 import argparse
 
 from ipad_jax.commands.next_step import detection, print_next
-from ipad_jax.commands.parsing import config_of, new_parser
+from ipad_jax.commands.parsing import UsageError, config_and_family, new_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -32,12 +33,19 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Exports."""
+    _, family = config_and_family(args.workdir)
+    if family == "image":
+        from ipad_jax.image.export import export
 
-    config_of(args.workdir, "image", "export", "`ipad-jax detect` runs it as it is.")
-    from ipad_jax.image.export import export
+        note = "the same verdicts, by the run itself"
+    elif family == "video":
+        from ipad_jax.video.detector.export import export
 
+        note = "verdicts: they rest on more than the network"
+    else:
+        raise UsageError(f"{args.workdir} is of the {family} family, which cannot be exported.")
     print(export(args.workdir, args.format, folder=args.out, step=args.step).summary())
-    print_next(*detection(args.workdir, "image"), note="the same verdicts, by the run itself")
+    print_next(*detection(args.workdir, family), note=note)
     return 0
 
 

@@ -58,16 +58,6 @@ def add_named(
     )
 
 
-def config_of(workdir: object, family: str, command: str, instead: str) -> ConfigDict:
-    """A run's config, where a command is for runs of its family alone; `instead` says what serves others."""
-    config, found = config_and_family(workdir)
-    if found != family:
-        raise UsageError(
-            f"{workdir} is a run of the {found} family, `{command}` is for the {family} family. {instead}"
-        )
-    return config
-
-
 def config_and_family(workdir: object) -> tuple[ConfigDict, str]:
     """A run's config and the family of its method."""
     from ipad_jax.run.config import read_config

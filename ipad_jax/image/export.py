@@ -17,12 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax import export as jax_export
 
 from ipad_jax.image.detector import Detector, load
-from ipad_jax.image.exported import FORMAT, FORMATS, Maps, of_extra, run_onnx, run_stablehlo
 from ipad_jax.input.images import open_images
 from ipad_jax.run.files import write_atomic
+from ipad_jax.run.graph_file import (
+    FORMAT,
+    FORMATS,
+    MAKERS,
+    RUNNERS,
+    Graph,
+    check_format,
+    description_of,
+)
 from ipad_jax.training.checkpoints import restore_for_inference
 
 BOUND = 1e-4  # largest difference of a score, relative to its map's largest value
@@ -83,8 +90,7 @@ def export(
       ModuleNotFoundError: the extra `export` is not installed.
       ValueError: an unknown format, or the file gives something else than the run; nothing is kept then.
     """
-    if kind not in FORMATS:
-        raise ValueError(f"--format {kind} is not one of {', '.join(FORMATS)}.")
+    check_format(kind)
     config, _, model, step = restore_for_inference(workdir, step)
     detector = load(workdir, step=step)
     task, views = detector.scorer.task, detector.scorer.task.views
@@ -96,11 +102,12 @@ def export(
 
     def fresh() -> Any:
         # one each: what jax2onnx has traced with its own operations must not be what the run is judged by
-        return jax.jit(lambda pictures: task.map_fn(model, own, pictures))
+        return jax.jit(lambda pictures: (task.map_fn(model, own, pictures),))
 
     graph = fresh()
     shape = jax.ShapeDtypeStruct((views.tiles**2, views.height, views.width, 3), np.uint8)
-    data, exported = _MAKERS[kind](fresh(), shape)
+    data = MAKERS[kind](fresh(), shape)
+    exported = RUNNERS[kind](data)
     images = _held_out(detector)
     difference, map_difference, ms, own_ms = compare(detector, graph, exported, images)
     if not (difference <= BOUND and map_difference <= MAP_BOUND):
@@ -132,12 +139,12 @@ def export(
         "largest_map_difference": map_difference,
         "map_bound": MAP_BOUND,
     }
-    write_atomic(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    write_atomic(description_of(path), (json.dumps(facts, indent=2) + "\n").encode())
     return Exported(path, len(images), difference, map_difference, len(data), ms, own_ms)
 
 
 def compare(
-    detector: Detector, graph: Maps, exported: Maps, images: list[np.ndarray]
+    detector: Detector, graph: Graph, exported: Graph, images: list[np.ndarray]
 ) -> tuple[float, float, float, float]:
     """Largest relative difference of scores, of maps; median ms of an image's maps, exported and own."""
     task, blur = detector.scorer.task, detector.config.eval.blur_px
@@ -147,7 +154,7 @@ def compare(
         maps = {}
         for name, run in (("exported", exported), ("own", graph)):
             start = time.perf_counter()
-            maps[name] = np.asarray(run(pictures))
+            maps[name] = np.asarray(run(pictures)[0])
             times[name].append(1000 * (time.perf_counter() - start))
         joined = {n: task.views.join(m, image.shape[:2], blur) for n, m in maps.items()}
         scores = {n: task.reduce(m) for n, m in joined.items()}
@@ -169,22 +176,3 @@ def _held_out(detector: Detector) -> list[np.ndarray]:
     source = open_images(detector.config, "train")
     fitted, held = detector.scorer.task.indices
     return [source.image(index) for index in (held or fitted)[:MAX_IMAGES]]
-
-
-def to_stablehlo(graph: Any, shape: jax.ShapeDtypeStruct) -> tuple[bytes, Maps]:
-    """A graph as `jax.export` serialises it, for this platform and CPU, and what the bytes give."""
-    of_extra("flatbuffers")  # which JAX serialises by
-    platforms = tuple(dict.fromkeys([jax.default_backend(), "cpu"]))
-    data = bytes(jax_export.export(graph, platforms=platforms)(shape).serialize())
-    return data, run_stablehlo(data)
-
-
-def to_onnx(graph: Any, shape: jax.ShapeDtypeStruct) -> tuple[bytes, Maps]:
-    """A graph as ONNX, and what onnxruntime makes of it."""
-    jax2onnx = of_extra("jax2onnx")
-    of_extra("onnxruntime")
-    data = jax2onnx.to_onnx(graph, [shape]).SerializeToString()
-    return data, run_onnx(data)
-
-
-_MAKERS = {"stablehlo": to_stablehlo, "onnx": to_onnx}

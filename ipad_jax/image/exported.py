@@ -6,23 +6,16 @@ that the run itself takes.
 """
 
 import hashlib
-import importlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.inspection import Inspection
 from ipad_jax.image.views import Views
-
-FORMATS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx"}
-FORMAT = 1  # of the JSON file
-
-Maps = Callable[[np.ndarray], np.ndarray]  # pictures of an image -> their maps
+from ipad_jax.run.graph_file import FORMAT, FORMATS, RUNNERS, description_of
 
 
 class ExportedDetector:
@@ -30,7 +23,7 @@ class ExportedDetector:
 
     Attributes:
       facts: the JSON beside it.
-      maps: the graph, from pictures uint8 [t, h, w, 3] of an image to raw maps float32 [t, h', w'].
+      graph: from pictures uint8 [t, h, w, 3] of an image to raw maps float32 [t, h', w'] alone.
       views: how an image is cut.
       threshold: alarm above it; None = no alarms.
     """
@@ -39,7 +32,7 @@ class ExportedDetector:
         """Reads the file.
 
         Args:
-          path: of the graph; the JSON has its name and the ending .json.
+          path: of the graph; the JSON lies beside it.
           threshold: instead of the JSON's.
 
         Raises:
@@ -51,7 +44,7 @@ class ExportedDetector:
         runners = {Path(name).suffix: kind for kind, name in FORMATS.items()}
         if path.suffix not in runners:
             raise ValueError(f"--model {path}: expected a file of {', '.join(FORMATS.values())}.")
-        beside = path.with_suffix(".json")
+        beside = description_of(path)
         for needed in (path, beside):
             if not needed.is_file():
                 raise FileNotFoundError(f"{needed}: no such file; `ipad-jax export` writes both.")
@@ -62,9 +55,14 @@ class ExportedDetector:
             raise ValueError(
                 f"{beside} belongs to another {path.name}: its SHA-256 is not that file's."
             )
+        if "picture" not in facts:
+            raise ValueError(
+                f"{beside} describes the network of a run of footage, whose raw outputs it names; "
+                "`--model` judges images. For footage: ipad-jax detect --workdir RUN --video FILE."
+            )
         self.facts, self.views = facts, Views(**facts["picture"])
         self.threshold = facts["threshold"] if threshold is None else threshold
-        self.maps = {"stablehlo": run_stablehlo, "onnx": run_onnx}[runners[path.suffix]](data)
+        self.graph = RUNNERS[runners[path.suffix]](data)
 
     @property
     def heat(self) -> tuple[float, float] | None:
@@ -90,44 +88,9 @@ class ExportedDetector:
         Raises:
           ValueError: an array of another kind.
         """
-        maps = self.maps(self.views.cut(image))
+        (maps,) = self.graph(self.views.cut(image))
         found = self.views.join(maps, image.shape[:2], self.facts["blur_px"])
         score = float(found.mean() if self.facts["score"] == "mean" else found.max())
         if not np.isfinite(score):
             raise FloatingPointError("the map of an image is not finite: export the run again.")
         return Inspection(score, self.threshold is not None and score > self.threshold, found)
-
-
-def run_onnx(data: bytes) -> Maps:
-    """A graph by onnxruntime, on the CPU."""
-    onnxruntime = of_extra("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; it warns of each constant that it drops
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda pictures: session.run(None, {name: pictures})[0]
-
-
-def run_stablehlo(data: bytes) -> Maps:
-    """A graph by JAX."""
-    import jax
-    from jax import export
-
-    call = jax.jit(export.deserialize(bytearray(data)).call)
-    return lambda pictures: np.asarray(call(pictures))
-
-
-def of_extra(package: str) -> Any:
-    """A package of the extra `export`.
-
-    Raises:
-      ModuleNotFoundError: it is not installed; says how to.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        # not in the extra: it asks for an older orbax-checkpoint, which it does not use here
-        alone = " && pip install --no-deps 'jax2onnx>=0.17'" if package == "jax2onnx" else ""
-        raise ModuleNotFoundError(
-            f"an exported file needs {package}: pip install 'ipad_jax[export]'{alone}"
-        ) from error

@@ -25,13 +25,13 @@ def test_the_file_alone_gives_the_maps_of_a_new_image(bank_run, tmp_path, capsys
     assert command.main(words) == 0
     assert "good images its scores differ" in capsys.readouterr().out
     data = (tmp_path / "model.stablehlo").read_bytes()
-    facts = json.loads((tmp_path / "model.json").read_text())
+    facts = json.loads((tmp_path / "model.stablehlo.json").read_text())
     detector = load(bank_run)
     assert facts["sha256"] == hashlib.sha256(data).hexdigest()
     assert facts["threshold"] == detector.threshold
     assert facts["checked_images"] == len(detector.scorer.task.indices[1])
     image, views = spot(11)[0], detector.scorer.task.views
-    maps = jax.jit(jax_export.deserialize(bytearray(data)).call)(views.cut(image))
+    (maps,) = jax.jit(jax_export.deserialize(bytearray(data)).call)(views.cut(image))
     joined = views.join(np.asarray(maps), image.shape[:2], facts["blur_px"])
     found = detector.inspect(image)
     assert abs(joined.max() - found.score) <= facts["bound"] * found.map.max()
@@ -74,10 +74,12 @@ def test_an_exported_file_is_read_without_jax():
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", [lambda maps: maps * 1.001, lambda maps: maps * np.nan])
 def test_a_file_that_gives_something_else_is_not_written(bank_run, tmp_path, monkeypatch, wrong):
-    def make(graph, shape):
-        return b"graph", lambda pictures: wrong(np.asarray(graph(pictures)))
+    run = exporting.RUNNERS["stablehlo"]
 
-    monkeypatch.setitem(exporting._MAKERS, "stablehlo", make)
+    def run_wrong(data):
+        return lambda pictures: tuple(wrong(maps) for maps in run(data)(pictures))
+
+    monkeypatch.setitem(exporting.RUNNERS, "stablehlo", run_wrong)
     with pytest.raises(ValueError, match="scores differ from the run's"):
         exporting.export(bank_run, "stablehlo", folder=tmp_path)
     assert not list(tmp_path.iterdir())
