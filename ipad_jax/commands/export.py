@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
 
         note = "verdicts: they rest on more than the network"
     else:
-        raise UsageError(f"{args.workdir} is of the {family} family, which cannot be exported.")
+        raise UsageError(
+            f"{args.workdir} is a run of the {family} family, which cannot be exported; "
+            "`ipad-jax detect` runs it as it is."
+        )
     print(export(args.workdir, args.format, folder=args.out, step=args.step).summary())
     print_next(*detection(args.workdir, family), note=note)
     return 0

@@ -13,7 +13,7 @@ from ipad_jax.run.config import load_config, save_config
         ("omnipose:tiny", ["calibrate", "--false-alarms-per-hour", "1"], "give --images"),
         ("conae:tiny", ["calibrate", "--images", "a"], "give --video, --false-alarms-per-hour"),
         ("bank:tiny", ["evaluate", "--videos", "all"], "for video runs"),
-        ("conae:tiny", ["export"], "`ipad-jax detect` runs it"),
+        ("omnipose:tiny", ["export"], "`ipad-jax detect` runs it"),
     ],
 )
 def test_it_is_refused_before_anything_is_read(spec, words, instead, tmp_path, capsys):
