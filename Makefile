@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 WORKDIR ?= demo_run
 DEMO ?=
 
-.PHONY: demo bench test test-fast test-long test-optimised lint format types lock setup clean
+.PHONY: demo bench test test-fast test-long test-browser test-optimised lint format types lock setup clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -42,6 +42,10 @@ test-fast: setup ## For every change: tests that train nothing (4 minutes on 2 c
 test-long: setup ## What takes minutes by nature: kills, soaks, random walks
 	@echo "[tests] long ones, minutes each"
 	@$(BIN)/python -m pytest -m long --durations 0
+
+test-browser: setup ## The page in a real browser (installs the extra `browser`; Debian: apt-get install chromium)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python "playwright>=1.50"
+	@$(BIN)/python -m pytest tests/web -m "slow or long" -k "browser or walk" --durations 0
 
 test-optimised: setup ## All tests with the programs that users run, compiled in full (about twice as long)
 	@echo "[tests] all but long ones, optimised programs: at most 30 minutes on 2 cores"

@@ -6,7 +6,6 @@ as through pages, so the same guard stands before them.
 """
 
 import asyncio
-import contextlib
 import csv
 import json
 import os
@@ -32,8 +31,9 @@ LONGEST_S = 3600.0  # then the browser connects again
 SCORES_AT_ONCE = 3000  # rows of scores.csv of a first answer: two minutes of a camera
 ROW_BYTES = 160  # of such a row, about
 EVENTS, PICTURES = "text/event-stream", "multipart/x-mixed-replace; boundary=picture"
-# Of a watch: it writes the one while somebody touches the other (video/detector/live_picture.py).
+# Of a watch: it writes the one while somebody sets the other's time (video/detector/live_picture.py).
 PICTURE, LOOKING = "now.jpg", ".looking"
+PATIENCE_S = 20.0  # for a watch that has just been started to make them
 PICTURE_EVERY_S, LOOK_EVERY_S = 0.03, 1.0  # between two looks at the picture, and two touches
 
 
@@ -186,14 +186,18 @@ _SCORES = ("time_s", "score", "sustained", "alarm")
 
 
 async def _follow_pictures(picture: Path, looking: Path) -> AsyncIterator[bytes]:
-    """The pictures of a watch, each as soon as it is there."""
-    began, looked, seen = time.monotonic(), -LOOK_EVERY_S, 0
+    """The pictures of a watch, each as soon as it is there, until the watch ends."""
+    began, looked, seen, goes_on = time.monotonic(), -LOOK_EVERY_S, 0, False
     yield b"--picture\r\n"
     while time.monotonic() - began < LONGEST_S:
         if time.monotonic() - looked >= LOOK_EVERY_S:
             looked = time.monotonic()
-            with contextlib.suppress(OSError):  # the folder is gone, or not ours: no pictures then
-                await run_in_threadpool(looking.touch)
+            try:  # never made here: the watch makes it and removes it
+                await run_in_threadpool(os.utime, looking)
+                goes_on = True
+            except OSError:
+                if goes_on or looked - began > PATIENCE_S:
+                    return
         found, seen = await run_in_threadpool(_newer, picture, seen)
         if found:
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(found)}\r\n\r\n"

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
+import tethered
 from starlette.testclient import TestClient
 
 from ipad_jax.web.context import Context
@@ -105,7 +106,7 @@ def ui(root, tmp_path):
         (root,),
         tmp_path / "data",
         cameras=("rtsp://10.0.0.5/stream", "0"),
-        program=(sys.executable, str(program)),
+        program=tethered.words(sys.executable, str(program)),
         max_image_mb=0.2,
         max_video_mb=1.0,
     )

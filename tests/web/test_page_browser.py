@@ -1,4 +1,4 @@
-"""The page in a real browser, where the client (`pip install playwright`) and a Chromium are installed.
+"""The page in a real browser, with `make test-browser` and a Chromium.
 
 Pictures of every page at two widths go to the folder that IPAD_JAX_SCREENSHOTS names, to be looked at.
 """
@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-pytest.importorskip("playwright.sync_api", reason="no browser: pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="no browser: `make test-browser` has one")
 from browser import CHROMIUM, NO_CHROMIUM, opened, picture, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)]

@@ -7,6 +7,8 @@ import time
 import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
+import tethered
+
 from ipad_jax.performance.input import SCENE, draw_frames, prepare_drawn
 from ipad_jax.performance.page import PAGES, draw_run, read_pages, serving
 from ipad_jax.web.jobs import Jobs
@@ -25,7 +27,7 @@ def test_fifty_clients_read_pages_and_streams_while_a_training_runs(tmp_path):
     for index in range(5):
         draw_run(tmp_path / "runs" / f"run{index}")
     run = run_id((tmp_path / "runs" / "run0").resolve())
-    jobs = Jobs(settings.home, settings.program)
+    jobs = Jobs(settings.home, tethered.words(*settings.program))
     streams, ended = [], threading.Event()
 
     def follow(port, address):

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from ipad_jax.video.detector import live_picture
+from ipad_jax.web import streams
 from ipad_jax.web.runs import find_run
 from ipad_jax.web.server import make_app
 from ipad_jax.web.streams import LOOKING, MOST_STREAMS, PICTURE, _follow_pictures
@@ -75,6 +76,8 @@ def test_so_many_streams_at_once_and_each_gives_its_place_back(ui):
 def test_each_picture_of_a_watch_is_sent_once_and_whole_while_it_is_asked_for(ui):
     folder = find_run(ui.settings.roots, ui.id).detection("detect/today").folder
     shown = [b"first" * 1000, b"second"]
+    (folder / LOOKING).touch()
+    os.utime(folder / LOOKING, (0, 0))
 
     async def collect():
         parts = _follow_pictures(folder / PICTURE, folder / LOOKING)
@@ -83,13 +86,29 @@ def test_each_picture_of_a_watch_is_sent_once_and_whole_while_it_is_asked_for(ui
             (folder / "new").write_bytes(picture)
             os.replace(folder / "new", folder / PICTURE)
             text += await asyncio.wait_for(anext(parts), 20)
-        assert (folder / LOOKING).exists()
-        await parts.aclose()
+        assert (folder / LOOKING).stat().st_mtime > 0
+        (folder / LOOKING).unlink()  # the watch ends
+        async for part in parts:
+            text += part
         return text
 
     text = asyncio.run(collect())
     found = re.findall(rb"--picture\r\n.+?Length: (\d+)\r\n\r\n(.+?)\r\n(?=--picture)", text, re.S)
     assert [(int(size), data) for size, data in found] == [(len(data), data) for data in shown]
+    assert not (folder / LOOKING).exists()
+
+
+def test_pictures_of_a_watch_that_has_ended_leave_nothing_behind(ui, monkeypatch):
+    """A page that stays open asks again and again."""
+    monkeypatch.setattr(streams, "PATIENCE_S", 0.0)
+    folder = find_run(ui.settings.roots, ui.id).detection("detect/today").folder
+    before = sorted(folder.rglob("*"))
+
+    async def collect():
+        return [part async for part in _follow_pictures(folder / PICTURE, folder / LOOKING)]
+
+    assert asyncio.run(collect()) == [b"--picture\r\n"]
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_names_are_those_that_a_watch_knows():

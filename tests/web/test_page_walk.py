@@ -1,10 +1,13 @@
 """As a new user would: from a folder to an alarm, in the browser alone, with the real commands behind it."""
 
+from dataclasses import replace
+
 import pytest
 
-pytest.importorskip("playwright.sync_api", reason="no browser: pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="no browser: `make test-browser` has one")
 import drawn_images
 import drawn_video
+import tethered
 from browser import CHROMIUM, NO_CHROMIUM, opened, picture, serving
 
 from ipad_jax.web.jobs import Jobs
@@ -36,7 +39,8 @@ def root(tmp_path):
 
 @pytest.fixture
 def page(root, tmp_path):
-    settings = Settings((root,), tmp_path / "data")
+    plain = Settings((root,), tmp_path / "data")
+    settings = replace(plain, program=tethered.words(*plain.program))
     with serving(settings) as address, opened(address) as page:
         page.set_default_timeout(30_000)
         yield page

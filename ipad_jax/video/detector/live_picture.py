@@ -1,7 +1,8 @@
 """The newest judged frame with its marks as a file, while somebody looks: the running picture of a watch.
 
-Whoever looks touches `LOOKING` beside the picture now and then (the page does), and reads `PICTURE`, which is
-replaced in one step. Where nobody looks, nothing is drawn or written.
+Whoever looks sets the time of `LOOKING` beside the picture now and then (the page does), and reads `PICTURE`,
+which is replaced in one step. Where nobody looks, nothing is drawn. The watch alone makes `LOOKING`, and removes
+it at its end: who looks knows of the end, and leaves nothing behind.
 """
 
 import contextlib
@@ -28,6 +29,9 @@ class LivePicture:
     def __init__(self, folder: Path, fps: float, heat_range: tuple[float, float]):
         """Prepares; `folder` is the watch's, `fps` of its frames, `heat_range` of the heat map's colours."""
         self._picture, self._looking = folder / PICTURE, folder / LOOKING
+        with contextlib.suppress(OSError):  # the disk is full: no running picture then
+            self._looking.touch()
+            os.utime(self._looking, (0, 0))  # nobody looks yet
         self._every = max(1, round(fps / PICTURES_PER_S))
         self._apart_s, self._heat = CATCH_UP * self._every / fps, heat_range
         self._checked_s, self._looked_at = -CHECK_S, False
