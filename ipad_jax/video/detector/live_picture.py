@@ -1,8 +1,8 @@
 """The newest judged frame with its marks as a file, while somebody looks: the running picture of a watch.
 
 Whoever looks sets the time of `LOOKING` beside the picture now and then (the page does), and reads `PICTURE`,
-which is replaced in one step. Where nobody looks, nothing is drawn. The watch alone makes `LOOKING`, and removes
-it at its end: who looks knows of the end, and leaves nothing behind.
+which is replaced in one step. Where nobody looks, nothing is drawn. The watch alone makes `LOOKING`, and
+removes it at its end: who looks knows of the end, and leaves nothing behind.
 """
 
 import contextlib
