@@ -101,6 +101,11 @@ def make_parser() -> argparse.ArgumentParser:
         "calibrated on as much, 20 minutes at most, and sees faults for half of it, 10 minutes at most",
     )
     parser.add_argument(
+        "--drift",
+        action="store_true",
+        help="table alarm: two more hours of normal footage in which light, camera and speed change slowly",
+    )
+    parser.add_argument(
         "--index", type=int, default=0, metavar="I", help="this machine's share, from 0"
     )
     parser.add_argument(
@@ -185,8 +190,9 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"--index {args.index} must be in 0..{args.of - 1} (--of {args.of}).")
     if args.table == ALARM:
         return run_alarm(args)
-    if args.hours is not None:
-        raise UsageError(f"--hours is of --table {ALARM}, not of table {args.table}.")
+    if args.hours is not None or args.drift:
+        option = "--drift" if args.drift else "--hours"
+        raise UsageError(f"{option} is of --table {ALARM}, not of table {args.table}.")
     from ipad_jax.reproduce import share
     from ipad_jax.reproduce.collect import collect, look
     from ipad_jax.reproduce.image_table import image_table
@@ -256,6 +262,7 @@ def run_alarm(args: argparse.Namespace) -> int:
         hours,
         length | {"data.data_dir": args.data_dir},
         args.tiny,
+        args.drift,
     )
     own = plan.scenes[args.index :: args.of]
     if args.list:

@@ -9,7 +9,7 @@ computers merge by copying.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from etils import epath
@@ -28,8 +28,20 @@ from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 PIECE_S = 150.0
 FAULT_EVERY = 4  # cycles
-PURPOSES = {"calibrate": 501, "normal": 502, "faulty": 503}  # numbers of their random generators
 CALIBRATE_S, FAULTY_S = 1200.0, 600.0  # of each machine, at most
+# With `Plan.drift`: two hours in which light, camera and speed change slowly, of which every fourth piece is
+# rendered, and faults at their end. The size of the change is our choice.
+DRIFT_H, DRIFTING_PIECES, DRIFTED_PIECES = 2.0, 12, 2
+DRIFT_CAMERA, DRIFT_SUN = (0.5, 0.5), (15.0, -8.0)  # degrees of azimuth and elevation
+DRIFT_SPEED = 0.06  # share by which cycles grow longer
+PURPOSES = {  # numbers of their random generators
+    "calibrate": 501,
+    "normal": 502,
+    "faulty": 503,
+    "drifting": 504,
+    "drifted": 505,
+}
+WITH_FAULTS = ("faulty", "drifted")
 
 Say = Callable[[str], None]
 
@@ -45,6 +57,7 @@ class Plan:
       hours: normal footage of each that judges; calibration and faults are shorter in proportion.
       overrides: leaves of every training.
       tiny: the smallest network.
+      drift: whether footage that changes slowly is watched too.
     """
 
     root: epath.Path
@@ -53,9 +66,17 @@ class Plan:
     hours: float
     overrides: Mapping[str, object]
     tiny: bool = False
+    drift: bool = False
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What footage is for, of `PURPOSES`."""
+        return tuple(PURPOSES)[: None if self.drift else 3]
 
     def pieces(self, purpose: str) -> int:
         """Number of pieces of footage; one at least."""
+        if purpose in ("drifting", "drifted"):
+            return DRIFTING_PIECES if purpose == "drifting" else DRIFTED_PIECES
         normal_s = 3600 * self.hours
         seconds = {
             "calibrate": min(CALIBRATE_S, normal_s),
@@ -81,13 +102,13 @@ def plan_text(plan: Plan, own: Sequence[str]) -> str:
     lines = [f"alarms of {len(plan.scenes)} machines, in {plan.root}", ""]
     for scene in plan.scenes:
         states = []
-        for purpose in PURPOSES:
+        for purpose in plan.purposes:
             count = plan.pieces(purpose)
             done = sum(plan.path(scene, purpose, number).exists() for number in range(count))
             states.append(f"{done} of {count} {purpose}")
         other = "" if scene in own else " (another computer's)"
         lines.append(f"  {scene}: {', '.join(states)}{other}")
-    seconds = sum(plan.pieces(purpose) for purpose in PURPOSES) * PIECE_S
+    seconds = sum(plan.pieces(purpose) for purpose in plan.purposes) * PIECE_S
     return "\n".join(
         [
             *lines,
@@ -113,7 +134,7 @@ def watch(plan: Plan, scene: str, say: Say) -> int:
     made = made_with(config, PREDICTION_LEAVES, detector.step)
     todo = [
         (purpose, number)
-        for purpose in PURPOSES
+        for purpose in plan.purposes
         for number in range(plan.pieces(purpose))
         if not _is_there(plan.path(scene, purpose, number), made)
     ]
@@ -128,7 +149,7 @@ def watch(plan: Plan, scene: str, say: Say) -> int:
 
 
 def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int]) -> Video:
-    """`PIECE_S` seconds of a machine; `faulty` ones have a fault of any kind in every fourth cycle.
+    """`PIECE_S` seconds of a machine; those `WITH_FAULTS` have one of any kind in every fourth cycle.
 
     Args:
       scene: <device>_<look>.
@@ -141,13 +162,33 @@ def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int
     rng = scene_lib.generator(seed, device, look, PURPOSES[purpose], number)
     cycles = PIECE_S * FPS / CYCLE_FRAMES
     start = float(rng.uniform(0, 1))
-    u = scene_lib.cycle_times(rng, start, cycles, CYCLE_FRAMES, scene_lib.SPEED_SPREAD)
+    drift = drift_of(purpose, number)
+    longer = 1 + DRIFT_SPEED * drift
+    u = scene_lib.cycle_times(
+        rng, start, cycles / longer, CYCLE_FRAMES * longer, scene_lib.SPEED_SPREAD
+    )
+    cycles = int(u[-1] - u[0])
     planned = []
-    if purpose == "faulty":
-        for cycle in range(FAULT_EVERY - 1, int(cycles) - FAULT_EVERY + 1, FAULT_EVERY):
+    if purpose in WITH_FAULTS:
+        for cycle in range(FAULT_EVERY - 1, cycles - FAULT_EVERY + 1, FAULT_EVERY):
             kind = KINDS[1 + int(rng.integers(len(KINDS) - 1))]
             planned.append((cycle, kind, str(rng.choice(VARIANTS[kind]))))
-    return make_video(scene_lib.new_scene(device, look, seed), u, planned, size, rng, chunk=16)
+    drifted = _drifted(scene_lib.new_scene(device, look, seed), drift)
+    return make_video(drifted, u, planned, size, rng, chunk=16)
+
+
+def drift_of(purpose: str, number: int) -> float:
+    """How far a piece's light, camera and speed have drifted, from 0 to 1."""
+    if purpose == "drifting":
+        return number / (DRIFTING_PIECES - 1)
+    return float(purpose == "drifted")
+
+
+def _drifted(scene: scene_lib.Scene, drift: float) -> scene_lib.Scene:
+    """A scene whose sun has wandered and whose camera has sagged."""
+    camera = scene.camera.copy()
+    camera[4:6] += drift * np.deg2rad(DRIFT_CAMERA)
+    return replace(scene, camera=camera, sun=scene.sun + drift * np.deg2rad(DRIFT_SUN))
 
 
 def _is_there(path: epath.Path, made: Mapping[str, object]) -> bool:

@@ -11,7 +11,7 @@ import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from etils import epath
@@ -27,7 +27,7 @@ from ipad_jax.evaluation.events import (
     true_intervals,
 )
 from ipad_jax.evaluation.rates import rate_interval, share_interval
-from ipad_jax.reproduce.alarm_footage import PURPOSES, Plan, stored
+from ipad_jax.reproduce.alarm_footage import DRIFT_H, PURPOSES, Plan, stored
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.table import Table
 from ipad_jax.video.detector.calibration_files import fit
@@ -35,6 +35,7 @@ from ipad_jax.video.detector.detector import load
 from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import FrameScores
 
+DRIFT_SPEEDS = (0.0, 1.0, 4.0)  # `eval.drift_per_hour`
 LONG_S = 1.0  # of a fault that is counted by itself: shorter ones are one or two clips
 HELD_OUT, FRAMES, BOTH, ALWAYS = (
     "held-out training footage",
@@ -72,20 +73,58 @@ class Row:
 def rows_of(plan: Plan, scene: str) -> list[Row]:
     """The rows of a machine; none before its footage is there."""
     parts = {purpose: stored(plan, scene, purpose) for purpose in PURPOSES}
-    if any(part is None for part in parts.values()):
-        return []
     scores = {purpose: part for purpose, part in parts.items() if part is not None}
+    if not {"calibrate", "normal", "faulty"} <= scores.keys():
+        return []
     config = plan.config(scene)
     ways: dict[str, Calibration | None] = {HELD_OUT: load(plan.root / scene / "run").calibration}
     for way, sustained_s in ((FRAMES, 0.0), (BOTH, config.eval.sustained_s)):
         changed = ConfigDict(config.to_dict())
         changed.eval.sustained_s = sustained_s
         ways[way] = fit(changed, scores["calibrate"], another_recording=True)
-    return [
+    rows = [
         judge(scene, way, calibration, scores["normal"], scores["faulty"])
         for way, calibration in {**ways, ALWAYS: None}.items()
         if calibration is not None or way == ALWAYS
     ]
+    of_drift = plan.purposes[3:]
+    if all(p in scores and len(scores[p].video_names) == plan.pieces(p) for p in of_drift):
+        rows += rows_of_drift(scene, config, scores) if of_drift else []
+    return rows
+
+
+def rows_of_drift(scene: str, config: ConfigDict, scores: Mapping[str, FrameScores]) -> list[Row]:
+    """How footage that changes slowly is judged, by a level that stays and by one that is followed.
+
+    Its pieces are one video of half an hour that stands for `DRIFT_H` hours, so the level is followed as much
+    faster; the faults come at its end.
+    """
+    joined = _one_video([scores["drifting"], scores["drifted"]])
+    shown_h = len(scores["drifting"]) / joined.fps[0] / 3600
+    rows = []
+    for speed in DRIFT_SPEEDS:
+        changed = ConfigDict(config.to_dict())
+        changed.eval.drift_per_hour = speed
+        calibration = fit(changed, scores["calibrate"], another_recording=True)
+        rule = calibration.rule
+        rule = replace(rule, drift_per_hour=rule.drift_per_hour * DRIFT_H / shown_h)
+        way = f"{DRIFT_H:g} h of drift, " + (
+            f"followed at {speed:g} an hour" if speed else "level as it was"
+        )
+        rows.append(judge(scene, way, replace(calibration, rule=rule), joined, joined))
+    return [*rows, judge(scene, f"{DRIFT_H:g} h of drift, {ALWAYS}", None, joined, joined)]
+
+
+def _one_video(parts: Sequence[FrameScores]) -> FrameScores:
+    """The frames of all videos of some tables, in order, as one video."""
+    table = FrameScores.concat(parts)
+    return replace(
+        table,
+        video=np.zeros_like(table.video),
+        frame=np.arange(len(table.frame), dtype=table.frame.dtype),
+        video_names=("drift",),
+        fps=table.fps[:1],
+    )
 
 
 def judge(

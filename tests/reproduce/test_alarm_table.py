@@ -9,7 +9,8 @@ from ipad_jax.commands import reproduce
 from ipad_jax.main import main
 from ipad_jax.reproduce import alarm_footage
 from ipad_jax.reproduce.alarm_footage import piece
-from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, table_of
+from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, rows_of_drift, table_of
+from ipad_jax.run.config import load_config
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -17,7 +18,7 @@ FPS = 25.0
 KINDS = ("normal", "motion", "logic")
 
 
-def scores_of(name, values, kind=None):
+def scores_of(name, values, kind=None, component="pooled_mean"):
     n = len(values)
     kind = np.zeros(n, np.int8) if kind is None else kind
     return FrameScores(
@@ -28,7 +29,7 @@ def scores_of(name, values, kind=None):
         kind=kind,
         cycle=np.arange(n) // 60,
         position=np.ones(n, int),
-        components={"pooled_mean": values},
+        components={component: values},
         video_names=(name,),
         kinds=KINDS,
         fps=(FPS,),
@@ -81,6 +82,29 @@ def test_the_last_rows_are_the_sums_of_all_machines(judged):
     assert last[:2] == ("all", BOTH)
     assert last[table.columns.index("false alarms")] == "2 in 4 min"
     assert last[table.columns.index("all faults")] == "2 of 4"
+
+
+def test_a_level_that_is_followed_forgives_slow_change_and_still_finds_faults():
+    """Half an hour that stands for two: the score rises by 30 spreads, ten times what normal reached."""
+    rng = np.random.default_rng(0)
+    n = int(1800 * FPS)
+    others = dict.fromkeys(("eval.components.motion", "eval.components.period_error"), 0.0)
+    config = load_config("factory:tiny", others)
+    kind = np.zeros(n // 6, np.int8)
+    kind[5000:5050] = 1
+    last = rng.normal(4, 0.1, n // 6)
+    last[5000:5050] += 4
+    scores = {
+        "calibrate": (rng.normal(1, 0.1, n // 3), None),
+        "drifting": (rng.normal(1, 0.1, n) + np.linspace(0, 3, n), None),
+        "drifted": (last, kind),
+    }
+    tables = {name: scores_of(name, *made, component="nearest") for name, made in scores.items()}
+    still, slow, fast, always = rows_of_drift("crane_synthetic", config, tables)
+    assert still.normal.normal_time_in_alarm > 0.5
+    assert fast.normal.normal_time_in_alarm < slow.normal.normal_time_in_alarm
+    assert (fast.normal.normal_time_in_alarm, fast.long_found, fast.long) == (0, 1, 1)
+    assert (always.normal.normal_time_in_alarm, always.long_found) == (1, 0)
 
 
 @pytest.mark.slow  # compiles the renderer
