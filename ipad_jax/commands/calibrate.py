@@ -164,13 +164,14 @@ def _image_table(args: argparse.Namespace) -> int:
     if args.images is not None or args.false_alarms is not None:
         raise UsageError("--table goes alone.")
     from ipad_jax.image.detector import load
+    from ipad_jax.image.evaluation.tested import tested_images
     from ipad_jax.image.fresh_calibration import wish_table
     from ipad_jax.run.files import write_atomic
 
-    calibration = load(args.workdir, step=args.step, batch_size=1).calibration
-    if calibration is None:
+    detector = load(args.workdir, step=args.step, batch_size=1)
+    if detector.calibration is None:
         raise ValueError(f"{args.workdir} has no calibration: give good images, --images.")
-    table = wish_table(calibration)
+    table = wish_table(detector.calibration) | {"tested": tested_images(args.workdir, detector)}
     write_atomic(args.table, json.dumps(table, allow_nan=False).encode())
     print(f"written to {args.table}")
     return 0

@@ -90,6 +90,10 @@ class Detector:
             alarm = self.threshold is not None and found.score > self.threshold
             yield Inspection(found.score, alarm, found.map, found.found)
 
+    def reference(self, image: np.ndarray, found: Inspection) -> np.ndarray | None:
+        """What an image was compared with, a rendering or a reconstruction, uint8; None of most methods."""
+        return self.scorer.reference(image, found.found)
+
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """An image file as the dataset's were read: upright, RGB, 16 bits by the dataset's own depth."""
         return read_photo(Path(path), self.bit_depth)

@@ -82,6 +82,9 @@ class ExportedDetector:
         """An image file as the run reads it."""
         return read_photo(Path(path), self.facts.get("bit_depth"))
 
+    def reference(self, image: np.ndarray, found: Inspection) -> None:
+        """An exported file gives maps alone."""
+
     def inspect(self, image: np.ndarray) -> Inspection:
         """Judges an image, uint8 [h, w, 3] RGB of any size.
 

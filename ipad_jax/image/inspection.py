@@ -50,6 +50,10 @@ class Inspector(Protocol):
         """An image file, uint8 [h, w, 3] RGB, upright."""
         ...
 
+    def reference(self, image: np.ndarray, found: Inspection) -> np.ndarray | None:
+        """What an image was compared with, uint8 [h, w, 3]; None of most methods."""
+        ...
+
     def inspect(self, image: np.ndarray) -> Inspection:
         """Judges an image, uint8 [h, w, 3] RGB of any size."""
         ...

@@ -20,6 +20,7 @@ from ipad_jax.run.files import LineFile
 
 COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem", "note")
 RESULTS, OVERLAYS = "results.csv", "overlays"
+REBUILT = ".rebuilt.jpg"  # ends the name of what an image was compared with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,8 @@ def inspect_files(
                 )
                 if overlays:
                     write_overlay(folder / OVERLAYS / f"{name}.jpg", image, found, detector)
+                    if (reference := detector.reference(image, found)) is not None:
+                        _write_jpeg(folder / OVERLAYS / f"{name}{REBUILT}", reference)
             threshold = "" if detector.threshold is None else f"{detector.threshold:.6g}"
             score = "" if result.problem else f"{result.score:.6g}"
             row = (name, score, int(result.alarm), threshold, result.x, result.y)
@@ -113,6 +116,10 @@ def write_overlay(path: Path, image: np.ndarray, found: Inspection, detector: In
         border = max(2, min(picture.shape[:2]) // 100)
         right, below = picture.shape[1] - 1, picture.shape[0] - 1
         cv2.rectangle(picture, (0, 0), (right, below), (230, 30, 30), border)
+    _write_jpeg(path, picture)
+
+
+def _write_jpeg(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:

@@ -68,6 +68,10 @@ class Scorer:
                     )
                 yield Scored(joined, task.reduce(joined))
 
+    def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
+        """What an image uint8 [h, w, 3] was compared with, of the same kind; None of most methods."""
+        return None
+
     def beside(self, source: ImageSource, index: int) -> dict[str, Scored]:
         """A test image by rows that stand beside the method's; these know more than the method may."""
         return {}

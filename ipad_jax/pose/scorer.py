@@ -63,6 +63,10 @@ class PoseScorer:
         self.gallery = Gallery(arrays["small"].astype(np.float32), arrays["poses"])
         self.lens = Lens.of(np.median(arrays["lenses"], axis=0))
 
+    def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
+        """The rendering that an image was compared with, uint8 [h, w, 3]; None where no pose was found."""
+        return getattr(found, "reference", None)
+
     @cached_property
     def good(self) -> GoodViews:
         """The training views, with distances."""

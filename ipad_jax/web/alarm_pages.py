@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from ipad_jax.web import forms, sources
 from ipad_jax.web.context import Context, text, to
-from ipad_jax.web.runs import MARKS
+from ipad_jax.web.runs import MARKS, Detection, Event
 from ipad_jax.web.settings import NotThereError
 
 MOST_EVENTS, MOST_DETECTIONS, MOST_IMAGES = 200, 40, 200
@@ -35,13 +35,14 @@ def routes(context: Context) -> list[Route]:
         )
 
     def events(request: Request) -> Response:
-        runs, run = context.chosen(request, "video")
+        runs, run = context.chosen(request)
         wanted = request.query_params.get("mark", "")
         if wanted not in ("", "none", *MARKS):
             raise ValueError(f"mark {wanted!r} is none of {', '.join(MARKS)}, none.")
         groups, left = [], MOST_EVENTS
         for found in run.detections()[:MOST_DETECTIONS] if run else ():
-            some = [e for e in found.events() if not wanted or (e.mark or "none") == wanted][:left]
+            every = _alarms(found) if run and run.judges_images else found.events()
+            some = [one for one in every if not wanted or (_mark(one) or "none") == wanted][:left]
             left -= len(some)
             if some:
                 groups.append((found, some))
@@ -60,15 +61,19 @@ def routes(context: Context) -> list[Route]:
         form = await context.form(request)
         run = context.run(request)
         found = run.detection(text(form, "of"))
-        before = {event.number: event.mark for event in found.events()}
+        if run.judges_images:
+            before = {int(row["number"]): row["mark"] for row in found.images()}
+        else:
+            before = {event.number: event.mark for event in found.events()}
         marks = {}
         for number, old in before.items():
             new = text(form, f"mark{number}")
             if new and new != old:
                 marks[number] = new
-        words = forms.mark_words(run, found.folder / "events.csv", marks)
+        table, what = ("results.csv", "images") if run.judges_images else ("events.csv", "events")
+        words = forms.mark_words(run, found.folder / table, marks)
         back = f"/events?run={run.id}"
-        job = context.jobs.start("review", words, f"mark events of {found.title}", back=back)
+        job = context.jobs.start("review", words, f"mark {what} of {found.title}", back=back)
         return to(f"/jobs/{job.id}")
 
     async def learn(request: Request) -> Response:
@@ -129,3 +134,12 @@ def routes(context: Context) -> list[Route]:
         Route("/live/{run}/start", watch, methods=["POST"]),
         Route("/help", help_page),
     ]
+
+
+def _alarms(found: Detection) -> list[dict[str, str]]:
+    """Images that raised an alarm, or that somebody marked."""
+    return [row for row in found.images() if row.get("alarm") == "1" or row["mark"]]
+
+
+def _mark(one: Event | dict[str, str]) -> str:
+    return one.mark if isinstance(one, Event) else one["mark"]

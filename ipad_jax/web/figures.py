@@ -140,6 +140,43 @@ def places(scores: Any, threshold: Any) -> list[float]:
     return [round(20 + 960 * (number - least) / span, 1) for number in numbers]
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A test image beside a threshold; `number` is its place in the table."""
+
+    number: int
+    name: str
+    kind: str
+    score: float
+    has_picture: bool
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it should raise no alarm."""
+        return self.kind == "good"
+
+
+def tested(table: dict[str, Any]) -> list[Tested]:
+    """The test images of a table of thresholds; what is damaged is left out."""
+    rows = table.get("tested")
+    return [
+        Tested(
+            i, str(row.get("name")), str(row.get("kind")), row["score"], bool(row.get("picture"))
+        )
+        for i, row in enumerate(rows if isinstance(rows, list) else [])
+        if isinstance(row, dict) and _is_number(row.get("score"))
+    ]
+
+
+def above(images: list[Tested], threshold: Any) -> str:
+    """'3 of 4 defective caught, 0 of 5 good ones' of test images at a threshold."""
+    if not _is_number(threshold):
+        return "-"
+    bad, good = [i for i in images if not i.is_good], [i for i in images if i.is_good]
+    caught, wrong = (sum(i.score > threshold for i in some) for some in (bad, good))
+    return f"{caught} of {len(bad)} defective caught, {wrong} of {len(good)} good ones"
+
+
 def duration(seconds: float | None) -> str:
     """'1 h 02 min', '3 min 05 s', '4 s'; "-" where unknown."""
     if seconds is None or not math.isfinite(seconds):

@@ -46,6 +46,7 @@ PURPOSES = (
     ),
     Purpose("object", "an object from any side", "omnipose", ("object_folder", "toys")),
 )
+WITH_LOSS, LOSSES = "autoencoder", ("mse", "ssim", "both")
 FOLDERS = {
     "video_folder": "videos of a machine",
     "image_folder": "photographs of a part",
@@ -139,9 +140,18 @@ def _option(name: str, value: str, builder: str) -> list[str]:
 
 
 def train_words(
-    purpose: str, dataset: Dataset, data_dir: Path, workdir: Path, minutes: str, steps: str
+    purpose: str,
+    dataset: Dataset,
+    data_dir: Path,
+    workdir: Path,
+    minutes: str = "",
+    steps: str = "",
+    *,
+    batch_size: str = "",
+    rate: str = "",
+    loss: str = "",
 ) -> list[str]:
-    """`ipad-jax train`."""
+    """`ipad-jax train`; what is "" stays as the config says."""
     chosen = next((p for p in PURPOSES if p.key == purpose), None)
     if chosen is None:
         raise ValueError(f"purpose: {purpose!r} is none of {', '.join(p.key for p in PURPOSES)}.")
@@ -157,6 +167,14 @@ def train_words(
         words.append(f"--config.max_seconds={60 * float(minutes):g}")
     if steps := amount(steps, "steps", 1, 10_000_000):
         words.append(f"--config.total_steps={int(float(steps))}")
+    if batch_size := amount(batch_size, "batch size", 1, 100_000):
+        words.append(f"--config.batch_size={int(float(batch_size))}")
+    if rate := amount(rate, "learning rate", 1e-9, 10):
+        words.append(f"--config.optim.lr={rate}")
+    if loss:
+        if purpose != WITH_LOSS:
+            raise ValueError("only the autoencoder of photographs has losses to choose from.")
+        words.append(f"--config.model.loss={one_of(loss, 'loss', LOSSES)}")
     return words
 
 
@@ -176,7 +194,7 @@ def resume_words(jobs: Sequence[Job], run: Run, minutes: str = "") -> list[str]:
 def mark_words(run: Run, events: Path, marks: dict[int, str]) -> list[str]:
     """`ipad-jax review --mark`."""
     if not marks:
-        raise ValueError("no event has a new mark: choose normal, fault or unsure first.")
+        raise ValueError("nothing has a new mark: choose normal, fault or unsure first.")
     words = ["review", "--workdir", str(run.folder), "--events", str(events), "--mark"]
     return words + [f"{number}={one_of(mark, 'mark', MARKS)}" for number, mark in marks.items()]
 

@@ -241,13 +241,30 @@ class Detection:
         return found
 
     def images(self) -> list[dict[str, str]]:
-        """Rows of results.csv, the most anomalous first; `overlay` is a file below the folder or ""."""
+        """Rows of results.csv, the most anomalous first.
+
+        Besides the columns: `number` from 1 in the file, `mark` that counts, and the files `overlay` and
+        `rebuilt` below the folder or "".
+        """
         rows = read_csv(self.folder / "results.csv")
-        for row in rows:
-            stem = f"overlays/{row.get('image', '')}"
-            options = (f"{stem}.jpg", f"{Path(stem).with_suffix('')}.jpg")
-            row["overlay"] = next((o for o in options if (self.folder / o).is_file()), "")
+        marks = self._marks_of_images()
+        for number, row in enumerate(rows, 1):
+            image = row.get("image", "")
+            row |= {"number": str(number), "mark": marks.get(image, "")}
+            for name, end in (("overlay", ".jpg"), ("rebuilt", ".rebuilt.jpg")):
+                path = f"overlays/{image}{end}"
+                row[name] = path if (self.folder / path).is_file() else ""
         return sorted(rows, key=lambda row: -_float(row.get("score")))
+
+    def _marks_of_images(self) -> dict[str, str]:
+        """The mark of each image that has one; copies of an image share their last (image/marks.py)."""
+        last: dict[str, dict[str, Any]] = {}
+        for line in json_lines(self.folder / "marks.jsonl"):
+            content = str(line.get("sha256"))
+            last.pop(content, None)
+            last[content] = line
+        found = {str(line.get("image")): line.get("mark") for line in last.values()}
+        return {image: mark for image, mark in found.items() if mark in MARKS}
 
 
 def _mark_of(row: dict[str, str], marks: Sequence[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from ipad_jax.web.archive import zipped
 from ipad_jax.web.context import Context
 from ipad_jax.web.jobs import TAIL_BYTES, read_from
 from ipad_jax.web.settings import within
@@ -36,12 +37,14 @@ PICTURE, LOOKING = "now.jpg", ".looking"
 PATIENCE_S = 20.0  # for a watch that has just been started to make them
 PICTURE_EVERY_S, LOOK_EVERY_S = 0.03, 1.0  # between two looks at the picture, and two touches
 
+Parts = AsyncIterator[str] | AsyncIterator[bytes] | Iterator[bytes]
+
 
 def routes(context: Context) -> list[Route]:
     """Addresses of the streams."""
     open_streams: list[int] = []
 
-    def limited(parts: AsyncIterator[str | bytes], media_type: str = EVENTS) -> Response:
+    def limited(parts: Parts, media_type: str = EVENTS) -> Response:
         if len(open_streams) >= MOST_STREAMS:
             return PlainTextResponse(
                 f"{MOST_STREAMS} streams are open already: close another window.\n",
@@ -67,7 +70,15 @@ def routes(context: Context) -> list[Route]:
         files = (within(found.folder, name) for name in (PICTURE, LOOKING))
         return limited(_follow_pictures(*files), PICTURES)
 
+    async def archive(request: Request) -> Response:
+        run = await run_in_threadpool(context.run, request)
+        answer = limited(zipped(run.folder), "application/zip")
+        name = re.sub("[^A-Za-z0-9_-]+", "-", run.folder.name).strip("-") or "run"
+        answer.headers.setdefault("Content-Disposition", f'attachment; filename="{name}.zip"')
+        return answer
+
     return [
+        Route("/runs/{run}/archive.zip", archive),
         Route("/jobs/{job}/stream", job_stream),
         Route("/runs/{run}/watch/pictures", pictures),
         Route("/runs/{run}/watch/stream", watch_stream),
@@ -77,7 +88,7 @@ def routes(context: Context) -> list[Route]:
 class _Released(StreamingResponse):
     """A stream that gives its place back, however it ends."""
 
-    def __init__(self, parts: AsyncIterator[str | bytes], media_type: str, taken: list[int]):
+    def __init__(self, parts: Parts, media_type: str, taken: list[int]):
         super().__init__(parts, media_type=media_type)
         self._taken = taken
 

@@ -1,6 +1,7 @@
 """Pages that start work: look into a folder and prepare it, train, try a file, set the threshold."""
 
 import asyncio
+import base64
 import math
 import os
 from datetime import UTC, datetime
@@ -136,6 +137,7 @@ def _train(context: Context) -> list[Route]:
             request,
             "train",
             purposes=forms.PURPOSES,
+            losses=forms.LOSSES,
             datasets=forms.datasets(context.settings.data_dir),
             data_dir=context.settings.data_dir,
             place=context.settings.roots[0] / "runs",
@@ -160,6 +162,9 @@ def _train(context: Context) -> list[Route]:
             folder,
             text(form, "minutes"),
             text(form, "steps"),
+            batch_size=text(form, "batch_size"),
+            rate=text(form, "rate"),
+            loss=text(form, "loss"),
         )
         back = f"/runs/{run_id(folder.resolve())}"
         job = context.jobs.start("train", words, f"train {name}", run=str(folder), back=back)
@@ -224,6 +229,8 @@ def _threshold(context: Context) -> list[Route]:
                 run=run,
                 table=table,
                 places=figures.places(table.get("normal"), table.get("threshold")),
+                tested=figures.tested(table),
+                above=figures.above,
                 names=run.image_calibrations(),
             )
         sets = run.calibrations() if run else []
@@ -246,7 +253,25 @@ def _threshold(context: Context) -> list[Route]:
         found = read_object(_table_path(context, context.run(request)))
         if not found:
             raise NotThereError("there is no table yet.")
+        faults = found.get("faults")
+        for fault in faults if isinstance(faults, list) else ():
+            if isinstance(fault, dict):  # pictures are asked for one by one
+                fault["picture"] = bool(fault.get("picture"))
         return JSONResponse(found)
+
+    def fault_picture(request: Request) -> Response:
+        found = read_object(_table_path(context, context.run(request)))
+        rows = found.get("tested" if "tested" in found else "faults")
+        number = request.path_params["number"]
+        row = rows[number] if isinstance(rows, list) and number < len(rows) else None
+        data = row.get("picture") if isinstance(row, dict) else None
+        if not isinstance(data, str):
+            raise NotThereError("there is no such picture.")
+        try:
+            content = base64.b64decode(data, validate=True)
+        except ValueError as error:
+            raise NotThereError("there is no such picture.") from error
+        return Response(content, media_type="image/jpeg")
 
     async def work(request: Request) -> Response:
         form = await context.form(request)
@@ -277,6 +302,7 @@ def _threshold(context: Context) -> list[Route]:
     return [
         Route("/threshold", show),
         Route("/threshold/{run}/table", table),
+        Route("/threshold/{run}/picture/{number:int}", fault_picture),
         Route("/threshold/{run}/work", work, methods=["POST"]),
     ]
 

@@ -1,6 +1,7 @@
 """Every image method: published sizes, a step that learns, and the contract of its map."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,17 @@ def fastflow(network, names, small_kernels):
     model = load_config("fastflow").model
     model.small_kernels = small_kernels
     return lambda rngs: FastFlows(stages(network, *names), (256, 256), model, rngs=rngs)
+
+
+def test_a_network_that_rebuilds_all_shows_the_image_itself():
+    """At the image's own size, whatever views it is cut into."""
+    config = load_config("autoencoder:tiny")
+    task = make_task(config)
+    scorer = task.make_scorer(SimpleNamespace(rebuild=lambda x: x), {})
+    image = np.repeat(np.repeat(stripes(3), 4, 0), 4, 1)  # larger than the views: nothing is lost
+    found = scorer.reference(image, None)
+    assert (found.shape, found.dtype) == (image.shape, np.uint8)
+    assert np.abs(found.astype(int) - image).mean() < 10  # resized twice
 
 
 STEPS = 6

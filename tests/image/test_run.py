@@ -1,16 +1,18 @@
 """A run of images from end to end: what it writes, and that all ways to a score give the same."""
 
+import base64
 import csv
 import hashlib
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from drawn_images import spot, stripes, write
 
 from ipad_jax import load_detector
-from ipad_jax.commands import detect, evaluate
+from ipad_jax.commands import calibrate, detect, evaluate
 from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
@@ -41,6 +43,24 @@ def test_metrics_have_their_names(evaluated):
     page = (evaluated / "report.html").read_text()
     assert page.count("data:image/jpeg") >= 8
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_table_of_thresholds_has_every_test_image(evaluated, bank_run, tmp_path):
+    """With its score, a picture, and as many caught at the threshold as the evaluation found."""
+    out = tmp_path / "table.json"
+    assert calibrate.main(["--workdir", str(bank_run), "--table", str(out)]) == 0
+    table = json.loads(out.read_text())
+    with np.load(evaluated / "scores.npz", allow_pickle=False) as stored:
+        scores = dict(zip(stored["name"].tolist(), stored["score"].tolist(), strict=True))
+    assert {one["name"]: one["score"] for one in table["tested"]} == scores
+    for one in table["tested"]:
+        picture = cv2.imdecode(
+            np.frombuffer(base64.b64decode(one["picture"]), np.uint8), cv2.IMREAD_COLOR
+        )
+        assert picture.shape[:2] == stripes(0).shape[:2]
+    bad = [one["score"] > table["threshold"] for one in table["tested"] if one["kind"] == "spot"]
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    assert np.mean(bad) == metrics["share_of_defects_found"]
 
 
 def test_every_way_gives_the_same_score(evaluated, bank_run, drawn, tmp_path):

@@ -132,3 +132,13 @@ def ui(root, tmp_path):
     )
     for job in jobs.all():
         jobs.stop(job.id, at_once=True)
+
+
+@pytest.fixture
+def prepared(ui):
+    """Two prepared datasets, and one whose build was not finished."""
+    for name in ("video_folder/press7_64x64_q95", "image_folder/bottle"):
+        version = ui.settings.data_dir / name / "1.0.0"
+        version.mkdir(parents=True)
+        (version / "dataset_info.json").write_text("{}")
+    (ui.settings.data_dir / "video_folder" / "half_64x64_q95").mkdir()

@@ -19,16 +19,6 @@ def picture(size=(8, 8), kind="PNG"):
     return out.getvalue()
 
 
-@pytest.fixture
-def prepared(ui):
-    """Two prepared datasets, and one whose build was not finished."""
-    for name in ("video_folder/press7_64x64_q95", "image_folder/bottle"):
-        version = ui.settings.data_dir / name / "1.0.0"
-        version.mkdir(parents=True)
-        (version / "dataset_info.json").write_text("{}")
-    (ui.settings.data_dir / "video_folder" / "half_64x64_q95").mkdir()
-
-
 def started(ui):
     """Words of the job that was started last."""
     return list(ui.jobs.all()[0].words)
@@ -305,7 +295,7 @@ def test_marks_that_are_there_are_shown_and_not_made_again(ui):
     assert "2.0 to 3.5" not in ui.get(f"{address}&mark=none").text
     assert "2.0 to 3.5" in ui.get(f"{address}&mark=normal").text
     found = ui.post(f"/events/{ui.id}/mark", {"of": "detect/today", "mark1": "normal"})
-    assert "no event has a new mark" in found.text
+    assert "nothing has a new mark" in found.text
     assert ui.post(f"/events/{ui.id}/mark", {"of": "detect/today", "mark1": "x"}).status_code == 400
 
 

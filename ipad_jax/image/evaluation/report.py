@@ -94,7 +94,7 @@ def _panel(detector: Detector, source: ImageSource, index: int) -> Panel:
     """An image with its map and mask."""
     image, (name, kind) = source.image(index), source.rows[index]
     found = detector.inspect(image)
-    reference = getattr(found.found, "reference", None)
+    reference = detector.reference(image, found)
     return Panel(
         name, kind, found.score, found.alarm, image, found.map, source.mask(index), reference
     )

@@ -16,7 +16,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ipad_jax.image.features import box_average, each_picture
-from ipad_jax.image.task import SteppedTask
+from ipad_jax.image.scorer import Scorer
+from ipad_jax.image.task import Arrays, SteppedTask
 from ipad_jax.nn.conv2d import max_pool2
 from ipad_jax.nn.conv_layers import XAVIER_INIT, Conv2d, ConvTranspose2d, batch_norm
 
@@ -104,9 +105,23 @@ class AutoencoderTask(SteppedTask):
 
         return each_picture(one, pictures)
 
+    def make_scorer(self, model: Any, arrays: Arrays) -> "RebuildScorer":
+        return RebuildScorer(self, model, arrays)
+
     def reduce(self, score_map: np.ndarray) -> float:
         """The map's mean, as the source, or its maximum."""
         return float(score_map.mean() if self.config.model.score == "mean" else score_map.max())
+
+
+class RebuildScorer(Scorer):
+    """The scorer of a network that rebuilds its picture, and shows what it rebuilt."""
+
+    def reference(self, image: np.ndarray, found: Any) -> np.ndarray:
+        """The reconstruction at the image's own size."""
+        made = self.model.rebuild(centred(jnp.asarray(self.task.views.cut(image))))
+        parts = np.moveaxis(np.asarray(made), -1, 0)
+        joined = np.stack([self.task.views.join(part, image.shape[:2]) for part in parts], axis=-1)
+        return np.rint(np.clip(127.5 * (joined + 1), 0, 255)).astype(np.uint8)
 
 
 def centred(pictures: jax.Array) -> jax.Array:

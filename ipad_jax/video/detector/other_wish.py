@@ -17,6 +17,9 @@ from ml_collections import ConfigDict
 
 from ipad_jax.evaluation.alarm_rule import QUIET_S
 from ipad_jax.evaluation.events import merged, true_intervals
+from ipad_jax.evaluation.report.thumbnail import MOST, thumbnail
+from ipad_jax.input.frames import FrameSource
+from ipad_jax.input.split import open_split
 from ipad_jax.run.files import check_name, write_atomic
 from ipad_jax.run.provenance import mismatch
 from ipad_jax.training.checkpoint_files import choose_step, weights_folder
@@ -79,7 +82,8 @@ def wish_table(
       {"calibration": name, "minutes", "unit_s", "another_recording",
       "wishes": [{"per_hour", "threshold", "sustained", "extrapolated", "above": normal units above a
       threshold}], "normal", "normal_sustained": highest scores of the units, "faults": [{"video", "kind",
-      "start_s", "end_s", "score", "sustained"}] of the evaluated test split}. What is never reached is None.
+      "start_s", "end_s", "score", "sustained", "picture": a JPEG in base64 of its worst frame}] of the
+      evaluated test split}. What is never reached is None, as is a picture where the dataset is gone.
     """
     base = _base(workdir, config, step)
     fitted = fit_fresh(config, base.scores, base.listed)
@@ -109,7 +113,7 @@ def wish_table(
         "wishes": wishes,
         "normal": [round(float(score), 4) for score in single],
         "normal_sustained": [round(float(score), 4) for score in sustained],
-        "faults": _faults(workdir, fitted, base.scores),
+        "faults": _faults(workdir, config, fitted, base.scores),
     }
 
 
@@ -125,7 +129,7 @@ def _base(workdir: str | os.PathLike[str], config: ConfigDict, step: int | None)
 
 
 def _faults(
-    workdir: str | os.PathLike[str], fitted: Calibration, normal: FrameScores
+    workdir: str | os.PathLike[str], config: ConfigDict, fitted: Calibration, normal: FrameScores
 ) -> list[dict[str, Any]]:
     """Faulty stretches of the evaluated test split with their highest scores; [] without an evaluation."""
     path = epath.Path(workdir) / "eval" / "strict" / "scores.npz"
@@ -136,7 +140,8 @@ def _faults(
         return []  # of another checkpoint: its scores say nothing about these thresholds
     silent = replace(fitted.rule, threshold=math.inf, sustained=math.inf)
     followed = followed_by_video(fuse(scores, fitted), scores, silent)
-    found = []
+    source = _test_split(config)
+    found: list[dict[str, Any]] = []
     for video, name in enumerate(scores.video_names):
         rows = np.flatnonzero(scores.video == video)
         runs = true_intervals(scores.label[rows], scores.frame[rows])
@@ -145,6 +150,10 @@ def _faults(
         ):  # as the evaluation counts them
             at = rows[(scores.frame[rows] >= start) & (scores.frame[rows] < stop)]
             kind = int(scores.kind[at[0]])
+            picture = None
+            if source is not None and len(found) < MOST:
+                peak = at[int(np.argmax(np.nan_to_num(followed.score[at], nan=-np.inf)))]
+                picture = thumbnail(source.frames(video, [int(scores.frame[peak])])[0])
             found.append(
                 {
                     "video": name,
@@ -153,9 +162,18 @@ def _faults(
                     "end_s": float(scores.time_s[at[-1]]),
                     "score": _highest(followed.score[at]),
                     "sustained": _highest(followed.sustained[at]),
+                    "picture": picture,
                 }
             )
     return found
+
+
+def _test_split(config: ConfigDict) -> FrameSource | None:
+    """The test split that a run was evaluated on; None where it is no longer there, or another one."""
+    try:
+        return open_split(config, "test")
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _highest(scores: np.ndarray) -> float | None:

@@ -104,6 +104,25 @@ function watch(box) { // score of the last two minutes, alarms as a band
   });
 }
 
+function faultRows(all, heading, place, address, number) { // a row each; returns the cells of their verdicts
+  const list = document.createElement("table");
+  place.className = "scroll";
+  place.replaceChildren(heading, list);
+  return all.map((fault, i) => {
+    const row = list.insertRow(), verdict = row.insertCell(), shown = row.insertCell();
+    if (fault.picture) {
+      const image = document.createElement("img");
+      image.className = "small"; image.alt = fault.kind + " at its peak";
+      image.src = address.replace(/table$/, "picture/" + i);
+      shown.append(image);
+    }
+    row.insertCell().textContent = fault.kind;
+    row.insertCell().textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
+    row.insertCell().textContent = "score " + (fault.score === null ? "-" : number(fault.score)) + ", median " + (fault.sustained === null ? "-" : number(fault.sustained));
+    return verdict;
+  });
+}
+
 async function threshold(box) { // thresholds of every rate are there; the slider chooses among them
   const answer = await fetch(box.dataset.table);
   if (!answer.ok) return;
@@ -146,6 +165,9 @@ async function threshold(box) { // thresholds of every rate are there; the slide
     });
   const number = (value) => (value === null ? "never" : Number(value.toPrecision(3)).toLocaleString("en"));
   const caught = (fault) => (at.threshold !== null && (fault.score ?? -Infinity) > at.threshold) || (at.sustained !== null && (fault.sustained ?? -Infinity) > at.sustained);
+  const heading = document.createElement("h2"), faults = document.getElementById("faults");
+  const verdicts = table.faults.length ? faultRows(table.faults, heading, faults, box.dataset.table, number) : [];
+  if (!table.faults.length) faults.textContent = "No known faults: evaluate the run on test videos to see here which ones are caught.";
   const show = () => {
     at = wishes[slider.value];
     hidden.value = at.per_hour;
@@ -156,28 +178,34 @@ async function threshold(box) { // thresholds of every rate are there; the slide
       (table.another_recording ? "" : " of the training's own recording, which promises nothing about another day") + "; " + at.above + " of its " + table.normal.length + " pieces lie above." +
       (at.extrapolated ? " Extrapolated: so little footage cannot show so low a rate." : "") +
       (at.threshold !== null && at.threshold > far ? " The frame's threshold lies right of the picture, far above every score of the footage." : "");
-    const faults = document.getElementById("faults");
-    faults.replaceChildren();
-    faults.className = "scroll";
-    if (table.faults.length) {
-      const heading = document.createElement("h2");
-      heading.textContent = "Known faults: " + table.faults.filter(caught).length + " of " + table.faults.length + " caught";
-      const list = document.createElement("table");
-      for (const fault of table.faults) {
-        const row = list.insertRow(), hit = caught(fault), cell = row.insertCell();
-        cell.textContent = hit ? "caught" : "missed"; cell.className = hit ? "caught" : "missed";
-        row.insertCell().textContent = fault.kind;
-        row.insertCell().textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
-        row.insertCell().textContent = "score " + (fault.score === null ? "-" : number(fault.score)) + ", median " + (fault.sustained === null ? "-" : number(fault.sustained));
-      }
-      faults.append(heading, list);
-    } else faults.textContent = "No known faults: evaluate the run on test videos to see here which ones are caught.";
+    heading.textContent = "Known faults: " + table.faults.filter(caught).length + " of " + table.faults.length + " caught";
+    table.faults.forEach((fault, i) => {
+      const hit = caught(fault);
+      verdicts[i].textContent = hit ? "caught" : "missed"; verdicts[i].className = hit ? "right" : "wrong";
+    });
     plot.redraw(false); // its own first drawing is still to come
   };
   slider.addEventListener("input", show);
   show();
 }
 
+function tested(choice) { // test images beside the share of false alarms that is ticked
+  choice.addEventListener("change", () => {
+    const threshold = Number(choice.dataset.threshold), counts = {};
+    document.querySelectorAll("[data-score]").forEach((span) => {
+      const kind = span.dataset.of, alarm = Number(span.dataset.score) > threshold;
+      span.textContent = alarm ? "alarm" : "no alarm";
+      span.className = alarm === (kind !== "good") ? "right" : "wrong";
+      counts[kind] ??= [0, 0];
+      counts[kind][0] += alarm; counts[kind][1] += 1;
+    });
+    document.querySelectorAll("[data-kind]").forEach((line) => {
+      line.textContent = counts[line.dataset.kind].join(" of ") + " raise an alarm";
+    });
+  });
+}
+
+document.querySelectorAll("[data-threshold]").forEach(tested);
 document.querySelectorAll("[data-watch]").forEach(watch);
 document.querySelectorAll("#threshold").forEach(threshold);
 document.querySelectorAll("[data-seek]").forEach((link) => link.addEventListener("click", () => {
