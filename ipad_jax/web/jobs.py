@@ -34,7 +34,7 @@ LOCK = ".lock"  # held while a job is started, also by another page on the same 
 STARTING_S = 30.0  # so long a job may have no process yet
 TAIL_BYTES = 40_000  # of a log that are shown at once
 STOPPED = (130, 143, -2, -15, -9)
-ALARM = 3
+ALARM, FOUND = 3, 1  # of `detect`, of `validate`
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Job:
             return "stopped"
         if self.status == ALARM and "detect" in self.words[:1]:
             return "done, with an alarm"
+        if self.status == FOUND and "validate" in self.words[:1]:
+            return "done, with problems found"
         return f"failed (status {self.status})"
 
     @property

@@ -243,14 +243,15 @@ class Detection:
     def images(self) -> list[dict[str, str]]:
         """Rows of results.csv, the most anomalous first.
 
-        Besides the columns: `number` from 1 in the file, `mark` that counts, and the files `overlay` and
-        `rebuilt` below the folder or "".
+        Besides the columns: `number` from 1 in the file, `title`, `mark` that counts, and the files `overlay`
+        and `rebuilt` below the folder or "".
         """
         rows = read_csv(self.folder / "results.csv")
         marks = self._marks_of_images()
         for number, row in enumerate(rows, 1):
             image = row.get("image", "")
             row |= {"number": str(number), "mark": marks.get(image, "")}
+            row["title"] = re.sub(r"-[0-9a-f]{16}(?=\.\w+$)", "", image)  # of an upload
             for name, end in (("overlay", ".jpg"), ("rebuilt", ".rebuilt.jpg")):
                 path = f"overlays/{image}{end}"
                 row[name] = path if (self.folder / path).is_file() else ""

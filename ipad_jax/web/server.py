@@ -4,12 +4,13 @@ import logging
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ipad_jax.web import alarm_pages, runs_pages, streams, work_pages
@@ -31,7 +32,10 @@ def make_app(settings: Settings) -> Guard:
 
     def failed(request: Request, error: Exception) -> Response:
         status, text = _status_of(error)
-        return context.page(request, "message", status, title="That did not work", text=text)
+        back = _page_before(request)
+        return context.page(
+            request, "message", status, title="That did not work", text=text, back=back
+        )
 
     app = Starlette(
         routes=[
@@ -40,6 +44,9 @@ def make_app(settings: Settings) -> Guard:
             *alarm_pages.routes(context),
             *streams.routes(context),
             Mount("/static", StaticFiles(directory=STATIC)),
+            Route(
+                "/favicon.ico", lambda _: FileResponse(STATIC / "icon.svg")
+            ),  # asked for by reports
         ],
         exception_handlers={
             HTTPException: failed,
@@ -49,6 +56,17 @@ def make_app(settings: Settings) -> Guard:
         },
     )
     return Guard(app, settings)
+
+
+def _page_before(request: Request) -> str:
+    """The address of the page of ours that a request came from; "" where it came from elsewhere."""
+    try:
+        came = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if came.netloc != request.headers.get("host"):
+        return ""
+    return "/" + came.path.lstrip("/\\") + (f"?{came.query}" if came.query else "")
 
 
 def _status_of(error: Exception) -> tuple[int, str]:

@@ -133,12 +133,15 @@ def thumbnail(path: Path) -> bytes:
 
 def _train(context: Context) -> list[Route]:
     def show(request: Request) -> Response:
+        datasets = forms.datasets(context.settings.data_dir)
+        first = [bool(datasets) and datasets[0].builder in one.builders for one in forms.PURPOSES]
         return context.page(
             request,
             "train",
+            first=first.index(True) if True in first else 0,
             purposes=forms.PURPOSES,
             losses=forms.LOSSES,
-            datasets=forms.datasets(context.settings.data_dir),
+            datasets=datasets,
             data_dir=context.settings.data_dir,
             place=context.settings.roots[0] / "runs",
             running=[job for job in context.jobs.all() if job.alive and job.kind == "train"],
@@ -207,7 +210,11 @@ def _try(context: Context) -> list[Route]:
         await context.form(request)
         number = uploads.remove_old(context, all_of_them=True)
         return context.page(
-            request, "message", title="Removed", text=f"{number} files that were sent are gone."
+            request,
+            "message",
+            title="Removed",
+            text=f"{number} files that were sent are gone.",
+            back="/try",
         )
 
     return [

@@ -92,6 +92,47 @@ def test_the_slider_moves_thresholds_and_what_is_caught(ui, page):
     assert ui.jobs.all()[0].words[3:5] == ("--false-alarms-per-hour", "10")
 
 
+def test_the_purposes_offered_fit_the_dataset(ui, page, prepared):
+    page.goto("/train")
+    for dataset, fits in (
+        ("press7_64x64_q95 (video_folder)", "video"),
+        ("bottle (image_folder)", "pca"),
+    ):
+        page.select_option("select[name=dataset]", label=dataset)
+        assert page.locator("select[name=purpose] option:checked").is_enabled()
+        assert page.locator(f"option[value={fits}]").is_enabled()
+        assert page.locator("option[value=object]").is_disabled()
+
+
+def test_a_file_is_sent_with_a_bar_and_what_is_wrong_with_it_is_said(ui, served, tmp_path):
+    """Without leaving the page, so that another can be chosen; and the sending can be stopped."""
+    wrong = tmp_path / "a.mp4"
+    wrong.write_bytes(b"no video" * 100)
+    with opened(served, check=False) as page:  # the refusal is in the console
+        page.goto(f"/try?run={ui.id}")
+        page.set_input_files("input[type=file]", wrong)
+        page.click("text=Judge it")
+        page.wait_for_selector("form .notice:has-text('does not begin as a .mp4 does')")
+        page.route("**/start", lambda route: None)  # it never arrives
+        page.click("text=Judge it")
+        page.wait_for_selector("form progress")
+        page.click("text=Stop sending")
+        page.wait_for_selector("form .notice:has-text('Stopped')")
+        assert page.get_by_role("button", name="Judge it").is_enabled()
+
+
+def test_a_watch_that_falls_silent_is_not_said_to_be_calm(ui, page):
+    """The last row is of seconds ago: after ten without another the page says so."""
+    (ui.run / "detect" / "cam").mkdir()
+    (ui.run / "detect" / "today").rename(ui.run / "detect" / "cam" / "today")
+    page.clock.install()
+    (ui.run / "detect" / "cam" / "today" / "scores.csv").touch()  # it goes on
+    page.goto(f"/live?run={ui.id}", wait_until="domcontentloaded")
+    page.wait_for_selector("#verdict:has-text('ALARM')")
+    page.clock.fast_forward(20_000)
+    page.wait_for_selector("#verdict:has-text('nothing heard for')")
+
+
 def test_a_report_s_script_does_not_run(ui, served):
     """Its alert would open a dialog; the policy names it in the console instead."""
     dialogs = []

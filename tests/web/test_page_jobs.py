@@ -101,10 +101,16 @@ def test_only_one_of_a_kind_runs(ui):
 
 
 def test_a_failed_job_says_so(ui):
-    job = ui.jobs.start("validate", ["validate"], "check")
+    job = ui.jobs.start("try", ["detect", "validate"], "try a file")
     until(lambda: not ui.jobs.get(job.id).alive)
     assert "failed (status 1)" in ui.get(f"/jobs/{job.id}").text
     assert "failed (status 1)" in ui.get("/jobs").text
+
+
+def test_a_check_that_found_something_has_not_failed(ui):
+    job = ui.jobs.start("validate", ["validate"], "check")
+    until(lambda: not ui.jobs.get(job.id).alive)
+    assert "done, with problems found" in ui.get(f"/jobs/{job.id}").text
 
 
 def test_a_number_taken_by_another_process_is_not_the_job(ui):

@@ -131,6 +131,25 @@ def test_every_purpose_names_a_config_that_exists():
         config_path(purpose.config)
 
 
+def test_a_refusal_leads_back_to_the_page_it_came_from(ui, prepared):
+    fields = {"dataset": "video_folder/press7_64x64_q95", "purpose": "video", "name": "../out"}
+    for referer, shown in (
+        ("http://127.0.0.1:7860/train?a=1", 'href="/train?a=1"'),
+        ("http://127.0.0.1:7860//evil.example/", 'href="/evil.example/"'),
+        ("http://evil.example/x", ""),
+        ("http://[", ""),
+    ):
+        found = ui.post("/train/start", fields, headers={"Referer": referer})
+        assert found.status_code == 400
+        assert (">Back<" in found.text) == bool(shown)
+        assert shown in found.text
+
+
+def test_a_purpose_that_fits_the_first_dataset_is_proposed(ui, prepared):
+    page = ui.get("/train").text
+    assert re.search(r'value="images" data-builders="image_folder parts" selected', page)
+
+
 def test_options_of_videos_are_not_given_for_photographs(tmp_path):
     words = forms.prepare_words("image_folder", tmp_path, "a", "64", "2", "25", tmp_path)
     assert not {"--size", "--cycle", "--fps"} & set(words)

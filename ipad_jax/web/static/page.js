@@ -80,7 +80,14 @@ function follow(log) {
 
 function watch(box) { // score of the last two minutes, alarms as a band
   const SHOWN_S = 120, verdict = document.getElementById("verdict"), list = document.getElementById("events");
-  let rows = [], plot = null, number = null;
+  const goesOn = "on" in box.dataset, SILENT_S = 10;
+  let rows = [], plot = null, number = null, heard = Date.now();
+  if (goesOn) setInterval(() => { // what was said last is not the state of now
+    const silent = Math.round((Date.now() - heard) / 1000);
+    if (silent < SILENT_S) return;
+    verdict.className = "verdict";
+    verdict.textContent = "nothing heard for " + silent + " s: the camera or the watch has stopped";
+  }, 1000);
   const source = new EventSource(box.dataset.watch);
   source.addEventListener("scores", (event) => {
     rows = rows.concat(JSON.parse(event.data));
@@ -90,6 +97,8 @@ function watch(box) { // score of the last two minutes, alarms as a band
     const data = [rows.map((r) => r[0]), rows.map((r) => r[1]), rows.map((r) => r[2]), rows.map((r) => (r[3] ? top : null))];
     if (plot) plot.setData(data);
     else plot = chart(box, ["score", "its median", "alarm"], data, "seconds", "score", {}, false);
+    heard = Date.now();
+    if (!goesOn) return;
     const alarm = last[3] === 1;
     verdict.className = "verdict " + (alarm ? "alarm" : "calm");
     verdict.textContent = (alarm ? "ALARM" : "no alarm") + ", score " + (last[1] === null ? "-" : last[1].toFixed(2)) + " at " + last[0].toFixed(1) + " s";
@@ -106,19 +115,22 @@ function watch(box) { // score of the last two minutes, alarms as a band
 
 function faultRows(all, heading, place, address, number) { // a row each; returns the cells of their verdicts
   const list = document.createElement("table");
+  list.className = "stacked";
   place.className = "scroll";
   place.replaceChildren(heading, list);
   return all.map((fault, i) => {
-    const row = list.insertRow(), verdict = row.insertCell(), shown = row.insertCell();
+    const row = list.insertRow();
+    const named = (of) => { const made = row.insertCell(); made.dataset.of = of; return made; };
+    const verdict = named("at this threshold"), shown = named("its peak");
     if (fault.picture) {
       const image = document.createElement("img");
       image.className = "small"; image.alt = fault.kind + " at its peak";
       image.src = address.replace(/table$/, "picture/" + i);
       shown.append(image);
     }
-    row.insertCell().textContent = fault.kind;
-    row.insertCell().textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
-    row.insertCell().textContent = "score " + (fault.score === null ? "-" : number(fault.score)) + ", median " + (fault.sustained === null ? "-" : number(fault.sustained));
+    named("kind").textContent = fault.kind;
+    named("where").textContent = "video " + fault.video + ", " + fault.start_s.toFixed(1) + " to " + fault.end_s.toFixed(1) + " s";
+    named("highest").textContent = "score " + (fault.score === null ? "-" : number(fault.score)) + ", median " + (fault.sustained === null ? "-" : number(fault.sustained));
     return verdict;
   });
 }
@@ -205,6 +217,48 @@ function tested(choice) { // test images beside the share of false alarms that i
   });
 }
 
+function fitting(datasets) { // a purpose that trains on the chosen dataset
+  const purposes = document.querySelector("select[name=purpose]");
+  const choose = () => {
+    const builder = datasets.value.split("/")[0];
+    for (const one of purposes.options) one.disabled = !one.dataset.builders.split(" ").includes(builder);
+    if (purposes.selectedOptions[0]?.disabled ?? true) purposes.value = [...purposes.options].find((one) => !one.disabled)?.value;
+  };
+  datasets.addEventListener("change", choose);
+  choose();
+}
+
+function upload(form) { // with a bar and a way to stop; without scripts the browser sends it by itself
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const button = form.querySelector("button"), bar = document.createElement("progress"), line = document.createElement("p");
+    const stop = Object.assign(document.createElement("button"), { type: "button", className: "second", textContent: "Stop sending" });
+    const request = new XMLHttpRequest();
+    const over = (text) => { bar.remove(); stop.remove(); line.className = "notice"; line.textContent = text; button.disabled = false; };
+    form.querySelectorAll("progress, p").forEach((old) => old.remove());
+    bar.max = 1; bar.setAttribute("aria-label", "sent");
+    line.setAttribute("role", "status");
+    button.disabled = true;
+    form.append(bar, line, stop);
+    request.upload.addEventListener("progress", (sent) => {
+      bar.value = sent.loaded / sent.total;
+      line.textContent = (sent.loaded / 1e6).toFixed(1) + " of " + (sent.total / 1e6).toFixed(1) + " MB sent" + (sent.loaded === sent.total ? ", looking into it" : "");
+    });
+    request.addEventListener("load", () => {
+      if (request.status < 400) { location.assign(request.responseURL); return; }
+      const answer = new DOMParser().parseFromString(request.responseText, "text/html").querySelector(".notice");
+      over(answer ? answer.textContent : request.responseText.slice(0, 300));
+    });
+    request.addEventListener("error", () => over("The connection broke: is the page still running?"));
+    request.addEventListener("abort", () => over("Stopped; nothing was kept."));
+    stop.addEventListener("click", () => request.abort());
+    request.open("POST", form.action);
+    request.send(new FormData(form));
+  });
+}
+
+document.querySelectorAll("select[name=dataset]").forEach(fitting);
+document.querySelectorAll("form[enctype]").forEach(upload);
 document.querySelectorAll("[data-threshold]").forEach(tested);
 document.querySelectorAll("[data-watch]").forEach(watch);
 document.querySelectorAll("#threshold").forEach(threshold);
