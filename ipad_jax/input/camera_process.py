@@ -6,6 +6,7 @@ standard output is a header each (`HEADER`: kind, height, width, number), after 
 3 bytes RGB, after ENDED `height` bytes of text.
 """
 
+import errno
 import os
 import struct
 import sys
@@ -25,7 +26,13 @@ from ipad_jax.data_builders.decoding import deinterlaced, picture_of
 HEADER = struct.Struct("<BIId")
 OPENED, FRAME, ENDED = range(3)  # kinds; the number is the stated rate of OPENED, 0 unknown
 # Over TCP a picture is whole or late, not smeared; a second is enough to find what the stream is.
-OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000", "fflags": "nobuffer"}
+# A camera that redirects could send this machine anywhere in its network.
+OPTIONS = {
+    "rtsp_transport": "tcp",
+    "analyzeduration": "1000000",
+    "fflags": "nobuffer",
+    "max_redirects": "0",
+}
 
 Frames = Iterator[np.ndarray]  # [h, w, 3] uint8 BGR
 
@@ -98,6 +105,8 @@ def serve(address: str, out: int) -> None:
         reason = "the stream ended"
     except (FFmpegError, OSError) as error:  # whose text has the address, its password included
         reason = error.strerror or str(error)
+        if address.startswith("http") and error.errno == errno.EIO:
+            reason += "; where it redirects, give the address that it leads to"
     text = reason.encode()
     write(out, HEADER.pack(ENDED, len(text), 0, 0.0) + text)
 

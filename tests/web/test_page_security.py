@@ -1,17 +1,32 @@
 """What the page refuses: foreign hosts, pages, forms, paths that lead away; what its answers forbid."""
 
+import asyncio
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import drawn_video
 import pytest
+import uvicorn
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
+from test_page_jobs import until
 
+from ipad_jax.input import camera_process
 from ipad_jax.main import main
+from ipad_jax.web import probe
+from ipad_jax.web.context import MAX_FIELD_BYTES, MAX_FIELDS, Context
+from ipad_jax.web.job_process import NICENESS
 from ipad_jax.web.security import FORM
-from ipad_jax.web.server import make_app, with_access
+from ipad_jax.web.server import make_app, serve, with_access
 from ipad_jax.web.settings import NotThereError, Settings, within
+from ipad_jax.web.uploads import receive
 
 URL = "http://127.0.0.1:7860"
 
@@ -222,6 +237,89 @@ def test_another_host_cannot_be_served_without_a_token(ui):
     given = replace(ui.settings, token="abc")
     assert with_access(given, "10.0.0.1").token == "abc"
     assert len(with_access(ui.settings, "0.0.0.0").token) >= 32
+
+
+def test_a_form_of_too_many_or_too_large_fields_is_refused(ui):
+    """Before they are held in memory."""
+    many = {f"mark{i}": "normal" for i in range(MAX_FIELDS + 10)}
+    large = {"what": "x" * (MAX_FIELD_BYTES + 1)}
+    for fields in (many, large):
+        parts = {name: (None, value) for name, value in fields.items()}
+        assert ui.post(f"{ui.run_at}/act", files=parts).status_code == 400
+    assert not ui.jobs.all()
+
+
+def test_a_camera_cannot_send_us_elsewhere():
+    """Where it redirects, the other address is never asked."""
+    asked = []
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/latest/meta-data")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Redirects)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    out, into = os.pipe()
+    try:
+        camera_process.serve(f"http://127.0.0.1:{server.server_port}/video", into)
+        assert b"give the address that it leads to" in os.read(out, 1000)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        os.close(out)
+        os.close(into)
+    assert asked == ["/video"]
+
+
+def test_one_upload_at_a_time(ui):
+    """The second is refused while the first is being sent; then there is room again."""
+
+    async def send_two():
+        lock = asyncio.Lock()
+        context = Context(ui.settings)
+        async with lock:
+            with pytest.raises(HTTPException) as refused:
+                await receive(context, Request({"type": "http", "headers": []}), lock)
+        return refused.value.status_code
+
+    assert asyncio.run(send_two()) == 429
+
+
+def test_a_video_that_goes_on_for_too_long_is_not_taken(tmp_path, monkeypatch):
+    path = drawn_video.write(tmp_path / "a.mp4", 50)  # two seconds
+    assert probe.verdict(str(path)) == 0
+    monkeypatch.setattr(probe, "MOST_SECONDS", 1.5)
+    assert probe.verdict(str(path)) == probe.TOO_LONG
+
+
+def test_jobs_leave_the_machine_to_the_page(ui):
+    job = ui.jobs.start("train", ["train"], "train")
+    until(lambda: "step" in ui.jobs.tail(job.id))
+    state = json.loads((ui.settings.home / "jobs" / job.id / "state.json").read_text())
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, state["pid"]) == min(19, own + NICENESS)
+
+
+def test_the_server_writes_no_addresses_down_and_holds_no_idle_line(ui, monkeypatch):
+    """Addresses may hold the token; browsers that do nothing must not take the place of others."""
+    served = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: served.append(server.config))
+    serve(ui.settings, "127.0.0.1", 7860)
+    (config,) = served
+    assert not config.access_log
+    assert not config.server_header
+    assert not config.proxy_headers
+    assert config.timeout_keep_alive <= 10
+    assert config.limit_concurrency <= 100
+    assert config.log_level == "warning"
 
 
 def test_the_page_process_imports_no_jax():

@@ -10,7 +10,7 @@ function chart(box, series, rows, xLabel, yLabel, extra, joins = true) {
     scales: { x: { time: false } },
     axes: [{ label: xLabel, labelSize: 20 }, { label: yLabel, labelSize: 20, size: 58 }],
     series: [{ label: xLabel }].concat(series.map((label, i) => ({
-      label, stroke: COLOURS[i % 6], dash: DASHES[i % 6], width: 1.5, spanGaps: joins, points: { show: rows[0].length < 3 },
+      label, stroke: COLOURS[i % 6], dash: DASHES[i % 6], width: 1.5, spanGaps: joins, points: { show: rows[i + 1].filter((value) => value !== null && value !== undefined).length < 3 },
     }))),
   }, extra || {});
   const plot = new uPlot(options, rows, box);
