@@ -1,8 +1,9 @@
-"""The model's twin in PyTorch, for timing: Video Swin-T and the decoder, the same weights and outputs.
+"""The model's twin in PyTorch, for timing and for proof that ours learns the same.
 
 Functions over a dict of tensors with our names, so that the weights convert by a transposition each;
-the operations are those of torchvision's `swin3d` and of IPAD's `VST3DDecoder`. PyTorch comes with
-the extra `bench` and is imported only where it is used.
+the operations are those of torchvision's `swin3d` and of IPAD's `VST3DDecoder`; memory and period head
+are `video/ipad/memory.py` and `period_head.py` by PyTorch's own functions. PyTorch comes with the extra
+`bench` and is imported only where it is used.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from ipad_jax.nn.conv_layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from ipad_jax.training.state import named_leaves
 from ipad_jax.video.ipad.decoder import LEAKY_SLOPE
 from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig
+from ipad_jax.video.ipad.period_head import POOLED_GRID
 from ipad_jax.video.ipad.swin import LAYER_NORM_EPSILON
 
 
@@ -26,7 +28,7 @@ def import_torch() -> Any:
 
 
 class TorchTwin:
-    """A model without memory and period head, as PyTorch would have it.
+    """The model as PyTorch would have it.
 
     Attributes:
       parameters: tensors by our names, in PyTorch's layouts; those that are trained.
@@ -38,18 +40,21 @@ class TorchTwin:
 
     Raises:
       ModuleNotFoundError: PyTorch is not installed.
-      ValueError: a model with a memory or a period head, which the twin lacks.
+      ValueError: a model with parts that the twin lacks: the published period head, a memory that
+        raises its slots by another rule than "log".
     """
 
     def __init__(self, model: VideoModel, device: str = "cpu"):
         torch = import_torch()
         self.torch, self.functional = torch, torch.nn.functional
         cfg: VideoModelConfig = model.cfg
-        if cfg.use_memory or cfg.period_head != "none":
+        if cfg.period_head == "published" or (cfg.use_memory and cfg.memory.boost != "log"):
             raise ValueError(
-                f"the twin has neither memory nor period head; got use_memory={cfg.use_memory}, "
-                f"period_head={cfg.period_head!r}: set False and 'none'."
+                f"the twin has the pooled period head and a memory that adds log(1 + P); got "
+                f"period_head={cfg.period_head!r}, memory.boost={cfg.memory.boost!r}."
             )
+        if cfg.use_memory and cfg.memory.softmax_over != "slots":
+            raise ValueError("the twin's memory takes its softmax over slots: memory.softmax_over.")
         self.cfg, self.device = cfg, device
         self._constants: dict[Hashable, Any] = {}
         self.parameters = {
@@ -65,13 +70,64 @@ class TorchTwin:
 
     def __call__(self, clip: Any, *, train: bool) -> Any:
         """uint8 tensor [b, t, h, w, 3] -> float32 [b, 3, t, h, w] in [-1, 1]."""
-        x = clip.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        return self._decode(self._encode(x), train)
+        return self._run(_normalise(clip), train)[0]
 
-    def loss(self, clip: Any) -> Any:
-        """Mean squared error of a batch, in training mode."""
-        target = clip.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        return (self(clip, train=True) - target).square().mean()
+    def loss(
+        self, clip: Any, phase: Any = None, *, entropy: float = 0.0, period: float = 0.0
+    ) -> Any:
+        """A batch's mean squared error in training mode, and what the paper adds to it.
+
+        Args:
+          clip: uint8 tensor [b, t, h, w, 3].
+          phase: float tensor [b] in [0, 1), the true phases, all known; needed where `period` is.
+          entropy: weight of the attention's entropy.
+          period: weight of the cross-entropy of the phase's class.
+        """
+        target = _normalise(clip)
+        frames, logits, attention = self._run(target, True)
+        loss = (frames - target).square().mean()
+        if attention is not None:
+            loss = loss - entropy * (attention * (attention + 1e-12).log()).sum(-1).mean()
+        if logits is not None and phase is not None:
+            classes = (phase * logits.shape[-1]).long()
+            loss = loss + period * self.functional.cross_entropy(logits, classes)
+        return loss
+
+    def _run(self, x: Any, train: bool) -> tuple[Any, Any, Any]:
+        """[b, 3, t, h, w] -> frames of that shape, phase logits, attention; None for a part that is off."""
+        logits = attention = None
+        features = self._encode(x)
+        if self.cfg.period_head != "none":
+            logits = self._phase_logits(features)
+        if self.cfg.use_memory:
+            features, attention = self._remember(features, logits)
+        return self._decode(features, train), logits, attention
+
+    def _phase_logits(self, x: Any) -> Any:
+        """[b, t, h, w, c] -> [b, classes], by adaptive average pooling to the head's grid."""
+        f = self.functional
+        x = f.leaky_relu(self._linear(x, "period_head.reduce"), LEAKY_SLOPE)
+        b, t, h, w, _ = x.shape
+        grid = (t, min(h, POOLED_GRID), min(w, POOLED_GRID))
+        x = f.adaptive_avg_pool3d(x.permute(0, 4, 1, 2, 3), grid).permute(0, 2, 3, 4, 1)
+        hidden = f.leaky_relu(self._linear(x.reshape(b, -1), "period_head.hidden"), LEAKY_SLOPE)
+        return self._linear(hidden, "period_head.out")
+
+    def _remember(self, x: Any, logits: Any) -> tuple[Any, Any]:
+        """Features from the memory's slots, and each token's weights over them; IPAD, eq. 1-6."""
+        f, cfg = self.functional, self.cfg.memory
+        slots = self.parameters["memory.slots"]
+        weights = x.reshape(x.shape[0], -1, x.shape[-1]) @ slots.T
+        if logits is not None:
+            probability, phase = logits.softmax(-1).max(-1)
+            slot = (2 * phase + 1) * cfg.num_slots // (2 * logits.shape[-1])
+            raised = f.one_hot(slot, cfg.num_slots) * probability.log1p()[:, None]
+            weights = weights + raised[:, None]
+        weights = weights.softmax(-1)
+        if cfg.shrink:
+            weights = f.threshold(weights, cfg.shrink / cfg.num_slots, 0.0)
+            weights = f.normalize(weights, p=1, dim=-1, eps=1e-12)
+        return (weights @ slots).reshape(x.shape), weights
 
     def _encode(self, x: Any) -> Any:
         """[b, 3, t, h, w] -> [b, t', h', w', features]."""
@@ -173,6 +229,11 @@ class TorchTwin:
         f = self.functional
         scale, bias = self.parameters[f"{name}.scale"], self.parameters[f"{name}.bias"]
         return f.layer_norm(x, x.shape[-1:], scale, bias, LAYER_NORM_EPSILON)
+
+
+def _normalise(clip: Any) -> Any:
+    """uint8 [b, t, h, w, 3] -> float32 [b, 3, t, h, w] in [-1, 1]."""
+    return clip.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 def _layout(name: str, value: np.ndarray, cfg: VideoModelConfig) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`ipad-jax bench`: the twin is the model, each table has its shape, bad arguments are named. No times."""
 
 import contextlib
+import dataclasses
 import gzip
 import importlib
 import importlib.util
@@ -103,8 +104,9 @@ def test_the_twin_refuses_what_it_lacks():
     from ipad_jax.performance.torch_twin import TorchTwin
     from ipad_jax.video.ipad.model import VideoModel, VideoModelConfig
 
-    model = VideoModel(VideoModelConfig.debug(), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="use_memory=True"):
+    cfg = dataclasses.replace(VideoModelConfig.debug(), period_head="published")
+    model = nnx.eval_shape(lambda: VideoModel(cfg, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="period_head='published'"):
         TorchTwin(model)
 
 
