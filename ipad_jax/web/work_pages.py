@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urlencode
 
 from PIL import Image
 from starlette.requests import Request
@@ -47,6 +48,8 @@ def _data(context: Context) -> list[Route]:
         kind = "image_folder" if pictures and not has_videos else "video_folder"
         if any((folder / name).exists() for name in OF_OBJECTS):
             kind = "object_folder"
+        if query.get("kind") in forms.FOLDERS:  # as it was checked
+            kind = query["kind"]
         some = pictures[:: max(1, len(pictures) // MOST_THUMBNAILS)][:MOST_THUMBNAILS]
         return context.page(
             request,
@@ -88,7 +91,8 @@ def _data(context: Context) -> list[Route]:
             job = context.jobs.start("prepare", words, f"prepare {name}", back="/train")
         else:
             words = forms.validate_words(builder, folder, fps)
-            back = f"/data?root={text(form, 'root', '0')}&at={text(form, 'at')}"
+            at = {"root": text(form, "root", "0"), "at": text(form, "at"), "kind": builder}
+            back = f"/data?{urlencode(at)}"
             job = context.jobs.start("validate", words, f"check {folder.name}", back=back)
         return to(f"/jobs/{job.id}")
 

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no browser: `make test-browser` has one")
 from browser import CHROMIUM, NO_CHROMIUM, opened, picture, serving
+from test_page_jobs import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)]
 WIDTHS = (1200, 360)
@@ -67,6 +68,20 @@ def test_a_job_is_followed_and_stopped_from_its_page(ui, page):
     page.click("text=Stop")
     page.wait_for_selector("text=stopped")
     assert ui.jobs.get(job.id).status == 143
+
+
+def test_enter_in_the_minutes_of_a_training_resumes_it(ui, page):
+    """And does not evaluate the run, which the button above it does."""
+    job = ui.jobs.start("train", ["train", "--workdir", str(ui.run)], "a", run=str(ui.run))
+    until(lambda: "step" in ui.jobs.tail(job.id))
+    ui.jobs.stop(job.id)
+    until(lambda: not ui.jobs.get(job.id).alive)
+    page.goto(ui.run_at)
+    page.get_by_label("minutes of training").focus()
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    assert ui.jobs.all()[0].words[-1] == "--config.max_seconds=180"
 
 
 def test_the_slider_moves_thresholds_and_what_is_caught(ui, page):

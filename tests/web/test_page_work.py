@@ -71,6 +71,9 @@ def test_a_folder_is_checked_and_prepared(ui, root):
     assert ui.post("/data/work", where | {"what": "check", "fps": "25"}).status_code == 303
     source = str(root.resolve() / "footage")
     assert started(ui) == ["validate", "video_folder", "--source", source, "--fps", "25"]
+    back = ui.jobs.all()[0].back
+    assert '<option value="video_folder" selected' in ui.get(back).text
+    assert '<option value="image_folder" selected' in ui.get(f"{back}&kind=image_folder").text
     fields = where | {"what": "prepare", "name": "press7", "size": "64", "cycle": "auto:2.5"}
     ui.post("/data/work", fields)
     data_dir = str(ui.settings.data_dir)
