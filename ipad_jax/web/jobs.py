@@ -193,17 +193,18 @@ class Jobs:
                 found.append(self.get(name))
         return sorted(found, key=lambda job: -job.started)
 
-    def stop(self, name: str, *, at_once: bool = False) -> None:
-        """Asks a job to end (it saves what it has), or kills it."""
+    def stop(self, name: str, *, at_once: bool = False) -> bool:
+        """Asks a job to end (it saves what it has), or kills it; whether there was a process to ask."""
         job = self.get(name)
         state = _read(self.folder / name / STATE)
         if not job.alive or state is None:
-            return
+            return False
         with contextlib.suppress(ProcessLookupError):
             if at_once:
                 os.killpg(state["pid"], signal.SIGKILL)
             else:
                 os.kill(state["pid"], signal.SIGTERM)
+        return True
 
     def log(self, name: str) -> Path:
         """The file with what a job printed."""

@@ -106,8 +106,10 @@ def routes(context: Context) -> list[Route]:
     async def stop(request: Request) -> Response:
         form = await context.form(request)
         name = request.path_params["job"]
-        context.jobs.stop(name, at_once=text(form, "at_once") == "yes")
+        asked = False
         for _ in range(20):  # most are gone in this time, and the page then says so
+            # once: a second signal may mean more; one that was just started has no process yet
+            asked = asked or context.jobs.stop(name, at_once=text(form, "at_once") == "yes")
             if not context.jobs.get(name).alive:
                 break
             await asyncio.sleep(0.1)

@@ -84,6 +84,18 @@ def test_enter_in_the_minutes_of_a_training_resumes_it(ui, page):
     assert ui.jobs.all()[0].words[-1] == "--config.max_seconds=180"
 
 
+def test_arrow_keys_go_through_the_list_of_runs_and_the_button_shows_one(ui, page):
+    page.goto("/threshold")
+    page.focus("select[name=run]")
+    for key in ("ArrowDown", "ArrowUp", "ArrowDown"):
+        page.keyboard.press(key)
+    assert "run=" not in page.url
+    chosen = page.locator("select[name=run]").input_value()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**run={chosen}")
+
+
 def test_the_slider_moves_thresholds_and_what_is_caught(ui, page):
     """From the keyboard, in three actions: move, look, save."""
     path = ui.settings.home / "tables" / f"{ui.id}.json"

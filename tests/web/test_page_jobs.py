@@ -92,6 +92,13 @@ def test_killing_leaves_no_process(ui):
     assert ui.jobs.get(job.id).state == "ended, nobody saw how"
 
 
+def test_stop_works_at_once_after_the_start(ui):
+    """Before the job has a process that could be asked."""
+    job = ui.jobs.start("train", ["train"], "train")
+    assert ui.post(f"/jobs/{job.id}/stop").status_code == 303
+    until(lambda: not ui.jobs.get(job.id).alive)
+
+
 def test_only_one_of_a_kind_runs(ui):
     first = ui.jobs.start("train", ["train"], "the first")
     with pytest.raises(ValueError, match="the first"):

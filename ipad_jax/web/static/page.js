@@ -268,5 +268,10 @@ document.querySelectorAll("[data-seek]").forEach((link) => link.addEventListener
 }));
 document.querySelectorAll("[data-curve]").forEach(curves);
 document.querySelectorAll("[data-stream]").forEach(follow);
-document.querySelectorAll("[data-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));
+document.querySelectorAll("[data-submit]").forEach((select) => { // arrow keys go through the list: Enter or the button sends it
+  let keyed = false;
+  select.addEventListener("keydown", () => { keyed = true; });
+  select.addEventListener("pointerdown", () => { keyed = false; });
+  select.addEventListener("change", () => { if (!keyed) select.form.submit(); });
+});
 document.querySelectorAll("#log").forEach((log) => { log.scrollTop = log.scrollHeight; });
