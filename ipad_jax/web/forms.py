@@ -28,6 +28,12 @@ PURPOSES = (
     Purpose(
         "video", "a machine on video, without a known cycle", "video_folder", ("video_folder",)
     ),
+    Purpose(
+        "convlstm",
+        "a machine on video, a ConvLSTM autoencoder to compare with",
+        "convlstm:video_folder",
+        ("video_folder",),
+    ),
     Purpose("rendered", "a rendered machine, to try things out", "factory", ("factory",)),
     Purpose(
         "images",
