@@ -5,6 +5,7 @@ The same command resumes. Exit status 0: this share is complete; 1: a training f
 """
 
 import argparse
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from ipad_jax.reproduce.share import Request
     from ipad_jax.reproduce.table import TableData
 
-ALARM, IMAGE = "alarm", "image"
+ALARM, IMAGE, MAD = "alarm", "image", "mad"
+OBJECTS = ("toys", "mad")  # what --table mad is made on
 VIDEO_DATA = ("factory", "ipad", "video_folder")
 ALARM_HOURS = 2.5  # of each machine: ten of the four
 # Of a factory training by default: all three tables then fit into a night on two cores.
@@ -33,22 +35,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "reproduce",
         __doc__,
-        "--table {2,3,4,alarm,image} [--data DATA] [options]",
+        "--table {2,3,4,alarm,image,mad} [--data DATA] [options]",
         "ipad-jax reproduce --table 2 --seeds 0 --list",
     )
     parser.add_argument(
         "--table",
         required=True,
-        choices=("2", "3", "4", ALARM, IMAGE),
+        choices=("2", "3", "4", ALARM, IMAGE, MAD),
         help="of the paper; or alarm: false alarms and faults found on hours of rendered footage; or image: "
-        "methods on images",
+        "methods on images; or mad: objects from any side",
     )
     parser.add_argument(
         "--data",
-        default="factory",
         help="factory, ipad or video_folder: rendered machines (default), the IPAD archive, or your own "
         "footage (table 2, with --scenes NAME); the last two are prepared before; of table image: names of "
-        "prepared sets, such as bottle,plate",
+        "prepared sets, such as bottle,plate; of table mad: toys (rendered, default) or mad (the archive)",
     )
     parser.add_argument(
         "--scenes", nargs="+", metavar="SCENE", help="judged on (default: all of the table)"
@@ -134,6 +135,8 @@ def request_of(args: argparse.Namespace) -> "Request":
     from ipad_jax.reproduce.share import Request
 
     budget = Budget(args.seconds, args.steps)
+    if args.table == MAD:
+        return mad_request(args, budget)
     if args.table == IMAGE:
         return image_request(args, budget if budget != Budget() else Budget(IMAGE_SECONDS))
     if args.data not in VIDEO_DATA:
@@ -170,8 +173,25 @@ def image_request(args: argparse.Namespace, budget: "Budget") -> "Request":
     return Request(IMAGE, setting, budget, args.workdir, args.data_dir, 0)
 
 
+def mad_request(args: argparse.Namespace, budget: "Budget") -> "Request":
+    """The same for the table of objects from any side."""
+    from ipad_jax.reproduce.methods import SEEDS, Setting, default_scenes
+    from ipad_jax.reproduce.share import Request
+
+    if args.data not in OBJECTS or args.protocol or args.data_seed is not None:
+        raise UsageError(
+            f"--table {MAD} takes --data {' or '.join(OBJECTS)}, --scenes for some of their objects, and "
+            "neither --protocol nor --data-seed."
+        )
+    scenes = tuple(dict.fromkeys(args.scenes or default_scenes(args.data, MAD)))
+    seeds = tuple(dict.fromkeys(args.seeds or SEEDS))
+    setting = Setting(args.data, scenes, seeds, variant="", tiny=args.tiny)
+    return Request(MAD, setting, budget, args.workdir, args.data_dir, 0)
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs this machine's share of a table, or prints what is there."""
+    args.data = args.data or ("toys" if args.table == MAD else "factory")
     status = _run(args)
     words = ["reproduce", "--table", args.table, "--data", args.data, "--workdir", args.workdir]
     for name in ("scenes", "rows", "seeds"):
@@ -196,6 +216,8 @@ def _run(args: argparse.Namespace) -> int:
     from ipad_jax.reproduce import share
     from ipad_jax.reproduce.collect import collect, look
     from ipad_jax.reproduce.image_table import image_table
+    from ipad_jax.reproduce.mad_attributes import appendices_of
+    from ipad_jax.reproduce.mad_table import mad_table
     from ipad_jax.reproduce.methods import make_table
     from ipad_jax.reproduce.plan import jobs_of, shares
     from ipad_jax.reproduce.table import table_text
@@ -205,7 +227,8 @@ def _run(args: argparse.Namespace) -> int:
     if isinstance(request.number, int):
         whole, pretrainings = make_table(request.number, setting)
     else:
-        whole, pretrainings = image_table(setting), []
+        make = mad_table if request.number == MAD else image_table
+        whole, pretrainings = make(setting), []
     table = whole.only(args.rows) if args.rows else whole
     jobs = jobs_of(table, pretrainings)
     configs = share.configs_of(root, jobs, request.budget, args.data_dir)
@@ -225,6 +248,8 @@ def _run(args: argparse.Namespace) -> int:
         folder = look(root, jobs, configs)
     trained = share.trained_of(root, jobs, configs)
     data = collect(folder, table, trained, share.subtitle(request), list(setting.seeds))
+    if request.number == MAD:
+        data = dataclasses.replace(data, appendices=appendices_of(folder, table, setting))
     print(table_text(data))
     if any(done for done, _ in (data.cells, data.trainings)):
         write(root / share.file_name(request, table, whole), data)
@@ -304,7 +329,7 @@ def run_share(root: "epath.Path", todo: Any, configs: Any, data: str) -> int:
     from ipad_jax.run.compile_cache import enable_compile_cache
 
     missing = missing_data(todo, configs)
-    if data != "factory" and missing:
+    if data not in ("factory", "toys") and missing:
         lines = [f"  {line}" for line in share.prepare_lines(missing)]
         print(f"not prepared yet ({share.DIR_HOLDS[data]}):\n" + "\n".join(lines))
         return 1

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from etils import epath
 
+from ipad_jax.data_builders.toys.animals import build
+from ipad_jax.data_builders.toys.cast import cast
 from ipad_jax.image.scorer import Scored
 from ipad_jax.image.task import Arrays
 from ipad_jax.input.images import ImageSource
@@ -30,7 +32,8 @@ from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.warping import GoodViews
 from ipad_jax.run.progress import Stages
 
-TRUE_POSE = "with the true pose"  # a row beside the method
+TRUE_POSE = "with the true pose"  # rows beside the method
+TRUE_RENDER = "with the true pose and the true rendering"
 SAME_PROPORTIONS = 0.02  # relative
 MORE_STARTS = 4  # times as many where no pose fits: near a pole many views look alike
 
@@ -154,11 +157,18 @@ class PoseScorer:
         return Scored(score_map, score, found)
 
     def beside(self, source: ImageSource, index: int) -> dict[str, Scored]:
-        """The row with the true pose, where somebody knows it."""
+        """The rows with the true pose, and the rendering that made the image, where somebody knows them."""
         true = source.metadata.get("true_poses", {}).get(source.rows[index][0])
         if true is None:
             return {}
-        return {TRUE_POSE: self.at_pose(source.image(index), np.array(true, np.float32))}
+        image, pose = source.image(index), np.array(true, np.float32)
+        rows = {TRUE_POSE: self.at_pose(image, pose)}
+        if self.task.config.data.builder == "toys":
+            found = rows[TRUE_POSE].found
+            rgb = true_rendering(source.metadata, pose, self.lens)
+            found = dataclasses.replace(found, picture=found.picture._replace(rgb=rgb))
+            rows[TRUE_RENDER] = self._compared(image, self.fitted(image), found)
+        return rows
 
     def measured(self, source: ImageSource, scored: Sequence[Scored]) -> dict[str, Any]:
         """Errors of poses where the true ones are known, and the share that is said to be uncertain."""
@@ -206,6 +216,18 @@ class PoseScorer:
         """Compiles what the first image would wait for."""
         grey = np.full((self.lens.height, self.lens.width, 3), 128, np.uint8)
         list(self.scored([grey]))
+
+
+def true_rendering(metadata: dict[str, Any], pose: np.ndarray, lens: Lens) -> np.ndarray:
+    """What a good toy shows from a pose world_from_camera [4, 4] in the unit ball: float32 [h, w, 3].
+
+    Args: metadata of the prepared toy.
+    """
+    *centre, radius = metadata["ball"]
+    own = np.array(pose, np.float64)
+    own[:3, 3] = own[:3, 3] * radius + np.array(centre)
+    picture = cast(build(metadata["source"]).solids, own, lens.fx, lens.width)
+    return picture.image.astype(np.float32) / 255
 
 
 @dataclasses.dataclass(frozen=True)

@@ -109,7 +109,8 @@ def missing_data(
 
 
 def _is_image(config: ConfigDict) -> bool:
-    return family_of(config) == "image"
+    """Whether single images are judged."""
+    return family_of(config) in ("image", "pose")
 
 
 def prepare_words(data: ConfigDict) -> list[str]:

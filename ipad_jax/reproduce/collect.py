@@ -21,7 +21,6 @@ from ipad_jax.evaluation.paired import (
 from ipad_jax.evaluation.rates import rate_interval, share_interval
 from ipad_jax.reproduce import image_cells
 from ipad_jax.reproduce.cells import is_complete, load_facts, load_judgement
-from ipad_jax.reproduce.image_table import NAME as IMAGE
 from ipad_jax.reproduce.plan import Cell, Comparison, Job, Line, Table
 from ipad_jax.reproduce.table import Difference, Number, TableData, TableRow
 from ipad_jax.training.logs import read_metrics
@@ -169,7 +168,7 @@ def _row(
         by_kind,
         _alarms([f["metrics"] for f in facts], len({cell.scene for cell in cells})),
         _image_measures(folder, line)
-        if table.number == IMAGE
+        if table.words.unit == "image"
         else _measures([list(runs.values()) for runs in found.values() if runs]),
         _training_facts([f["training"] for f in facts if f["training"]]),
         is_main,
@@ -288,19 +287,25 @@ def _measures(scenes: Scenes) -> dict[str, float]:
     return found
 
 
-def _image_measures(folder: Folder, line: Line) -> dict[str, float]:
-    """Numbers of pixels and of the threshold, mean over seeds, then over the sets that have one."""
+def image_measures(folder: Folder, line: Line) -> dict[str, dict[str, float]]:
+    """Numbers of `image_cells.measures` by set, mean over the seeds that are there."""
     by_set: dict[str, list[dict[str, float]]] = {}
     for cell in line.cells:
         if folder.has(cell) and not (line.is_untrained and cell.scene in by_set):
             metrics = load_facts(folder.root, cell)["metrics"]
             by_set.setdefault(cell.scene, []).append(image_cells.measures(metrics, line.column))
-    if not by_set:
-        return {}
+    return {
+        scene: {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+        for scene, runs in by_set.items()
+    }
+
+
+def _image_measures(folder: Folder, line: Line) -> dict[str, float]:
+    """Numbers of pixels and of the threshold, mean over seeds, then over the sets that have one."""
+    by_set = image_measures(folder, line)
     found = {}
-    for name in image_cells.MEASURES:
-        means = [float(np.mean([run[name] for run in runs])) for runs in by_set.values()]
-        known = [mean for mean in means if np.isfinite(mean)]
+    for name in image_cells.MEASURES if by_set else ():
+        known = [values[name] for values in by_set.values() if np.isfinite(values[name])]
         found[name] = float(np.mean(known)) if known else np.nan
     return found
 
@@ -331,10 +336,12 @@ def _losses(workdir: str) -> tuple[list[float], list[float]]:
 
 def _notes(table: Table, num_resamples: int) -> list[str]:
     """What the numbers are."""
-    if table.number == IMAGE:
+    if table.words.unit == "image":
+        places = f"{table.words.place}s"
         return [
-            "Image AUROC, mean over seeds, then over sets; nothing reads the test split before the last step."
-            f" Intervals draw test images and seeds anew, {num_resamples:,} times; sets are not drawn. "
+            f"Image AUROC, mean over seeds, then over {places}; nothing reads the test split before the "
+            f"last step. Intervals draw test images and seeds anew, {num_resamples:,} times; {places} "
+            "are not drawn. "
             "Seconds are those of the steps, or of fitting and the threshold where there are no steps.",
             "A paired difference is taken on the images and draws that both rows share; 'so' is yes where "
             "its interval lies above zero.",

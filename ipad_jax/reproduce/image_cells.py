@@ -13,6 +13,8 @@ from ipad_jax.image.evaluation import evaluate
 from ipad_jax.input.images import images_dir
 from ipad_jax.reproduce.plan import Cell
 
+CONSTANT = "constant"  # column of a score that is the same for every image
+
 
 def fit_seconds(workdir: str | os.PathLike[str]) -> float:
     """Fits what a method fits, sets the threshold, and says how long that took."""
@@ -37,7 +39,9 @@ def judge(workdir: str | os.PathLike[str], cell: Cell) -> dict[str, np.ndarray]:
         "video": scores.name,
         "frame": np.zeros(len(scores.name), int),
         "kind": np.where(scores.kind == GOOD, "normal", scores.kind),
+        CONSTANT: np.zeros(len(scores.name)),
         **scores.untrained,
+        **scores.beside,
     }
 
 
@@ -59,7 +63,9 @@ MEASURES = {
 
 
 def measures(metrics: dict[str, Any], column: str) -> dict[str, float]:
-    """Numbers of an evaluation beside the image AUROC, of the method or of a row without training."""
-    values = metrics if column == "score" else metrics["untrained"].get(column, {})
+    """Numbers of an evaluation, `image_auroc` and MEASURES, of the method or of a row beside it."""
+    rows = {"score": metrics, **metrics["untrained"], **metrics.get("beside", {})}
+    values = rows.get(column, {"image_auroc": 0.5} if column == CONSTANT else {})
     # MVTec's pixels and a threshold are not there for every set and row
-    return {name: float("nan") if values.get(name) is None else values[name] for name in MEASURES}
+    names = ("image_auroc", *MEASURES)
+    return {name: float("nan") if values.get(name) is None else values[name] for name in names}

@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipad_jax.data_builders.mad.archive import SIM_CLASSES
 from ipad_jax.reproduce.plan import Cell, Comparison, Line, Scoring, Table, Training
 from ipad_jax.reproduce.published import comparable, published, scenes
 from ipad_jax.run.config import load_config
@@ -26,6 +27,8 @@ FACTORY_SCENES = tuple(f"{d}_{look}" for look in ("synthetic", "real") for d in 
 ARM_SCENES = ("arm_synthetic", "arm_real")  # only if asked for by name
 DATA_SEED = 1  # of the factory's videos in the tables; 0 is the demo's, 101 was tuned on
 SEEDS = (0, 1, 2)
+# Judged by default in the table of objects; the toys hound and duck were tuned on.
+CLASSES_OF_OBJECTS = {"toys": ("cat", "turtle", "camel"), "mad": SIM_CLASSES}
 UNTRAINED = {
     "diff_mean": "frame difference, mean",
     "diff_pooled": "frame difference, locally pooled",
@@ -49,7 +52,8 @@ class Setting:
     """What a table is made on.
 
     Attributes:
-      data: "factory", "ipad", "video_folder": own footage, which only Table 2 can be made on; or "image".
+      data: "factory", "ipad", "video_folder": own footage, which only Table 2 can be made on; "image";
+        or, of objects, "toys" or "mad".
       scenes: judged on.
       seeds: of the trainings.
       protocol: "strict" or "paper".
@@ -65,6 +69,11 @@ class Setting:
     variant: str = f"seed{DATA_SEED}"
     tiny: bool = False
     cycles: frozenset[str] = frozenset()
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether single images are judged, in place of frames of videos."""
+        return self.data in ("image", *CLASSES_OF_OBJECTS)
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -103,6 +112,8 @@ def default_scenes(data: str, number: int | str) -> tuple[str, ...]:
     """Scenes that a table judges: the paper's, the factory's in the table's look, none of one's own."""
     if data == "ipad":
         return tuple(transfer.IPAD.twins) if number == 3 else scenes()
+    if data in CLASSES_OF_OBJECTS:
+        return CLASSES_OF_OBJECTS[data]
     if data in ("video_folder", "image") or isinstance(number, str):
         return ()
     return tuple(f"{device}_{LOOKS[number]}" for device in DEVICES)

@@ -111,6 +111,7 @@ class Line:
       text: what is printed.
       cells: one a scene and seed. Of an untrained line: cells of others, to choose from.
       column: see `Cell`.
+      beside: whether its column is of its own cells' method, judged in another way: one number a seed.
       published: the paper's numbers by scene or group.
     """
 
@@ -118,12 +119,13 @@ class Line:
     text: str
     cells: tuple[Cell, ...]
     column: str = "score"
+    beside: bool = False
     published: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_untrained(self) -> bool:
         """Whether it needs no training."""
-        return self.column != "score"
+        return self.column != "score" and not self.beside
 
 
 @dataclass(frozen=True)

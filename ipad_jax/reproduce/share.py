@@ -25,8 +25,10 @@ DIR_HOLDS = {
     "ipad": "DIR holds the archive",
     "video_folder": "DIR holds the footage",
     "image": "DIR holds the images",
+    "mad": "DIR holds the archive",
 }
 DIR_OPTION = {
+    "mad": " --manual-dir DIR",
     "ipad": " --manual-dir DIR",
     "video_folder": " --source DIR",
     "image_folder": " --source DIR",
@@ -59,7 +61,7 @@ class Request:
         setting = self.setting
         words = [setting.data, setting.variant if setting.data == "factory" else ""]
         words += [
-            "" if setting.data == "image" else setting.protocol,
+            "" if setting.is_of_images else setting.protocol,
             self.budget.name,
             "tiny" if setting.tiny else "",
         ]
@@ -186,7 +188,7 @@ def plan_text(
       of: names the share, "" where it is all.
     """
     root, setting = request.root, request.setting
-    protocol = "" if setting.data == "image" else f" (protocol {table.protocol})"
+    protocol = "" if setting.is_of_images else f" (protocol {table.protocol})"
     texts = [f"{table.title}{protocol}, in {root}", ""]
     width = max(len(line.name) for line in table.lines)
     for line in table.lines:
@@ -244,7 +246,7 @@ def time_text(folder: Folder, jobs: Sequence[Job], untrained: Sequence[Job], bud
 def subtitle(request: Request) -> str:
     """How the table was made, in a line."""
     setting, budget = request.setting, request.budget
-    place = "set" if setting.data == "image" else "scene"
+    place = {"image": "set"}.get(setting.data, "object" if setting.is_of_images else "scene")
     length = "each training as long as its config says"
     if budget.seconds:
         length = f"{budget.seconds:g} s of training a {place}"
@@ -252,7 +254,7 @@ def subtitle(request: Request) -> str:
         length = f"{budget.steps} steps of training a {place}"
     data = f", videos of data seed {request.data_seed}" if setting.data == "factory" else ""
     seeds = ", ".join(map(str, setting.seeds))
-    protocol = "" if setting.data == "image" else f"protocol {setting.protocol}, "
+    protocol = "" if setting.is_of_images else f"protocol {setting.protocol}, "
     return f"{protocol}{length}, training seeds {seeds}{data}"
 
 

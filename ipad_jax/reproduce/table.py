@@ -104,6 +104,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Appendix:
+    """Something below a table: its title, monospaced lines, and a plot as SVG or ""."""
+
+    title: str
+    lines: tuple[str, ...]
+    figure: str = ""
+
+
+@dataclass(frozen=True)
 class TableData:
     """Everything that is printed.
 
@@ -115,6 +124,7 @@ class TableData:
       trainings: (done, wanted).
       notes: sentences that a reader must know.
       words: of what is counted.
+      appendices: what stands below the table.
     """
 
     title: str
@@ -127,6 +137,7 @@ class TableData:
     trainings: tuple[int, int]
     notes: tuple[str, ...] = ()
     words: Words = field(default_factory=Words)
+    appendices: tuple[Appendix, ...] = ()
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -175,7 +186,10 @@ def table_text(data: TableData) -> str:
         lines += [*_fact_block(data), ""]
     if data.differences:
         lines += [*_difference_block(data), ""]
-    return "\n".join([*lines, *(f"note: {note}" for note in data.notes)]).rstrip() + "\n"
+    lines += [f"note: {note}" for note in data.notes]
+    for appendix in data.appendices:
+        lines += ["", appendix.title, "", *appendix.lines]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _main_block(data: TableData) -> list[str]:

@@ -116,6 +116,7 @@ def _measure(
     untrained: dict[str, list[float]] = {name: [] for name in ROWS}
     scored, seconds = [], 0.0
     beside: dict[str, PixelRanking] = {}
+    beside_scores: dict[str, list[float]] = {}
     everything: list[Scored] = []
     scorer.warm_up()
     small = scorer.arrays["untrained/images"]
@@ -134,6 +135,7 @@ def _measure(
                 rankings[row].add(row_map, mask, kind)
             for row, other in scorer.beside(source, index).items():
                 beside.setdefault(row, PixelRanking()).add(other.map, mask, kind, other.score)
+                beside_scores.setdefault(row, []).append(other.score)
             if config.eval.save_maps:
                 _save_map(folder / "maps", name, score_map)
             scored.append(score)
@@ -146,6 +148,7 @@ def _measure(
         np.array(scored),
         {row: np.array(values) for row, values in untrained.items()},
         made_with(config, scorer.task.prediction_leaves, step),
+        {row: np.array(v) for row, v in beside_scores.items() if len(v) == len(source)},
     )
     metrics = rankings["score"].result(config.seed)
     metrics["seconds_an_image"] = seconds / len(source)

@@ -20,13 +20,14 @@ from ipad_jax.run.provenance import MadeWith
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One row an image: name, kind, raw score, of the method and of the rows that need no training."""
+    """One row an image: name, kind, raw score, of the method and of the rows beside it."""
 
     name: np.ndarray  # text [n]
     kind: np.ndarray  # text [n]
     score: np.ndarray  # float64 [n]
     untrained: dict[str, np.ndarray]  # row -> float64 [n]
     made_with: MadeWith
+    beside: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # row -> float64 [n]
 
     @property
     def label(self) -> np.ndarray:
@@ -43,6 +44,7 @@ class Scores:
             score=self.score,
             made_with=np.array(json.dumps(self.made_with)),
             **{f"untrained_{k}": v for k, v in self.untrained.items()},  # type: ignore[arg-type]
+            **{f"beside_{k}": v for k, v in self.beside.items()},  # type: ignore[arg-type]
         )
         write_atomic(path, buffer.getvalue())
 
@@ -51,13 +53,13 @@ class Scores:
         """Reads what `save` wrote; raises ValueError where it is something else."""
         try:
             with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as stored:
-                found = {
-                    name.removeprefix("untrained_"): stored[name]
-                    for name in stored.files
-                    if name.startswith("untrained_")
-                }
+                untrained, beside = (
+                    {n.removeprefix(start): stored[n] for n in stored.files if n.startswith(start)}
+                    for start in ("untrained_", "beside_")
+                )
                 made = json.loads(str(stored["made_with"]))
-                return cls(stored["name"], stored["kind"], stored["score"], found, made)
+                name, kind, score = (stored[n] for n in ("name", "kind", "score"))
+                return cls(name, kind, score, untrained, made, beside)
         except (KeyError, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
