@@ -21,12 +21,14 @@ from ipad_jax.data_builders.toys.cast import BOX, cast
 from ipad_jax.data_builders.toys.write import ANGLE, DISTANCE, camera_grid, looking_at_origin
 from ipad_jax.evaluation.report.plots import THEMED, Palette, style, to_svg
 from ipad_jax.reproduce.collect import Folder, image_measures
+from ipad_jax.reproduce.image_table import METHODS
 from ipad_jax.reproduce.mad_table import published
 from ipad_jax.reproduce.methods import Setting
 from ipad_jax.reproduce.plan import Table
 from ipad_jax.reproduce.table import NONE, Appendix, aligned
 
 ATTRIBUTES = {"shape_complexity": "shape complexity", "colour_contrast": "colour contrast"}
+NAMES = {**METHODS, "paper": "OmniposeAD"}  # of PAD's rows
 LEVELS = {"image": "image_auroc", "pixel": "pixel_auroc"}
 PRISM_SIDES = 24  # of a cylinder as triangles
 VIEWS, VIEW_PX = 12, 64  # pictures of a toy whose colours are measured
@@ -142,7 +144,7 @@ def appendices_of(folder: Folder, table: Table, setting: Setting) -> tuple[Appen
                 for scene, values in by_scene.items()
             }
     printed = {
-        name: {
+        NAMES[name]: {
             scene: {level: row[level][i] for level in LEVELS if row[level]}
             for i, scene in enumerate(SIM_CLASSES)
         }
@@ -170,7 +172,7 @@ def _printed_lines() -> tuple[str, ...]:
     def pair(image: float | None, pixel: float | None) -> str:
         return " / ".join(NONE if v is None else f"{v:.1f}" for v in (image, pixel))
 
-    grid = [["", *rows]]
+    grid = [["", *(NAMES[name] for name in rows)]]
     for i, name in enumerate(SIM_CLASSES):
         values = [pair(r["image"][i] if r["image"] else None, r["pixel"][i]) for r in rows.values()]
         grid.append([name, *values])
@@ -246,6 +248,7 @@ def plot(
                     axes.plot(ends, y, color=colours[level], linewidth=2.5, alpha=0.35)
                 axes.plot([one.estimate], [row + shift], "o", color=colours[level], markersize=3.5)
         axes.set_xlim(-1, 1)
+        axes.set_xticks([-0.5, 0, 0.5])
         axes.set_ylim(-0.6, len(found) - 0.4)
         names = [] if place else list(found)[::-1]
         axes.set_yticks(range(len(found)) if names else [], names, color=palette.ink)

@@ -218,7 +218,7 @@ def plan_text(
     if missing := cells.missing_data(todo, configs):
         by = DIR_HOLDS.get(setting.data, "made by the run itself")
         texts += [f"not prepared yet ({by}): {line}" for line in prepare_lines(missing)]
-    return "\n".join(texts)
+    return "\n".join([*texts, *(f"note: {note}" for note in table.notes)])
 
 
 def time_text(folder: Folder, jobs: Sequence[Job], untrained: Sequence[Job], budget: Budget) -> str:

@@ -84,6 +84,20 @@ def test_evaluation_and_detection(workdir, data_dir, tmp_path):
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 1
 
 
+def test_the_true_rendering_of_a_good_test_view_is_that_view(workdir):
+    """The row with the true pose and rendering: of a good image only the camera's noise is left."""
+    detector = load_detector(workdir)
+    source = open_images(detector.config, "test")
+    good = next(i for i, row in enumerate(source.rows) if row[1] == "good")
+    true = np.array(source.metadata["true_poses"][source.rows[good][0]], np.float32)
+    rendered = scorer.true_rendering(source.metadata, true, detector.scorer.lens)
+    apart = np.abs(255 * rendered - source.image(good))
+    assert apart.max() < 6 * write.NOISE + 1  # grey levels; a part that is moved changes a hundred
+    beside = detector.scorer.beside(source, good)
+    assert beside.keys() == {scorer.TRUE_POSE, scorer.TRUE_RENDER}
+    assert beside[scorer.TRUE_RENDER].score < beside[scorer.TRUE_POSE].score
+
+
 def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     detector = load_detector(workdir)
     source = open_images(detector.config, "test")
