@@ -128,8 +128,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def data_of(args: argparse.Namespace) -> str:
+    """What a table is made on."""
+    return args.data or ("toys" if args.table == MAD else "factory")
+
+
 def request_of(args: argparse.Namespace) -> "Request":
     """What the arguments ask for."""
+    args.data = data_of(args)
     from ipad_jax.reproduce.methods import DATA_SEED, SEEDS, Setting, default_scenes
     from ipad_jax.reproduce.plan import Budget
     from ipad_jax.reproduce.share import Request
@@ -191,7 +197,7 @@ def mad_request(args: argparse.Namespace, budget: "Budget") -> "Request":
 
 def run(args: argparse.Namespace) -> int:
     """Runs this machine's share of a table, or prints what is there."""
-    args.data = args.data or ("toys" if args.table == MAD else "factory")
+    args.data = data_of(args)
     status = _run(args)
     words = ["reproduce", "--table", args.table, "--data", args.data, "--workdir", args.workdir]
     for name in ("scenes", "rows", "seeds"):
