@@ -524,10 +524,10 @@ def test_wrong_number_of_workers(tmp_path, run, option):
 
 
 def start_long_run(tmp_path: Path) -> subprocess.Popen:
-    """Starts what takes two workers some seconds, in a group of its own as a shell does, and waits
+    """Starts what takes two workers ten seconds, in a group of its own as a shell does, and waits
     until it has begun to write."""
     write_frames(tmp_path / "source" / "training" / "frames" / "01", 1500)
-    line = FOOTAGE.replace("32x24", "900").format(tmp_path, tmp_path) + " --fps 10 --workers 2"
+    line = FOOTAGE.replace("32x24", "1800").format(tmp_path, tmp_path) + " --fps 10 --workers 2"
     # a shell's background job ignores Ctrl-C, and so would its children; what is handled here is not
     # ignored there
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -543,6 +543,7 @@ def start_long_run(tmp_path: Path) -> subprocess.Popen:
     pieces = "*/incomplete*/pieces-train/0000000[0-9]"
     while process.poll() is None and not list((tmp_path / "data/video_folder").glob(pieces)):
         time.sleep(0.02)
+    assert process.poll() is None, "it ended before it was seen to write"
     return process
 
 
