@@ -7,8 +7,6 @@ images are those of the run within `BOUND` and `MAP_BOUND`.
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import time
 from typing import Any
@@ -20,16 +18,7 @@ from etils import epath
 
 from ipad_jax.image.detector import Detector, load
 from ipad_jax.input.images import open_images
-from ipad_jax.run.files import write_atomic
-from ipad_jax.run.graph_file import (
-    FORMAT,
-    FORMATS,
-    MAKERS,
-    RUNNERS,
-    Graph,
-    check_format,
-    description_of,
-)
+from ipad_jax.run.graph_file import MAKERS, RUNNERS, Graph, check_format, write_graph
 from ipad_jax.training.checkpoints import restore_for_inference
 
 BOUND = 1e-4  # largest difference of a score, relative to its map's largest value
@@ -116,13 +105,7 @@ def export(
             f"{difference:.2e} of the largest value (bound {BOUND:g}), its maps by {map_difference:.2e} "
             f"({MAP_BOUND:g}). Nothing was written."
         )
-    path = epath.Path(folder or epath.Path(workdir) / "export") / FORMATS[kind]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
     facts = {
-        "format": FORMAT,
-        "file": path.name,
-        "sha256": hashlib.sha256(data).hexdigest(),
         "task": config.task,
         "checkpoint_step": step,
         "data": f"{config.data.builder}/{config.data.name}",
@@ -139,7 +122,7 @@ def export(
         "largest_map_difference": map_difference,
         "map_bound": MAP_BOUND,
     }
-    write_atomic(description_of(path), (json.dumps(facts, indent=2) + "\n").encode())
+    path = write_graph(folder or epath.Path(workdir) / "export", kind, data, facts)
     return Exported(path, len(images), difference, map_difference, len(data), ms, own_ms)
 
 

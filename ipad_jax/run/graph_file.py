@@ -3,12 +3,18 @@
 Nothing here imports JAX before it is used: an ONNX file runs where JAX is not installed.
 """
 
+import hashlib
 import importlib
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 import numpy as np
+from etils import epath
+
+from ipad_jax.run.files import write_atomic
 
 FORMATS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx"}
 FORMAT = 1  # of the JSON file beside a graph
@@ -66,6 +72,23 @@ RUNNERS = {"stablehlo": run_stablehlo, "onnx": run_onnx}
 def description_of(path: PathT) -> PathT:
     """The JSON file beside a graph."""
     return path.with_name(path.name + ".json")
+
+
+def write_graph(
+    folder: str | os.PathLike[str], kind: str, data: bytes, facts: Mapping[str, Any]
+) -> epath.Path:
+    """Writes a graph and what it is as JSON beside it; gives the graph's path."""
+    path = epath.Path(folder) / FORMATS[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+    described = {
+        "format": FORMAT,
+        "file": path.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **facts,
+    }
+    write_atomic(description_of(path), (json.dumps(described, indent=2) + "\n").encode())
+    return path
 
 
 def check_format(kind: str) -> None:

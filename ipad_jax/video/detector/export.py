@@ -7,8 +7,6 @@ clip), so the JSON has no threshold. Nothing is kept unless the outputs of held-
 run within `BOUND`.
 """
 
-import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -20,16 +18,7 @@ from etils import epath
 
 from ipad_jax.input.batches import spread_batches
 from ipad_jax.input.clips import clip_index, read_clips
-from ipad_jax.run.files import write_atomic
-from ipad_jax.run.graph_file import (
-    FORMAT,
-    FORMATS,
-    MAKERS,
-    RUNNERS,
-    Graph,
-    check_format,
-    description_of,
-)
+from ipad_jax.run.graph_file import MAKERS, RUNNERS, Graph, check_format, write_graph
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.scores.period_error import circular_distance
@@ -112,13 +101,7 @@ def export(
             f"{workdir}: on {len(clips)} held-out clips the {kind} file's outputs differ from the run's by "
             f"{difference:.2e} of the largest value (bound {BOUND:g}). Nothing was written."
         )
-    path = epath.Path(folder or epath.Path(workdir) / "export") / FORMATS[kind]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
     facts = {
-        "format": FORMAT,
-        "file": path.name,
-        "sha256": hashlib.sha256(data).hexdigest(),
         "task": config.task,
         "checkpoint_step": step,
         "data": f"{config.data.builder}/{config.data.name}",
@@ -129,7 +112,7 @@ def export(
         "largest_difference": difference,
         "bound": BOUND,
     }
-    write_atomic(description_of(path), (json.dumps(facts, indent=2) + "\n").encode())
+    path = write_graph(folder or epath.Path(workdir) / "export", kind, data, facts)
     return Exported(path, names, len(clips), difference, len(data), ms, own_ms)
 
 
