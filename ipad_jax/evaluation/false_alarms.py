@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 FEW_UNITS = 20  # fewer bound the alarms by no better than 14 %
 GOOD_BOUND = 0.10  # what the statement says how to reach
@@ -68,7 +68,7 @@ def conformal_bound(n: int, alpha: float) -> float:
     1 - 0.05^(1/n), about 3 / n.
     """
     k = min(n, conformal_rank(n, alpha))
-    return float(beta.ppf(0.95, n - k + 1, k))
+    return float(betaincinv(n - k + 1, k, 0.95))
 
 
 @functools.cache  # a search of hundreds of quantiles, asked for the same two numbers again

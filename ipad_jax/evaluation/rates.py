@@ -6,7 +6,7 @@ the next: both are printed with the interval that the count itself supports.
 
 import math
 
-from scipy.stats import beta, chi2
+from scipy.special import betaincinv, gammaincinv
 
 
 def rate_interval(count: float, hours: float, level: float = 0.95) -> tuple[float, float]:
@@ -23,8 +23,8 @@ def rate_interval(count: float, hours: float, level: float = 0.95) -> tuple[floa
     if not hours > 0:
         return math.nan, math.nan
     tail = (1 - level) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    return low / hours, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2 / hours
+    low = float(gammaincinv(count, tail)) if count else 0.0
+    return low / hours, float(gammaincinv(count + 1, 1 - tail)) / hours
 
 
 def share_interval(count: float, total: float, level: float = 0.95) -> tuple[float, float]:
@@ -43,5 +43,5 @@ def share_interval(count: float, total: float, level: float = 0.95) -> tuple[flo
     if not total:
         return math.nan, math.nan
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, count, total - count + 1)) if count else 0.0
-    return low, float(beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
+    low = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
+    return low, float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0

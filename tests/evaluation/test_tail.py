@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import genpareto, norm, t
 
-from ipad_jax.evaluation.tail import CONFIDENCE, tail_threshold, units_needed
+from ipad_jax.evaluation.tail import (
+    CONFIDENCE,
+    SHAPES,
+    log_density,
+    tail_threshold,
+    units_needed,
+)
 
 ONE = np.zeros(1, int)
 TRIALS = 60
@@ -95,3 +101,11 @@ def test_units_that_come_in_clusters_count_as_fewer():
 def test_bad_input_is_refused(maxima, share, message):
     with pytest.raises(ValueError, match=message):
         tail_threshold(np.array(maxima), np.zeros(len(maxima)), share)
+
+
+def test_the_density_is_the_generalised_paretos():
+    excess = np.r_[0.0, np.geomspace(1e-3, 1e3, 30)][:, None, None]  # the last beyond some ends
+    shape, scale = np.meshgrid(SHAPES, np.geomspace(0.1, 10, 9), indexing="ij")
+    expected = genpareto.logpdf(excess, shape, scale=scale)
+    assert np.isneginf(expected).any()
+    np.testing.assert_allclose(log_density(excess, shape, scale), expected, rtol=1e-12)
