@@ -1,6 +1,7 @@
 """Brick animals of our own: where bricks lie, in studs and brick heights, and their colours.
 
-`hound` and `duck` are for tuning; `cat`, `turtle` and `camel` are those that figures are reported of.
+`hound` and `duck` are for tuning; `cat`, `turtle` and `camel` are those that figures are reported of, and
+`starfish`, which looks the same from four sides but for the tip of one arm.
 """
 
 from __future__ import annotations
@@ -55,6 +56,20 @@ def _eyes(x: float, y: float, z: float, apart: float) -> tuple[Brick, ...]:
     white = [_b((x, y + s, z), (0.12, 0.7, 0.58), "white") for s in (0, apart)]
     places = [(x + 0.12, y + s + 0.2, z + 0.15) for s in (0, apart)]
     return (*white, *(_b(place, (0.08, 0.36, 0.3), "dark", True) for place in places))
+
+
+def _arm(quarter: int, tip: str) -> tuple[Brick, ...]:
+    """An arm along x, turned by so many right angles about the origin."""
+    arm = (
+        _b((1.5, -1, 0), (2, 2, 1), "orange"),
+        _b((3.5, -0.75, 0), (1.2, 1.5, 0.8), "orange"),
+        _b((4.7, -0.5, -0.1), (1, 1, 1), tip),
+        _b((2, 1, 0.2), (1, 0.5, 0.5), "tan", True),
+        _b((2, -1.5, 0.2), (1, 0.5, 0.5), "tan", True),
+    )
+    for _ in range(quarter):
+        arm = tuple(dataclasses.replace(b, x=-b.y - b.d, y=b.x, w=b.d, d=b.w) for b in arm)
+    return arm
 
 
 ANIMALS: dict[str, tuple[Brick, ...]] = {
@@ -158,8 +173,16 @@ ANIMALS: dict[str, tuple[Brick, ...]] = {
         _b((-0.5, 1.2, 2.6), (0.5, 0.6, 1.3), "brown", True),
         *_eyes(8, 0.5, 6.45, 1.25),
     ),
+    "starfish": (
+        _b((-1.5, -1.5, 0.2), (3, 3, 1.6), "orange"),
+        _b((-1, -1, 1.8), (2, 2, 0.8), "yellow"),
+        _b((-0.5, -0.5, 2.6), (1, 1, 0.5), "red", True, True),
+        *_arm(0, "lime"),
+        *(brick for quarter in (1, 2, 3) for brick in _arm(quarter, "blue")),
+    ),
 }
-TUNING, REPORTED = ("hound", "duck"), ("cat", "turtle", "camel")
+TUNING, REPORTED = ("hound", "duck"), ("cat", "turtle", "camel", "starfish")
+SYMMETRIC = ("starfish",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +227,8 @@ def build(name: str) -> Animal:
     scale = RADIUS / (np.linalg.norm(corners - centre, axis=1).max() + STUD_HEIGHT)
     rng = np.random.default_rng([list(ANIMALS).index(name), 3])
     shades = rng.uniform(0.9, 1.1, len(bricks))  # bricks of one colour differ a little
+    if name in SYMMETRIC:
+        shades[:] = 1
     solids = []
     for brick, (a, b), shade in zip(bricks, boxes, shades):
         kind = CYLINDER if brick.round else BOX

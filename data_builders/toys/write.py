@@ -2,6 +2,7 @@
 
 The cameras are MAD's: 14 latitudes with 15 longitudes each and a hole of 40 degrees, crowded at the poles.
 Test views look from random directions. Their poses are in a file of their own, for rows with the true pose.
+A switch (`switches.py`) changes the test views alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 
 from ipad_jax.data_builders.toys import animals, defects
-from ipad_jax.data_builders.toys.cast import cast
+from ipad_jax.data_builders.toys.switches import CLUTTER, SWITCHES, View, switched
 
 SIZE = 200  # pixels, both sides
 ANGLE = 0.6911111  # radians across the width, MAD's
@@ -54,27 +55,33 @@ def write_toy(
     counts: tuple[int, int, int] = COUNTS,
     size: int = SIZE,
     progress: Progress | None = None,
+    switch: str = "",
 ) -> None:
     """Writes train/, test/, ground_truth/, transforms.json and test_poses.json of an animal.
 
-    The same seed gives the same bytes.
+    The same seed gives the same bytes, and with any switch the same training views.
 
     Raises:
-        ValueError: there is no such animal, or more training views are asked for than MAD has.
+        ValueError: there is no such animal or switch, or more training views are asked for than MAD has.
     """
+    if switch and switch not in SWITCHES:
+        raise ValueError(f"toys has no switch {switch!r}; choose from {', '.join(SWITCHES)}.")
     animal, grid = animals.build(name), camera_grid()
     train, good, faulty = counts
     if not 2 <= train <= len(grid):
         raise ValueError(f"{train} training views were asked for; there are 2 to {len(grid)}.")
     focal_px = size / 2 / np.tan(ANGLE / 2)
-    rng = np.random.default_rng([seed, list(animals.ANIMALS).index(name)])
+    number_of_animal = list(animals.ANIMALS).index(name)
+    rng = np.random.default_rng([seed, number_of_animal])
+    harder = np.random.default_rng([seed, number_of_animal, 5])
     total, done = train + good + faulty * len(defects.KINDS), 0
     frames: dict[str, list] = {"train": [], "test": []}
 
     def put(place: str, image: np.ndarray, pose: np.ndarray, shown: np.ndarray) -> None:
         nonlocal done
         noise = rng.standard_normal(image.shape, np.float32) * NOISE
-        noise[(shown == -1).all(-1)] = 0  # the background is white, as MAD's
+        if switch != CLUTTER or place.startswith("train"):
+            noise[(shown == -1).all(-1)] = 0  # the background is white, as MAD's
         noisy = np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
         _write(folder / place, cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR))
         split = place.partition("/")[0]
@@ -84,27 +91,32 @@ def write_toy(
             progress(done, total)
 
     for number, index in enumerate(np.linspace(0, len(grid) - 1, train).round().astype(int)):
-        pose = looking_at_origin(grid[index] * DISTANCE)
-        picture = cast(animal.solids, pose, focal_px, size)
-        put(f"train/good/{number}.png", picture.image, pose, picture.shown)
-    for number in range(good):
+        view = View(looking_at_origin(grid[index] * DISTANCE))
+        picture = view.picture(animal.solids, focal_px, size)
+        put(f"train/good/{number}.png", picture.image, view.pose, picture.shown)
+
+    def drawn() -> View:
         pose = looking_at_origin(_direction(rng) * DISTANCE)
-        picture = cast(animal.solids, pose, focal_px, size)
-        put(f"test/good/{number}.png", picture.image, pose, picture.shown)
+        return switched(pose, switch, harder, focal_px, size)
+
+    for number in range(good):
+        view = drawn()
+        picture = view.picture(animal.solids, focal_px, size)
+        put(f"test/good/{number}.png", picture.image, view.pose, picture.shown)
     for kind in defects.KINDS:
         number = 0
         while number < faulty:
-            pose = looking_at_origin(_direction(rng) * DISTANCE)
-            sound = cast(animal.solids, pose, focal_px, size)
+            view = drawn()
+            sound = view.picture(animal.solids, focal_px, size)
             for _ in range(8):  # of some views, few defects can be seen
-                defect = defects.draw(animal, kind, pose[:3, 3], rng)
-                picture = cast(defect.solids, pose, focal_px, size, defect.stain)
+                defect = defects.draw(animal, kind, view.pose[:3, 3], rng)
+                picture = view.picture(defect.solids, focal_px, size, defect.stain)
                 mask = defects.mask_of(sound.shown, picture.shown, defect.numbers)
                 if not SHARE[0] < mask.mean() < SHARE[1]:
                     continue
                 change = np.abs(picture.image.astype(np.int16) - sound.image).max(-1)
                 if np.median(change[mask]) >= MIN_LEVELS:
-                    put(f"test/{kind}/{number}.png", picture.image, pose, picture.shown)
+                    put(f"test/{kind}/{number}.png", picture.image, view.pose, picture.shown)
                     place = folder / "ground_truth" / kind / f"{number}_mask.png"
                     _write(place, mask * np.uint8(255))
                     number += 1

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ipad_jax.data_builders.toys import animals, defects, write
+from ipad_jax.data_builders.toys import animals, defects, switches, write
 from ipad_jax.data_builders.toys.cast import BOX, CYLINDER, Solid, cast
+from ipad_jax.data_builders.toys.toys_dataset_builder import Builder, ToysConfig
 
 FOCAL = 40 / 2 / np.tan(write.ANGLE / 2)
 
@@ -57,6 +58,66 @@ def test_a_mask_is_where_the_defect_changes_the_picture(toy):
             # a pixel of which less than half shows the defect is not marked: at the rim, a thin tip
             rim = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))) > 0
             assert (change[~rim] > 6 * write.NOISE).sum() <= 3
+
+
+@pytest.mark.parametrize("switch", switches.SWITCHES)
+def test_a_switch_changes_test_views_alone(switch, toy, tmp_path):
+    write.write_toy(tmp_path, "hound", 0, (12, 2, 2), 40, switch=switch)
+    plain, harder = files(toy), files(tmp_path)
+    assert plain.keys() == harder.keys()
+    for path in plain:
+        same = plain[path] == harder[path]
+        assert same or path.parts[0] in ("test", "ground_truth", write.TRUE_POSES), path
+        assert not (same and path.parts[0] == "test"), path
+
+
+def test_a_switch_turns_the_camera_the_lamps_or_puts_things_behind():
+    solids = animals.build("hound").solids
+    pose = write.looking_at_origin(np.array([1.8, 1.2, 2.0]))
+    plain = cast(solids, pose, FOCAL, 40)
+
+    def of(switch):
+        view = switches.switched(pose, switch, np.random.default_rng(0), FOCAL, 40)
+        return view, view.picture(solids, FOCAL, 40)
+
+    view, _ = of("roll")
+    np.testing.assert_allclose(view.pose[:3, 2], pose[:3, 2])  # it looks the same way
+    ratio = np.linalg.norm(view.pose[:3, 3]) / np.linalg.norm(pose[:3, 3])
+    assert 0.9 <= ratio <= 1.1
+    quarter = cast(solids, switches.rolled(pose, 90), FOCAL, 40).image
+    turned = np.rot90(plain.image, -1)  # a camera that turns left sees the picture turn right
+    assert np.abs(quarter.astype(int) - turned).mean() < 1
+    lit = of("light")[1]
+    np.testing.assert_array_equal(lit.shown, plain.shown)
+    inside = (plain.shown >= 0).all(-1)
+    assert np.abs(lit.image.astype(int) - plain.image)[inside].max() > 10
+    cluttered = of("clutter")[1]
+    np.testing.assert_array_equal(cluttered.shown, plain.shown)
+    np.testing.assert_array_equal(cluttered.image[inside], plain.image[inside])
+    assert len(np.unique(cluttered.image[~inside], axis=0)) > 50
+
+
+def test_the_name_of_a_switched_toy_says_what_it_is_trained_as():
+    names = [config.name for config in Builder.BUILDER_CONFIGS]
+    assert {"cat", "cat_roll", "duck_clutter", "starfish"} <= set(names)
+    assert "turtle_roll" not in names
+    small = ToysConfig(scene="cat_roll", size=48, counts=(24, 1, 1))
+    assert small.name == "cat_roll_48px_n24-1-1"
+    assert small.trained_as == "cat_48px_n24-1-1"
+
+
+def test_a_symmetric_animal_looks_the_same_from_four_sides_but_for_its_mark():
+    """By shapes and colours, lamps aside."""
+    from_above = write.looking_at_origin(np.array([0.0, 1e-3, 3.0]))
+    solids = animals.build("starfish").solids
+    shown = cast(solids, from_above, FOCAL, 40).shown
+    colours = np.array([*(s.colour for s in solids), (1, 1, 1)])[shown].mean(2)
+    differs = np.abs(colours - np.rot90(colours)).max(-1) > 0.15
+    lime = np.abs(colours - animals.COLOURS["lime"]).max(-1) < 0.05
+    assert 0 < lime.sum() < 40
+    near = cv2.dilate(np.rot90(lime).astype(np.uint8) | lime, np.ones((5, 5))) > 0
+    assert differs.any()
+    assert not (differs & ~near).any()
 
 
 def test_cameras_are_mads():
@@ -123,6 +184,8 @@ def test_a_solid_is_seen_where_a_fine_walk_meets_it(kind):
     assert 0.05 < samples.mean() < 0.6
 
 
-def test_an_unknown_animal_is_refused():
+def test_an_unknown_animal_or_switch_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no animal 'dragon'; choose from hound"):
         animals.build("dragon")
+    with pytest.raises(ValueError, match="no switch 'fog'; choose from roll"):
+        write.write_toy(tmp_path, "hound", switch="fog")

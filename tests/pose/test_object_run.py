@@ -18,6 +18,7 @@ from ipad_jax.input.images import open_images
 from ipad_jax.pose import scorer
 from ipad_jax.pose.alignment import _align
 from ipad_jax.pose.detector import calibrate
+from ipad_jax.pose.evaluation import evaluate as evaluate_object
 from ipad_jax.pose.pose_search import search
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
@@ -82,6 +83,18 @@ def test_evaluation_and_detection(workdir, data_dir, tmp_path):
     words = ["--workdir", str(workdir), "--images", str(folder), "--out", str(tmp_path)]
     assert detect.main(words) == 0
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 1
+
+
+def test_a_run_is_judged_on_test_views_with_a_switch_too(workdir, data_dir):
+    other = ToysConfig(scene="duck_roll", size=48, counts=(24, 1, 1))
+    prepare(Builder, other, str(data_dir))
+    evaluation = evaluate_object(workdir, data_name=other.name, report=False)
+    assert evaluation is not None
+    assert evaluation.folder.name == other.name
+    assert evaluation.metrics["data"] == f"toys/{other.name}"
+    assert evaluation.threshold is not None  # of the run's own held-out views
+    with pytest.raises(ValueError, match="was fitted on duck_48px"):
+        evaluate_object(workdir, data_name="cat_roll_48px_n24-1-1")
 
 
 def test_the_true_rendering_of_a_good_test_view_is_that_view(workdir):

@@ -24,7 +24,7 @@ from ipad_jax.image.evaluation.scores import Scores, at_threshold
 from ipad_jax.image.scorer import Scored, load_scorer
 from ipad_jax.image.task import BACKBONE, PREDICTION_LEAVES
 from ipad_jax.image.untrained import ROWS, untrained_maps
-from ipad_jax.input.images import ImageSource, open_images
+from ipad_jax.input.images import ImageSource, images_dir, open_images, open_source
 from ipad_jax.run.config import config_hash, override_eval, read_config
 from ipad_jax.run.files import check_name, fresh_folder, write_atomic
 from ipad_jax.run.progress import Report, Stages
@@ -59,7 +59,8 @@ def evaluate(
       step: checkpoint; the newest by default.
       overrides: leaves of the `eval` section to change.
       report: also write report.html.
-      data_name: the run's own dataset; a threshold belongs to one.
+      data_name: the run's own dataset, since a threshold belongs to one; or one that differs from it in
+        nothing but its test images. Results of another go to eval/<data_name>/ by default.
       data_dir: root of prepared datasets, where it is no longer the run's.
       calibration: name of one made after training, or "held_out"; the newest by default.
       stages: shows progress.
@@ -73,21 +74,24 @@ def evaluate(
       FileNotFoundError: no run, checkpoint or dataset there.
       ValueError: there are no test images, a leaf is unknown, the dataset was changed since training.
     """
-    name = check_name(name or NAME, "name")
+    own = read_config(workdir)
+    is_other = data_name not in ("", own.data.name)
+    name = check_name(name or (data_name if is_other else NAME), "name")
     if jax.process_index():
         return None
     stages = stages or (lambda _: nullcontext(lambda done, total: None))
-    _check_own_data(workdir, data_name)
-    config, _, model, step = restore_for_inference(workdir, step)
-    config = override_eval(config, overrides or {})
     if data_dir:
-        config.data.data_dir = data_dir
-    source = open_images(config, "test")
+        own.data.data_dir = data_dir
+    source = _other_images(workdir, own, data_name) if is_other else open_images(own, "test")
     if not len(source):
         raise ValueError(
             f"{source.path} has no test images, so nothing can be measured. `ipad-jax detect --images` "
             "judges images without labels."
         )
+    config, _, model, step = restore_for_inference(workdir, step)
+    config = override_eval(config, overrides or {})
+    if data_dir:
+        config.data.data_dir = data_dir
     scorer = load_scorer(workdir, config, model, step)
     with stages("calibrating") as progress:
         found = calibration_of(workdir, config, scorer, step, progress, name, calibration)
@@ -97,6 +101,8 @@ def evaluate(
         scores, metrics, notes = _measure(folder, detector, source, step, progress)
     if weights := weights_of(workdir):
         metrics["weights"] = weights
+    if is_other:
+        metrics["data"] = f"{config.data.builder}/{data_name}"
     evaluation = _write(folder, config, scores, found, metrics, notes)
     if announce:
         announce(evaluation)
@@ -203,7 +209,9 @@ def rescore(
       ValueError: a leaf that changes maps, or no calibration that goes with these scores.
     """
     name = check_name(name or f"{NAME}_rescored", "name")
-    _check_own_data(workdir, data_name)
+    own = read_config(workdir).data.name
+    if data_name not in ("", own):
+        raise ValueError(_not_own(workdir, own, data_name))
     if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
         raise ValueError(f"{fixed[0]} changes the maps: evaluate without --scores.")
     scores = Scores.load(scores_path)
@@ -244,12 +252,12 @@ def _write(
 ) -> Evaluation:
     """Adds what follows from the threshold, writes scores.npz and metrics.json."""
     metrics = {
+        "data": f"{config.data.builder}/{config.data.name}",
         **metrics,
         **at_threshold(scores, calibration),
         "config_hash": config_hash(config),
         "checkpoint_step": scores.made_with["checkpoint_step"],
         "seed": config.seed,
-        "data": f"{config.data.builder}/{config.data.name}",
         "task": config.task,
     }
     scores.save(folder / "scores.npz")
@@ -266,10 +274,23 @@ def weights_of(workdir: str | os.PathLike[str]) -> dict[str, str]:
     return {name: found[name] for name in ("backbone", "file", "sha256", "published", "note")}
 
 
-def _check_own_data(workdir: str | os.PathLike[str], data_name: str) -> None:
-    own = read_config(workdir).data.name
-    if data_name not in ("", own):
-        raise ValueError(
-            f"{workdir} was fitted on {own}: its threshold means nothing on {data_name}. Train on "
-            f"{data_name} in a folder of its own."
-        )
+def _other_images(
+    workdir: str | os.PathLike[str], config: ConfigDict, data_name: str
+) -> ImageSource:
+    """Test images of a dataset whose training images are the run's, as its builder says."""
+    data = config.data
+    try:
+        other = open_source(images_dir(data.data_dir, data.builder, data_name), "test")
+    except FileNotFoundError as error:
+        raise ValueError(_not_own(workdir, data.name, data_name)) from error
+    if other.metadata.get("trained_as") != data.name:
+        raise ValueError(_not_own(workdir, data.name, data_name))
+    return other
+
+
+def _not_own(workdir: str | os.PathLike[str], own: str, data_name: str) -> str:
+    return (
+        f"{workdir} was fitted on {own}: its threshold means nothing on {data_name}. Train on "
+        f"{data_name} in a folder of its own. Only prepared toys that differ in nothing but their test "
+        "images, as cat and cat_roll do, are judged by one run."
+    )
