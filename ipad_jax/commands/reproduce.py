@@ -203,6 +203,12 @@ def run(args: argparse.Namespace) -> int:
     for name in ("scenes", "rows", "seeds"):
         if values := getattr(args, name):
             words += [f"--{name}", *values]
+    if args.data_seed is not None:
+        words += ["--data-seed", args.data_seed]
+    for name in ("protocol", "hours", "seconds", "steps", "data_dir"):
+        if value := getattr(args, name):
+            words += [f"--{name.replace('_', '-')}", value]
+    words += [f"--{name}" for name in ("drift", "tiny") if getattr(args, name)]
     if args.list or status:
         print_next(*words, note="with the other options as they were given")
     else:

@@ -1,8 +1,8 @@
-"""When scores become an alarm: two thresholds, hysteresis, and slow change that is followed.
+"""When scores become an alarm: two thresholds and hysteresis.
 
 Causal and in constant memory; calibration, evaluation and detection use the same. An alarm begins when
 the score of a single frame, or its running median over about a second, is above its threshold. It ends
-after a quiet time in which both stay below `RELEASE` of them. The three are choices of ours.
+after a quiet time in which both stay below `RELEASE` of them. Both numbers are choices of ours.
 """
 
 import bisect
@@ -16,7 +16,6 @@ import numpy as np
 
 QUIET_S = 1.0  # seconds below the release level that end an alarm
 RELEASE = 0.8  # of a threshold; below it an alarm may end
-PATIENCE_S = 3600.0  # an alarm that lasts longer no longer stops the level from following
 FRAME, SUSTAINED = "frame", "sustained"  # the rule that raised an alarm
 
 
@@ -29,15 +28,12 @@ class AlarmRule:
       sustained: alarm when the running median of the score is ABOVE it; infinite: never.
       sustained_s: seconds of the running median; 0: none.
       level: usual score on normal footage.
-      drift_per_hour: most by which the level of the score may be followed upwards in an hour, in the
-        score's unit; 0: never. The change is subtracted from the score.
     """
 
     threshold: float
     sustained: float = math.inf
     sustained_s: float = 0.0
     level: float = 0.0
-    drift_per_hour: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,11 @@ class Verdict(NamedTuple):
     """What the rule makes of one frame.
 
     Attributes:
-      score: the score less what its level has slowly changed.
-      sustained: running median of it; NaN where there is none.
+      sustained: running median of the score; NaN where there is none.
       alarm: whether this frame belongs to an alarm.
       over: the alarm that ended before this frame.
     """
 
-    score: float
     sustained: float
     alarm: bool
     over: Event | None
@@ -122,8 +116,6 @@ class AlarmStream:
         self._median = None
         if rule.sustained_s > 0:
             self._median = RunningMedian(max(1, round(rule.sustained_s * fps)))
-        self._drift = 0.0
-        self._last: int | None = None
         self._open: Event | None = None
 
     @property
@@ -131,19 +123,12 @@ class AlarmStream:
         """The alarm that is on."""
         return self._open
 
-    @property
-    def drift(self) -> float:
-        """By how much the level of the score is above the usual one, as far as it was followed; >= 0."""
-        return self._drift
-
-    def add(self, frame: int, raw: float) -> Verdict:
-        """Takes the next frame's score as it comes from the model."""
-        score = raw - self._drift
+    def add(self, frame: int, score: float) -> Verdict:
+        """Takes the next frame's score."""
         sustained = math.nan if self._median is None else self._median.add(frame, score)
         over = self._follow(frame, score, sustained)
-        self._adapt(frame, score)
         within = self._open is not None and self._open.stop == frame + 1
-        return Verdict(score, sustained, within, over)
+        return Verdict(sustained, within, over)
 
     def close(self) -> Event | None:
         """End of the video: the alarm that was on, if any."""
@@ -178,22 +163,6 @@ class AlarmStream:
             )
         return finished
 
-    def _adapt(self, frame: int, score: float) -> None:
-        """Moves the level towards the score's median, at most at its speed and never below the usual.
-
-        Steps of one size up or down end where as many scores lie above as below. An alarm holds the
-        level, so that a fault is not learnt away.
-        """
-        # Frames at a stride stand for those between; a gap of the camera does not.
-        since = 1 if self._last is None else min(frame - self._last, self._quiet)
-        self._last = frame
-        if not self.rule.drift_per_hour or not math.isfinite(score):
-            return
-        if self._open and frame - self._open.start < PATIENCE_S * self.fps:
-            return
-        step = self.rule.drift_per_hour / 3600 * since / self.fps
-        self._drift = max(0.0, self._drift + (step if score > self.rule.level else -step))
-
 
 def _release(threshold: float) -> float:
     return RELEASE * threshold if threshold > 0 else threshold
@@ -212,30 +181,27 @@ class Followed(NamedTuple):
     """Scores of one video after the rule.
 
     Attributes:
-      score: float64 [n], less what its level has slowly changed.
-      sustained: float64 [n], its running median, NaN where there is none.
+      sustained: float64 [n], running median of the score, NaN where there is none.
       alarm: bool [n], whether a frame lies in an event.
       events: in order.
     """
 
-    score: np.ndarray
     sustained: np.ndarray
     alarm: np.ndarray
     events: list[Event]
 
 
-def follow(raw: Iterable[float], frame: Iterable[int], rule: AlarmRule, fps: float) -> Followed:
-    """The rule over one video: `raw` [n] scores, NaN = unscored, at rising frame indices [n]."""
+def follow(score: Iterable[float], frame: Iterable[int], rule: AlarmRule, fps: float) -> Followed:
+    """The rule over one video: `score` [n], NaN = unscored, at rising frame indices [n]."""
     frames = [int(f) for f in frame]
     stream = AlarmStream(rule, fps)
-    verdicts = [stream.add(f, float(s)) for f, s in zip(frames, raw)]
+    verdicts = [stream.add(f, float(s)) for f, s in zip(frames, score)]
     events = [e for e in (*(v.over for v in verdicts), stream.close()) if e]
     at = np.asarray(frames)
     alarm = np.zeros(len(frames), bool)
     for event in events:
         alarm |= (at >= event.start) & (at < event.stop)
     return Followed(
-        np.array([v.score for v in verdicts], np.float64),
         np.array([v.sustained for v in verdicts], np.float64),
         alarm,
         events,

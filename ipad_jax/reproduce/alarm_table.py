@@ -27,7 +27,7 @@ from ipad_jax.evaluation.events import (
     true_intervals,
 )
 from ipad_jax.evaluation.rates import rate_interval, share_interval
-from ipad_jax.reproduce.alarm_footage import DRIFT_H, PURPOSES, Plan, stored
+from ipad_jax.reproduce.alarm_footage import DRIFT, DRIFT_H, FOLLOWED, PURPOSES, Plan, stored
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.table import Table
 from ipad_jax.video.detector.calibration_files import fit
@@ -35,7 +35,6 @@ from ipad_jax.video.detector.detector import load
 from ipad_jax.video.scores.calibration import Calibration, fuse
 from ipad_jax.video.scores.frame_scores import FrameScores
 
-DRIFT_SPEEDS = (0.0, 1.0, 4.0)  # `eval.drift_per_hour`
 LONG_S = 1.0  # of a fault that is counted by itself: shorter ones are one or two clips
 HELD_OUT, FRAMES, BOTH, ALWAYS = (
     "held-out training footage",
@@ -87,32 +86,31 @@ def rows_of(plan: Plan, scene: str) -> list[Row]:
         for way, calibration in {**ways, ALWAYS: None}.items()
         if calibration is not None or way == ALWAYS
     ]
-    of_drift = plan.purposes[3:]
-    if all(p in scores and len(scores[p].video_names) == plan.pieces(p) for p in of_drift):
-        rows += rows_of_drift(scene, config, scores) if of_drift else []
-    return rows
+    return [*rows, *rows_of_drift(plan, scene)] if plan.drift else rows
 
 
-def rows_of_drift(scene: str, config: ConfigDict, scores: Mapping[str, FrameScores]) -> list[Row]:
-    """How footage that changes slowly is judged, by a level that stays and by one that is followed.
+def rows_of_drift(plan: Plan, scene: str) -> list[Row]:
+    """How footage that changes slowly is judged, without following it and with; none before it is there.
 
-    Its pieces are one video of half an hour that stands for `DRIFT_H` hours, so the level is followed as much
-    faster; the faults come at its end.
+    Its pieces are one video of half an hour that stands for `DRIFT_H` hours; the faults come at its end.
     """
-    joined = _one_video([scores["drifting"], scores["drifted"]])
-    shown_h = len(scores["drifting"]) / joined.fps[0] / 3600
-    rows = []
-    for speed in DRIFT_SPEEDS:
-        changed = ConfigDict(config.to_dict())
-        changed.eval.drift_per_hour = speed
-        calibration = fit(changed, scores["calibrate"], another_recording=True)
-        rule = calibration.rule
-        rule = replace(rule, drift_per_hour=rule.drift_per_hour * DRIFT_H / shown_h)
-        way = f"{DRIFT_H:g} h of drift, " + (
-            f"followed at {speed:g} an hour" if speed else "level as it was"
+    rows, joined = [], None
+    for speed in FOLLOWED:
+        calibrate = stored(plan, scene, "calibrate", speed)
+        parts = [stored(plan, scene, purpose, speed) for purpose in DRIFT]
+        found = [part for part in parts if part is not None]
+        whole = sum(map(plan.pieces, DRIFT)) == sum(len(part.video_names) for part in found)
+        if calibrate is None or not whole:
+            return []
+        joined = _one_video(found)
+        calibration = fit(plan.at(scene, speed), calibrate, another_recording=True)
+        followed = f"followed at {speed:g} an hour" if speed else "not followed"
+        rows.append(
+            judge(scene, f"{DRIFT_H:g} h of drift, {followed}", calibration, joined, joined)
         )
-        rows.append(judge(scene, way, replace(calibration, rule=rule), joined, joined))
-    return [*rows, judge(scene, f"{DRIFT_H:g} h of drift, {ALWAYS}", None, joined, joined)]
+    if joined is not None:
+        rows.append(judge(scene, f"{DRIFT_H:g} h of drift, {ALWAYS}", None, joined, joined))
+    return rows
 
 
 def _one_video(parts: Sequence[FrameScores]) -> FrameScores:

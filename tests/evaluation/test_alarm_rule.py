@@ -97,57 +97,16 @@ def test_what_lasts_is_found_where_no_single_frame_is_high():
 def test_the_stream_says_at_each_frame_what_the_whole_video_does():
     rng = np.random.default_rng(0)
     score = np.cumsum(rng.normal(0, 0.3, 400))
-    rule = AlarmRule(1.5, 1.2, 0.7, level=0.0, drift_per_hour=500.0)
+    rule = AlarmRule(1.5, 1.2, 0.7)
     stream = AlarmStream(rule, FPS)
     verdicts = [stream.add(i, s) for i, s in enumerate(score)]
     found = follow(score, range(400), rule, FPS)
-    np.testing.assert_array_equal([v.score for v in verdicts], found.score)
+    np.testing.assert_array_equal([v.sustained for v in verdicts], found.sustained)
     assert [v.over for v in verdicts if v.over] == found.events[
         : len(found.events) - bool(stream.open)
     ]
     raised = np.array([v.alarm for v in verdicts])
     assert (found.alarm | ~raised).all()  # an event holds every frame that raised it
-
-
-def hours(number, fps=1.0):
-    return np.arange(round(number * 3600 * fps)) / (3600 * fps)
-
-
-def test_slow_change_is_followed_at_its_speed_and_never_below_the_usual_level():
-    t = hours(4)
-    rng = np.random.default_rng(1)
-    rule = AlarmRule(6.0, level=0.0, drift_per_hour=3.0)
-    rising = rng.normal(0, 1, len(t)) + 2 * t  # 8 by the end
-    followed = follow(rising, range(len(t)), rule, 1.0)
-    assert followed.alarm.mean() < 0.001
-    assert follow(rising, range(len(t)), AlarmRule(6.0), 1.0).alarm.mean() > 0.2
-    # to move at 2 of 3 steps up, five scores of six must lie above the level: 0.97 spreads behind
-    assert np.median(followed.score[-3600:]) == pytest.approx(0.97, abs=0.1)
-    # footage that scores lower than usual makes the alarm no more sensitive
-    low = rng.normal(-3, 1, len(t))
-    step = 3.0 / 3600  # a single high score moves the level by one
-    found = follow(low, range(len(t)), rule, 1.0).score
-    assert np.abs(found - low).max() <= 2 * step
-
-
-def test_a_gap_of_the_camera_is_no_time_in_which_the_level_may_follow():
-    rule = AlarmRule(6.0, level=0.0, drift_per_hour=3600.0)  # one a second
-    stream = AlarmStream(rule, FPS)
-    stream.add(0, 1.0)
-    stream.add(36_000, 1.0)  # an hour later
-    assert stream.drift <= 1.1 + 1e-9
-
-
-def test_ten_minutes_of_a_fault_stay_an_alarm_for_ten_minutes():
-    t = hours(1)
-    score = np.random.default_rng(2).normal(0, 1, len(t))
-    fault = (t > 0.5) & (t <= 0.5 + 10 / 60)
-    score[fault] += 9.0  # just above the threshold with most frames
-    rule = AlarmRule(6.0, level=0.0, drift_per_hour=30.0)
-    found = follow(score, range(len(t)), rule, 1.0)
-    longest = max(found.events, key=lambda e: e.stop - e.start)
-    assert longest.stop - longest.start > 590
-    assert found.alarm[~fault].mean() < 0.001
 
 
 def test_fps_must_be_positive():

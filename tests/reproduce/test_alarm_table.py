@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from etils import epath
 
 from ipad_jax.commands import reproduce
 from ipad_jax.main import main
 from ipad_jax.reproduce import alarm_footage
-from ipad_jax.reproduce.alarm_footage import piece
+from ipad_jax.reproduce.alarm_footage import DRIFT, FOLLOWED, Plan, piece
 from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, rows_of_drift, table_of
-from ipad_jax.run.config import load_config
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -84,29 +84,37 @@ def test_the_last_rows_are_the_sums_of_all_machines(judged):
     assert last[table.columns.index("all faults")] == "2 of 4"
 
 
-def test_a_level_that_is_followed_forgives_slow_change_and_still_finds_faults():
-    """Half an hour that stands for two: the score rises by 4 spreads."""
-    rng = np.random.default_rng(0)
-    n = int(1800 * FPS)
-    config = load_config("factory:tiny")
-    with config.unlocked():
-        config.eval.components = {"pooled_mean": 1.0}
-    kind = np.zeros(n // 6, np.int8)
-    kind[5000:5050] = 1
-    last = rng.normal(1.4, 0.1, n // 6)
-    last[5000:5050] += 2
-    scores = {
-        "calibrate": (rng.normal(1, 0.1, n // 3), None),
-        "drifting": (rng.normal(1, 0.1, n) + np.linspace(0, 0.4, n), None),
-        "drifted": (last, kind),
-    }
-    tables = {name: scores_of(name, *made) for name, made in scores.items()}
-    still, slow, fast, always = rows_of_drift("crane_synthetic", config, tables)
-    assert still.normal.normal_time_in_alarm > 0.5
-    assert fast.normal.normal_time_in_alarm < slow.normal.normal_time_in_alarm
-    assert fast.normal.normal_time_in_alarm < 0.05  # what follows lags behind
-    assert (still.long_found, fast.long_found, fast.long) == (0, 1, 1)
-    assert (always.normal.normal_time_in_alarm, always.long_found) == (1, 0)
+def test_drift_is_judged_with_and_without_following_it_once_all_of_it_is_there(tmp_path):
+    rng, n = np.random.default_rng(0), int(60 * FPS)
+    plan = Plan(epath.Path(tmp_path), ("crane_synthetic",), 1, 0.05, {}, tiny=True, drift=True)
+    (scene,) = plan.scenes
+
+    def save(purpose, number, speed, rise):
+        values, kind = rng.normal(1 + rise, 0.1, n), np.zeros(n, np.int8)
+        if purpose == "drifted":
+            values[500:550], kind[500:550] = values[500:550] + 2, 1
+        path = plan.path(scene, purpose, number, speed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scores = scores_of(f"{purpose}_{number}", values, kind)
+        weighted = plan.config(scene).eval.components
+        components = dict.fromkeys(weighted, 0 * values) | {"nearest": values}
+        dataclasses.replace(scores, components=components).save(path)
+
+    save("calibrate", 0, 0.0, 0.0)
+    still, fast = FOLLOWED
+    for speed in FOLLOWED:
+        save("calibrate", 0, speed, 0.0)
+        for purpose in DRIFT:
+            assert rows_of_drift(plan, scene) == []
+            count = plan.pieces(purpose)
+            for number in range(count):
+                rise = number / count if purpose == "drifting" else 1.0
+                save(purpose, number, speed, 2 * rise * (speed == still))
+    rows = dict(zip((still, fast, ALWAYS), rows_of_drift(plan, scene)))
+    assert rows[still].normal.normal_time_in_alarm > 0.5
+    assert rows[fast].normal.normal_time_in_alarm < 0.01
+    assert (rows[still].long_found, rows[fast].long_found, rows[fast].long) == (0, 2, 2)
+    assert (rows[ALWAYS].normal.normal_time_in_alarm, rows[ALWAYS].long_found) == (1, 0)
 
 
 @pytest.mark.slow  # compiles the renderer
@@ -130,6 +138,14 @@ def test_what_would_run_is_said_before(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "conveyor_synthetic: 0 of 8 calibrate, 0 of 12 normal, 0 of 4 faulty (another" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_the_next_command_is_about_the_same_footage(tmp_path, capsys):
+    words = ["--table", "alarm", "--hours", "0.1667", "--drift", "--steps", "340"]
+    assert reproduce.main([*words, "--show", "--workdir", str(tmp_path)]) == 0
+    command = capsys.readouterr().out.split("next: ")[1]
+    for option in ("--hours 0.1667", "--drift", "--steps 340"):
+        assert option in command
 
 
 @pytest.mark.parametrize(

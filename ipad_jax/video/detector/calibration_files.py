@@ -31,7 +31,6 @@ JUDGING_LEAVES = (
     "eval.components",
     "eval.false_alarms_per_hour",
     "eval.sustained_s",
-    "eval.drift_per_hour",
 )
 CALIBRATION, SCORES = "calibration.json", "calibration_scores.npz"
 # calibrations/<name>/ holds those on footage recorded apart, see fresh_calibration.py
@@ -256,7 +255,7 @@ def fit(config: ConfigDict, scores: FrameScores, **basis: Any) -> Calibration:
 def wish_of(config: ConfigDict) -> Wish:
     """What the config's `eval` section wants of the alarm."""
     section = config.eval
-    return Wish(section.false_alarms_per_hour, section.sustained_s, section.drift_per_hour)
+    return Wish(section.false_alarms_per_hour, section.sustained_s)
 
 
 def fit_for(

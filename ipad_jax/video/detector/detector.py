@@ -34,6 +34,7 @@ from ipad_jax.video.detector.stream import (
     make_aggregator,
     predict_ahead,
 )
+from ipad_jax.video.normal.slow_change import SlowChange
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
 
@@ -168,6 +169,7 @@ class Detector:
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         start: int = 0,
         alarms: AlarmStream | None = None,
+        slow_change: SlowChange | None = None,
     ) -> Iterator[FrameScore]:
         """Scores a stream of any length; each row is final when it comes.
 
@@ -178,7 +180,7 @@ class Detector:
           pictures: also hand out frame, reconstruction and error map, from the same forward pass.
           prepare: brings a frame to the model's size; by default what the dataset's builder does.
           start: number of the first frame.
-          alarms: of an earlier stretch of the same footage, to go on from.
+          alarms, slow_change: of an earlier stretch of the same footage, to go on from.
 
         Yields:
           One row a frame, in order.
@@ -196,10 +198,12 @@ class Detector:
                 self.config,
                 self.predictor.normal,
                 self.footage.cycle_frames,
+                self.fps,
                 pool,
                 start=start,
                 pictures=pictures,
                 mapped="" if calibration is None else calibration.mapped,
+                slow_change=slow_change,
             )
             clips = scorer.clips(map(prepare or self.prepare, frames))
             predict = self.predictor.both if pictures else self.predictor.scores
@@ -213,6 +217,7 @@ class Detector:
         *,
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         seen: Callable[[int], None] | None = None,
+        slow_change: SlowChange | None = None,
     ) -> FrameRows:
         """Raw components of every frame of some footage, in order, without calibration or alarm.
 
@@ -220,11 +225,17 @@ class Detector:
           frames: as of `stream`.
           prepare: as of `stream`.
           seen: called with the number of frames seen so far.
+          slow_change: as of `stream`.
         """
         parts: list[FrameRows] = []
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(
-                self.config, self.predictor.normal, self.footage.cycle_frames, pool
+                self.config,
+                self.predictor.normal,
+                self.footage.cycle_frames,
+                self.fps,
+                pool,
+                slow_change=slow_change,
             )
             clips = scorer.clips(map(prepare or self.prepare, frames))
             for first, predicted in predict_ahead(
@@ -276,13 +287,13 @@ class Detector:
                 if weight and name in self.calibration.components
             }
         for i, frame in enumerate(rows.frame.tolist()):
-            verdict = Verdict(float(score[i]), math.nan, False, None)
+            verdict = Verdict(math.nan, False, None)
             if alarms is not None:
                 verdict = alarms.add(frame, float(score[i]))
             yield FrameScore(
                 frame=frame,
                 time_s=frame / self.fps,
-                score=verdict.score,
+                score=float(score[i]),
                 alarm=verdict.alarm,
                 sustained=verdict.sustained,
                 event=alarms.open if alarms is not None else None,

@@ -88,8 +88,9 @@ def wish_table(
     base = _base(workdir, config, step)
     fitted = fit_fresh(config, base.scores, base.listed)
     silent = replace(fitted.rule, threshold=math.inf, sustained=math.inf)
-    followed = followed_by_video(fuse(base.scores, fitted), base.scores, silent)
-    single, _, basis = unit_maxima(followed.score, base.scores)
+    score = fuse(base.scores, fitted)
+    followed = followed_by_video(score, base.scores, silent)
+    single, _, basis = unit_maxima(score, base.scores)
     sustained, _, _ = unit_maxima(followed.sustained, base.scores, basis.unit_s)
     wishes = []
     for per_hour in RATES:
@@ -139,7 +140,8 @@ def _faults(
     if mismatch(scores.made_with, normal.made_with):
         return []  # of another checkpoint: its scores say nothing about these thresholds
     silent = replace(fitted.rule, threshold=math.inf, sustained=math.inf)
-    followed = followed_by_video(fuse(scores, fitted), scores, silent)
+    score = fuse(scores, fitted)
+    followed = followed_by_video(score, scores, silent)
     source = _test_split(config)
     found: list[dict[str, Any]] = []
     for video, name in enumerate(scores.video_names):
@@ -152,7 +154,7 @@ def _faults(
             kind = int(scores.kind[at[0]])
             picture = None
             if source is not None and len(found) < MOST:
-                peak = at[int(np.argmax(np.nan_to_num(followed.score[at], nan=-np.inf)))]
+                peak = at[int(np.argmax(np.nan_to_num(score[at], nan=-np.inf)))]
                 picture = thumbnail(source.frames(video, [int(scores.frame[peak])])[0])
             found.append(
                 {
@@ -160,7 +162,7 @@ def _faults(
                     "kind": scores.kinds[kind] if kind > 0 else "fault",
                     "start_s": float(scores.time_s[at[0]]),
                     "end_s": float(scores.time_s[at[-1]]),
-                    "score": _highest(followed.score[at]),
+                    "score": _highest(score[at]),
                     "sustained": _highest(followed.sustained[at]),
                     "picture": picture,
                 }

@@ -172,7 +172,10 @@ def score_segments(
 
     def clips(pool: ThreadPoolExecutor) -> Iterator[tuple[tuple[FrameScorer, int], np.ndarray]]:
         for segment in segments:
-            scorer = FrameScorer(config, predictor.normal, cycle_frames, pool, start=segment.start)
+            fps = source.videos[segment.video].fps
+            scorer = FrameScorer(
+                config, predictor.normal, cycle_frames, fps, pool, start=segment.start
+            )
             waiting.append((segment, scorer, []))
             for first_frame, clip in scorer.clips(_frames(source, segment)):
                 yield (scorer, first_frame), clip

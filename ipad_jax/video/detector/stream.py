@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from ipad_jax.video.normal.frames import Trail
 from ipad_jax.video.normal.motion import FastestPlace, MotionStream
 from ipad_jax.video.normal.phase_tracking import PhaseTracker
+from ipad_jax.video.normal.slow_change import SlowChange
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.aggregate import FrameAggregator, FrameRows
 from ipad_jax.video.scores.frame_difference import FrameDifference
@@ -82,6 +83,12 @@ def make_aggregator(
     )
 
 
+def slow_change_of(config: ConfigDict, fps: float) -> SlowChange | None:
+    """Follows slow change as a config asks for it; None: not at all."""
+    per_hour = config.eval.drift_per_hour
+    return SlowChange(per_hour, fps) if per_hour else None
+
+
 class FrameScorer:
     """Scores the frames of one video, or of one segment of it, in order.
 
@@ -94,11 +101,13 @@ class FrameScorer:
         config: ConfigDict,
         normal: Normal,
         cycle_frames: float | None,
+        fps: float,
         pool: ThreadPoolExecutor,
         *,
         start: int = 0,
         pictures: bool = False,
         mapped: str = "",
+        slow_change: SlowChange | None = None,
     ):
         """Prepares for a video.
 
@@ -106,10 +115,13 @@ class FrameScorer:
           config: of the run; `data.clip_len` and the `eval` section count.
           normal: what frames are compared with.
           cycle_frames: of a usual cycle; None where there is none.
+          fps: frames a second.
           pool: threads that compare.
           start: number of the first frame.
           pictures: whether rows come with pictures; predictions must then hold them.
           mapped: component whose map takes the place of the reconstruction's error in them.
+          slow_change: of an earlier stretch of the same camera, to go on from; by default it begins
+            anew, where the config follows it.
         """
         self._clip_len, self._stride = config.data.clip_len, config.eval.stride
         self._aggregator = make_aggregator(config, cycle_frames, start)
@@ -120,6 +132,7 @@ class FrameScorer:
         self._difference = FrameDifference(config.eval.pool_px)
         self._motion, self._fastest = MotionStream(), FastestPlace()
         self._trails = {name: Trail() for name in normal.maps}
+        self._slow_change = slow_change or slow_change_of(config, fps)
         self._tracker = None
         if normal.phases is not None and cycle_frames:
             self._tracker = PhaseTracker(normal.phases, cycle_frames)
@@ -191,6 +204,8 @@ class FrameScorer:
             seen["features"] = list(self._pool.map(normal.features.picture, frames))
         for name, part in normal.maps.items():
             maps = list(self._pool.map(part.distance, seen[name], phases))
+            if name == "nearest" and self._slow_change is not None:
+                maps = list(map(self._slow_change.add, maps, phases))
             found[name] = [self._trails[name].add(float(m.max())) for m in maps]
             if name == self._mapped:
                 for h, m in zip(held, maps):

@@ -1,7 +1,8 @@
 """A detector beside a camera, for weeks: gaps are survived and written down, nothing is overwritten.
 
 Where pictures stop, what is temporal ends with them: an alarm that is on, clips, motion, the phase of a
-cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on.
+cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on. Slow change is
+followed across gaps; another start of the program begins where the calibration did.
 """
 
 import math
@@ -25,6 +26,7 @@ from ipad_jax.video.detector.detector import Detector, FrameScore
 from ipad_jax.video.detector.health import Health, tell_systemd
 from ipad_jax.video.detector.notify import Notifier
 from ipad_jax.video.detector.record import Record
+from ipad_jax.video.detector.stream import slow_change_of
 from ipad_jax.video.detector.wording import describe_alarm, describe_open_alarm, utc
 
 LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothing
@@ -110,6 +112,7 @@ class _Watch:
         self._events, self._interrupt, self._fps_given = events, interrupt, fps_given
         self._report = report
         self._alarms = None if detector.rule is None else AlarmStream(detector.rule, detector.fps)
+        self._slow_change = slow_change_of(detector.config, detector.fps)
         self._start_s: float | None = None  # of `time.monotonic`; frame 0
         self._number = 0  # of the next frame
         self._times: deque[float] = deque()  # UTC of the frames whose row is not yet there
@@ -125,6 +128,7 @@ class _Watch:
                 pictures=self._record.takes_pictures,
                 start=self._number,
                 alarms=self._alarms,
+                slow_change=self._slow_change,
             )
             for row in rows:
                 self._number = row.frame + 1

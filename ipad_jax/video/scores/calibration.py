@@ -32,7 +32,7 @@ from ipad_jax.video.scores.components import (
 from ipad_jax.video.scores.frame_scores import FrameScores
 from ipad_jax.video.scores.normal_units import Basis, followed_by_video, unit_maxima
 
-FORMAT = 8  # 8: a threshold is extrapolated no further than `REACH`
+FORMAT = 9  # 9: slow change is followed in the scores, not by the rule
 # Of the distance between the usual score and that of frames a person said are normal, by which a threshold is
 # above them: the same event scores a little differently with another batch size, start or day. Our choice.
 HEADROOM = 0.05
@@ -40,7 +40,6 @@ HEADROOM = 0.05
 # normal footage, at most: a higher one rests on nothing and finds nothing. Our choice; then no wish is
 # promised.
 REACH = 3.0
-USUAL_REACH = 0.99  # quantile of normal scores; drift is counted in its distance from the median
 
 
 class Wish(NamedTuple):
@@ -49,13 +48,10 @@ class Wish(NamedTuple):
     Attributes:
       false_alarms_per_hour: that normal footage may raise, at most.
       sustained_s: seconds of the running median with a threshold of its own; 0: none.
-      drift_per_hour: how fast the level of the score is followed upwards, in distances between the
-        median and the 99 % quantile of normal scores; 0: not at all.
     """
 
     false_alarms_per_hour: float = 1.0
     sustained_s: float = 1.0
-    drift_per_hour: float = 0.0
 
 
 DEFAULT_WISH = Wish()
@@ -147,15 +143,9 @@ class Calibration:
         fused = weighted_sum(parts, weights)
         scored = fused[np.isfinite(fused)]
         level = float(np.median(scored))
-        reach = float(np.quantile(scored, USUAL_REACH)) - level
-        silent = AlarmRule(
-            math.inf,
-            sustained_s=wish.sustained_s,
-            level=level,
-            drift_per_hour=wish.drift_per_hour * reach,
-        )
+        silent = AlarmRule(math.inf, sustained_s=wish.sustained_s, level=level)
         followed = followed_by_video(fused, normal, silent)
-        single_maxima, group, basis = unit_maxima(followed.score, normal)
+        single_maxima, group, basis = unit_maxima(fused, normal)
         rules = 2 if wish.sustained_s else 1
         share = wish.false_alarms_per_hour * basis.unit_s / 3600 / rules
         single = tail_threshold(single_maxima, group, min(share, 0.5))
@@ -187,8 +177,8 @@ class Calibration:
 
     def above(self, normal: FrameScores) -> "Calibration":
         """The same with thresholds so high that these scores raise no alarm, `HEADROOM` included."""
-        quiet = replace(self.rule, drift_per_hour=0.0)
-        found = followed_by_video(fuse(normal, self), normal, quiet)
+        score = fuse(normal, self)
+        found = followed_by_video(score, normal, self.rule)
 
         def raised(threshold: float, scores: np.ndarray) -> float:
             known = scores[np.isfinite(scores)]
@@ -201,7 +191,7 @@ class Calibration:
         sustained = self.rule.sustained
         if self.sustained is not None:
             sustained = raised(sustained, found.sustained)
-        single = raised(self.rule.threshold, found.score)
+        single = raised(self.rule.threshold, score)
         return replace(self, rule=replace(self.rule, threshold=single, sustained=sustained))
 
     @property
@@ -379,8 +369,6 @@ def check_wish(wish: Wish) -> None:
         raise ValueError(
             f"eval.sustained_s={wish.sustained_s} must lie between 0 (off) and 60 seconds."
         )
-    if not 0 <= wish.drift_per_hour < math.inf:
-        raise ValueError(f"eval.drift_per_hour={wish.drift_per_hour} must be at least 0 (off).")
 
 
 def standardise(name: str, scores: Scored, calibration: Calibration) -> np.ndarray:

@@ -37,15 +37,15 @@ class Basis:
 
 def followed_by_video(fused: np.ndarray, scores: FrameScores, rule: AlarmRule) -> Followed:
     """The alarm rule over each video of a table; rows as they are, events of all videos in order."""
-    columns = [np.full(len(fused), np.nan), np.full(len(fused), np.nan)]
+    sustained = np.full(len(fused), np.nan)
     alarm = np.zeros(len(fused), bool)
     events = []
     for video in np.unique(scores.video):
         at = np.flatnonzero(scores.video == video)
         found = follow(fused[at], scores.frame[at], rule, scores.fps[video])
-        columns[0][at], columns[1][at], alarm[at] = found.score, found.sustained, found.alarm
+        sustained[at], alarm[at] = found.sustained, found.alarm
         events += found.events
-    return Followed(columns[0], columns[1], alarm, events)
+    return Followed(sustained, alarm, events)
 
 
 def unit_maxima(

@@ -103,7 +103,7 @@ def judge(
         for video in np.unique(scores.video) if weights is None else ():
             at = np.flatnonzero(scores.video == video)
             found = follow(score[at], scores.frame[at], calibration.rule, scores.fps[video])
-            score[at], events[int(video)] = found.score, found.events
+            events[int(video)] = found.events
         excluded = set(mislabelled)
     else:
         raise ValueError(f"protocol={protocol!r} is unknown; the choices are {PROTOCOLS}.")

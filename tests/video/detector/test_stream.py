@@ -15,6 +15,7 @@ from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
 from ipad_jax.video.normal.frames import TRAIL_FRAMES, NormalFrames
 from ipad_jax.video.normal.motion import LAGS, FastestPlace, MotionStream, NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
+from ipad_jax.video.normal.slow_change import SlowChange
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.frame_difference import FrameDifference
@@ -79,11 +80,14 @@ def test_every_clip_is_predicted_once_and_every_frame_decoded_once(stride, batch
     assert set(table.video[unscored]) == {1, 3}
 
 
-def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal):
-    source = Source(40, 25)
-    alone = score_segments(FakePredictor(normal), 7, make_config(3), source, [Segment(1, 0, 25)])
+@pytest.mark.parametrize("per_hour", [0.0, 36_000.0])
+def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal, per_hour):
+    source, own = Source(40, 25), make_config(3)
+    own.eval.drift_per_hour = per_hour
+    alone = score_segments(FakePredictor(normal), 7, own, source, [Segment(1, 0, 25)])
     config = make_config(3)
     config.eval.batch_size = 7
+    config.eval.drift_per_hour = per_hour
     both = [Segment(0, 0, 40), Segment(1, 0, 25)]
     among = score_segments(FakePredictor(normal), 7, config, source, both)
     rows = among.select(among.video == 1)
@@ -91,18 +95,20 @@ def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal
         np.testing.assert_array_equal(rows.components[name], column, err_msg=name)
 
 
-def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(normal):
-    source, stride = Source(60), 3
-    table = score_segments(
-        FakePredictor(normal), 7, make_config(stride), source, [Segment(0, 0, 60)]
-    )
+@pytest.mark.parametrize("per_hour", [0.0, 36_000.0])  # a spread a second
+def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(normal, per_hour):
+    source, config = Source(60), make_config(3)
+    config.eval.drift_per_hour = per_hour
+    table = score_segments(FakePredictor(normal), 7, config, source, [Segment(0, 0, 60)])
+    slow_change = SlowChange(per_hour, 10.0) if per_hour else None
     found, view = table.components, normal.frames.view
     difference, movement = FrameDifference(3), MotionStream()
     tracker, trail = PhaseTracker(normal.phases, CYCLE), []
     for at, frame in enumerate(source.drawn[0]):
         small = view(frame)
         phase = tracker.add(small, float(found["phase"][at]))
-        trail.append(float(normal.frames.distance(small, phase).max()))
+        away = normal.frames.distance(small, phase)
+        trail.append(float((away if slow_change is None else slow_change.add(away, phase)).max()))
         expected = {
             "tracked_phase": phase,
             "nearest": np.mean(trail[-TRAIL_FRAMES:]),
@@ -135,7 +141,9 @@ def test_pictures_come_with_the_map_that_counts(normal, mapped):
     drawn = list(frames(20))
     predictor = FakePredictor(normal)
     with ThreadPoolExecutor(2) as pool:
-        scorer = FrameScorer(make_config(4), normal, CYCLE, pool, pictures=True, mapped=mapped)
+        scorer = FrameScorer(
+            make_config(4), normal, CYCLE, 10.0, pool, pictures=True, mapped=mapped
+        )
         shown = []
         for first, predicted in predict_ahead(scorer.clips(iter(drawn)), predictor.both, 2):
             shown += scorer.add(first, predicted).pictures
@@ -150,7 +158,7 @@ def test_pictures_come_with_the_map_that_counts(normal, mapped):
 
 def test_memory_is_constant(normal):
     with ThreadPoolExecutor(1) as pool:
-        scorer = FrameScorer(make_config(4), normal, CYCLE, pool)
+        scorer = FrameScorer(make_config(4), normal, CYCLE, 10.0, pool)
         most = 0
         for first, predicted in predict_ahead(scorer.clips(frames(200)), FakePredictor().scores, 1):
             scorer.add(first, predicted)
