@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fake_detector import CYCLE, SIZE, FakePredictor, frames, make_config
+from fake_detector import CYCLE, SIZE, FakePredictor, faulty, frames, make_config
 
 from ipad_jax.input.clips import clip_index
 from ipad_jax.input.frames import Video
 from ipad_jax.input.split import Segment
+from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.predictor import score_segments
-from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
+from ipad_jax.video.detector.stream import FrameScorer, predict_ahead, slow_change_of
 from ipad_jax.video.normal.frames import TRAIL_FRAMES, NormalFrames
 from ipad_jax.video.normal.motion import LAGS, FastestPlace, MotionStream, NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
@@ -154,6 +155,21 @@ def test_pictures_come_with_the_map_that_counts(normal, mapped):
         np.testing.assert_array_equal(picture.frame, frame)
         np.testing.assert_array_equal(picture.reconstruction, 255 - frame)
         assert picture.error.shape == (normal.frames.pictures.shape[1:3] if mapped else SIZE)
+
+
+def test_slow_change_goes_on_where_an_earlier_stretch_hands_it_over(normal):
+    config = make_config(4)
+    config.eval.drift_per_hour = 36_000.0  # a spread a second
+    detector = Detector(FakePredictor(normal), config, Footage(10.0, CYCLE))
+
+    def nearest(slow_change=None):
+        stained = faulty(40, start=0, stop=40)
+        return [r.components["nearest"] for r in detector.stream(stained, slow_change=slow_change)]
+
+    over = slow_change_of(config, detector.fps)
+    first, second = nearest(over), nearest(over)
+    np.testing.assert_array_equal(first, nearest())  # otherwise it begins anew
+    assert second[0] < first[0]
 
 
 def test_memory_is_constant(normal):
