@@ -194,3 +194,36 @@ def test_linear_resizing_is_jaxs_own(size):
     for array in (x, x[..., 0]):
         expected = jax.image.resize(array, (2, *size, *array.shape[3:]), "linear")
         np.testing.assert_allclose(layers.resize_linear(array, size), expected, atol=1e-6)
+
+
+def test_gradients_of_many_images_are_those_of_one_product(monkeypatch):
+    monkeypatch.setattr(layers, "CACHED", 0)
+    x, kernel = normal(3, 9, 8, 5), normal(3, 3, 5, 4)
+    same_with_gradients(layers.conv2d, library, x, kernel)
+    text = jax.jit(jax.grad(lambda k: layers.conv2d(x, k).sum())).lower(kernel).as_text()
+    assert "stablehlo.while" in text  # image by image indeed
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 1), (6, 2, 2), (6, 1, 7)])
+def test_pictures_smaller_than_the_kernel(shape):
+    same_with_gradients(layers.conv2d, library, normal(*shape, 8), normal(3, 3, 8, 7))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "kernel"),
+    [
+        (layers.conv2d, (4, 2, 2, 8), (3, 3, 8, 8)),
+        (layers.conv2d, (4, 1, 1, 8), (3, 3, 8, 8)),
+        (lambda x, k: layers.conv2d(x, k, stride=2), (4, 8, 8, 8), (4, 4, 8, 8)),
+        (layers.conv_transpose2d, (4, 4, 4, 8), (4, 4, 8, 8)),
+        (layers.conv_transpose2d, (4, 1, 1, 8), (4, 4, 8, 8)),
+    ],
+)
+def test_no_compiled_convolution_is_a_reversed_one(layer, shape, kernel):
+    """XLA:CPU runs those with plain loops, 30 times slower; see the module's text."""
+
+    def loss(x, k):
+        return jnp.square(layer(x, k)).sum()
+
+    program = jax.jit(jax.grad(loss, (0, 1))).lower(normal(*shape), normal(*kernel)).compile()
+    assert "rhs_reversal" not in program.as_text()
