@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.calibration import Calibration, calibration_of
 from ipad_jax.image.inspection import Inspection
-from ipad_jax.image.scorer import Scorer, load_scorer
+from ipad_jax.image.scorer import Scored, Scorer, load_scorer
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.checkpoints import restore_for_inference
@@ -87,8 +88,15 @@ class Detector:
     def inspect_all(self, images: Iterable[np.ndarray]) -> Iterator[Inspection]:
         """As `inspect`, of many, in order; `eval.batch_size` of them go through the network at once."""
         for found in self.scorer.scored(images):
-            alarm = self.threshold is not None and found.score > self.threshold
-            yield Inspection(found.score, alarm, found.map, found.found)
+            yield self._judged(found)
+
+    def inspect_again(self, image: np.ndarray, found: Any) -> Inspection:
+        """As `inspect`, of an image whose `Inspection.found` is known: no pose is searched again."""
+        return self._judged(self.scorer.again(image, found))
+
+    def _judged(self, found: Scored) -> Inspection:
+        alarm = self.threshold is not None and found.score > self.threshold
+        return Inspection(found.score, alarm, found.map, found.found)
 
     def reference(self, image: np.ndarray, found: Inspection) -> np.ndarray | None:
         """What an image was compared with, a rendering or a reconstruction, uint8; None of most methods."""

@@ -68,6 +68,10 @@ class Scorer:
                     )
                 yield Scored(joined, task.reduce(joined))
 
+    def again(self, image: np.ndarray, found: Any) -> Scored:
+        """An image that was scored before, with what the method found then: its map is made anew."""
+        return next(iter(self.scored([image])))
+
     def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
         """What an image uint8 [h, w, 3] was compared with, of the same kind; None of most methods."""
         return None

@@ -26,13 +26,14 @@ from ipad_jax.input.images import ImageSource
 from ipad_jax.nn.backbones import IMAGENET_STD
 from ipad_jax.pose.adam_search import adam_search
 from ipad_jax.pose.nerf import Nerf, NerfConfig
-from ipad_jax.pose.pose_search import FoundPose, small_picture
+from ipad_jax.pose.pose_search import FoundPose
 from ipad_jax.pose.rendering import (
     composite,
     importance_distances,
     interval_lengths,
     stratified_distances,
 )
+from ipad_jax.pose.retrieval import crop_of
 from ipad_jax.pose.scorer import PoseScorer
 from ipad_jax.pose.task import OCCUPIED_SIDE, OmniposeTask, occupied_voxels
 from ipad_jax.run.progress import Stages
@@ -98,11 +99,12 @@ class PaperTask(OmniposeTask):
     def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
         """Occupied voxels, small pictures, cameras, background: what a search begins from."""
         views = self.object_views
-        small = [small_picture(image, views.background, views.levels) for image in views.images]
+        crops = [crop_of(image, views.background, views.levels) for image in views.images]
         occupied = occupied_voxels(model, views.hull, OCCUPIED_SIDE)
         return {
             "occupied": np.packbits(occupied),
-            "small": np.stack(small).astype(np.float16),
+            "crops": np.stack([crop.picture for crop in crops]),
+            "circles": np.stack([crop.circle for crop in crops]),
             "poses": views.poses,
             "lenses": np.stack([lens.array() for lens in views.lenses]),
             "background": np.append(views.background, views.levels).astype(np.float32),
@@ -146,7 +148,7 @@ def both_colours(
 class PaperScorer(PoseScorer):
     """The published search and comparison."""
 
-    needs = ()
+    needs = ("crops",)
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
         super().__init__(task, model, arrays)

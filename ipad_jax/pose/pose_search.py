@@ -1,21 +1,22 @@
-"""The pose of a query: starts by small pictures of the training views, then render-and-align."""
+"""The pose of a query: starts from the training views that look like it, then render-and-align."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ipad_jax.data_builders.object_folder.silhouettes import silhouette
+from ipad_jax.data_builders.object_folder.silhouettes import border_of, silhouette
 from ipad_jax.pose.alignment import align, blurred, points_of
 from ipad_jax.pose.object_views import Lens
 from ipad_jax.pose.pictures import Counts, Picture, Renderer
+from ipad_jax.pose.retrieval import Gallery, crop_of, degrees_apart
 
-SMALL_PX = 24  # side of the picture by which views are compared
-APART_DEGREES = 8.0  # between two starts, and between two answers that count as different
+APART_DEGREES = 8.0  # between two answers that count as different
 UNUSUAL = 2.0  # times the usual residual, beyond which a rendering does not fit
 UNSEEN_DEGREES = 35.0  # from the nearest training view: a side that nobody has seen
+STRANGE_SHARE = 0.4  # of the border; an object that leaves the picture covers less
 TIE = 1.1  # an other pose with at most so many times the residual leaves the pose open
 
 
@@ -56,6 +57,7 @@ class FoundPose:
       tied: whether another pose, far from this one, explains the query as well.
       degrees_to_view: from the nearest training view, about the object's centre.
       usual: the largest residual of training views at their own poses.
+      strange: whether the background is not the training views'.
     """
 
     pose: np.ndarray
@@ -64,6 +66,7 @@ class FoundPose:
     tied: bool = False
     degrees_to_view: float = 0.0
     usual: float = float("inf")
+    strange: bool = False
 
     @property
     def fits(self) -> bool:
@@ -73,6 +76,8 @@ class FoundPose:
     @property
     def note(self) -> str:
         """Why the pose cannot be trusted; ""."""
+        if self.strange:
+            return "not inspected: the background is not that of the training photos"
         if self.degrees_to_view > UNSEEN_DEGREES:
             return "not inspected: no training view is near this side"
         if not self.fits:
@@ -83,19 +88,6 @@ class FoundPose:
     def reference(self) -> np.ndarray:
         """What the query was compared with, uint8 [h, w, 3]."""
         return np.rint(np.clip(self.picture.rgb, 0, 1) * 255).astype(np.uint8)
-
-
-@dataclasses.dataclass(frozen=True)
-class Gallery:
-    """What starts are chosen from.
-
-    Attributes:
-      small: float32 [n, d], see `small_picture`.
-      poses: world_from_camera [n, 4, 4].
-    """
-
-    small: np.ndarray
-    poses: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,49 +109,14 @@ class Known:
         """Where an image uint8 [h, w, 3] shows the object: bool [h, w]."""
         return silhouette(image, self.background, self.levels)
 
-    def starts(self, image: np.ndarray, count: int, without: Sequence[int] = ()) -> np.ndarray:
-        """Poses [n, 4, 4] of the views that look most like an image uint8 [h, w, 3]; see `starts`."""
-        small = small_picture(image, self.background, self.levels)
-        return self.gallery.poses[starts(small, self.gallery, count, without)]
+    def starts(self, image: np.ndarray, count: int) -> np.ndarray:
+        """Poses [n, 4, 4] from which the object looks most like an image uint8 [h, w, 3]."""
+        return self.gallery.starts(crop_of(image, self.background, self.levels), self.lens, count)
 
-
-def small_picture(image: np.ndarray, background: np.ndarray, levels: float) -> np.ndarray:
-    """Colours and silhouette of an image uint8 [h, w, 3], small: float32 [d].
-
-    Args: background [3] in 0 to 255 and levels of `silhouettes.background_of`.
-    """
-    found = silhouette(image, background, levels)
-    colour = np.where(found[..., None], image, 0).astype(np.float32) / 255
-    both = np.concatenate([colour, found[..., None].astype(np.float32)], axis=-1)
-    small = cv2.resize(both, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(small, (0, 0), 0.7).ravel()
-
-
-def starts(
-    query: np.ndarray, gallery: Gallery, count: int, without: Sequence[int] = ()
-) -> np.ndarray:
-    """Indices of the nearest views that lie `APART_DEGREES` from each other, nearest first.
-
-    Args:
-      query: `small_picture` of the query.
-      without: views that must not be taken.
-    """
-    distance = np.linalg.norm(gallery.small - query, axis=1)
-    distance[list(without)] = np.inf
-    chosen: list[int] = []
-    for index in np.argsort(distance):
-        if not np.isfinite(distance[index]) or len(chosen) == count:
-            break
-        apart = [degrees_apart(gallery.poses[index], gallery.poses[other]) for other in chosen]
-        if not apart or min(apart) > APART_DEGREES:
-            chosen.append(int(index))
-    return np.array(chosen)
-
-
-def degrees_apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Angle of the rotation between two poses [4, 4]."""
-    trace = float((a[:3, :3] * b[:3, :3]).sum())
-    return float(np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))))
+    def strange_background(self, image: np.ndarray) -> bool:
+        """Whether much of an image's border is not the background, so that no silhouette can be found."""
+        away = np.abs(border_of(image).astype(np.float32) - self.background).max(axis=-1)
+        return bool((away > self.levels).mean() > STRANGE_SHARE)
 
 
 def residual_of(query: np.ndarray, picture: Picture, seen: np.ndarray) -> float:
@@ -181,18 +138,16 @@ def search(
     image: np.ndarray,
     known: Known,
     count: int,
-    without: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> FoundPose:
     """The pose from which the object looks as in an image uint8 [h, w, 3] of the lens's size.
 
     Args:
       count: starts.
-      without: views that give no start, for tests on views that the gallery holds.
     """
     renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
     query = image.astype(np.float32) / 255
-    poses = known.starts(image, count, without).astype(np.float64)
+    poses = known.starts(image, count).astype(np.float64)
     residuals = np.zeros(len(poses))
     pictures: list[Picture] = []
     for level in LEVELS:
@@ -236,4 +191,5 @@ def search(
     directions = eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
     eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
     nearest = np.degrees(np.arccos(np.clip((directions @ eye).max(), -1, 1)))
-    return FoundPose(pose, final, residual_of(query, final, seen), tied, float(nearest))
+    residual, strange = residual_of(query, final, seen), known.strange_background(image)
+    return FoundPose(pose, final, residual, tied, float(nearest), strange=strange)

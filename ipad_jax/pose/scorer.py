@@ -21,12 +21,11 @@ from ipad_jax.pose.pictures import Counts, Renderer
 from ipad_jax.pose.pose_search import (
     FINAL,
     FoundPose,
-    Gallery,
     Known,
-    degrees_apart,
     residual_of,
     search,
 )
+from ipad_jax.pose.retrieval import degrees_apart, gallery_of
 from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.warping import GoodViews
@@ -47,7 +46,7 @@ class PoseScorer:
       rows: name -> text of the rows beside the method.
     """
 
-    needs: tuple[str, ...] = ("usual_gain",)  # the newest of its arrays
+    needs: tuple[str, ...] = ("usual_gain", "crops")  # what earlier versions did not have
     final: Counts = FINAL  # samples of the picture that is compared
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
@@ -63,8 +62,10 @@ class PoseScorer:
         occupied = np.unpackbits(arrays["occupied"], count=count).astype(bool)
         shape = (OCCUPIED_SIDE,) * 3
         self.renderer = Renderer(model, occupied.reshape(shape), self.background / 255)
-        self.gallery = Gallery(arrays["small"].astype(np.float32), arrays["poses"])
         self.lens = Lens.of(np.median(arrays["lenses"], axis=0))
+        lenses = [Lens.of(row) for row in arrays["lenses"]]
+        crops, circles, poses = (arrays[name] for name in ("crops", "circles", "poses"))
+        self.gallery = gallery_of(crops, circles, poses, lenses, self.lens)
 
     def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
         """The rendering that an image was compared with, uint8 [h, w, 3]; None where no pose was found."""
@@ -87,6 +88,10 @@ class PoseScorer:
             small = self.fitted(image)
             yield self._compared(image, small, self.searched(small))
 
+    def again(self, image: np.ndarray, found: FoundPose) -> Scored:
+        """An image whose pose was found before: its map without another search."""
+        return self._compared(image, self.fitted(image), found)
+
     @property
     def known(self) -> Known:
         """What every search takes besides the image."""
@@ -104,7 +109,7 @@ class PoseScorer:
         """
         starts = self.task.config.eval.starts
         found = self._search(small, starts)
-        if not found.fits:
+        if not found.fits and not found.strange:
             again = self._search(small, MORE_STARTS * starts)
             found = min(found, again, key=lambda one: one.residual)
         return found

@@ -28,7 +28,8 @@ from ipad_jax.pose.lighting import object_gain
 from ipad_jax.pose.marching import occupied_interval, render_rays
 from ipad_jax.pose.object_views import ObjectViews, read_views
 from ipad_jax.pose.pictures import Counts, Renderer
-from ipad_jax.pose.pose_search import FINAL, residual_of, small_picture
+from ipad_jax.pose.pose_search import FINAL, residual_of
+from ipad_jax.pose.retrieval import crop_of
 from ipad_jax.pose.warping import GoodViews
 
 POOL_STEPS = 128  # places along a ray at which the hull is looked at
@@ -201,7 +202,7 @@ class OmniposeTask(ImageTask):
         """Occupied voxels, the training views with distances, what is usual, cameras, background."""
         views = self.object_views
         occupied = occupied_voxels(model, views.hull, OCCUPIED_SIDE)
-        small = [small_picture(image, views.background, views.levels) for image in views.images]
+        crops = [crop_of(image, views.background, views.levels) for image in views.images]
         renderer = Renderer(model, occupied, views.background / 255)
         good = GoodViews(views.images, _distances(renderer, views), views.poses, views.lenses)
         residuals, differences, found, gains = [], [], [], []
@@ -222,7 +223,8 @@ class OmniposeTask(ImageTask):
             "usual_gain": np.abs(np.log(gains)).max(axis=0),
             "usual": fit_usual(np.concatenate(differences), np.concatenate(found)),
             "occupied": np.packbits(occupied),
-            "small": np.stack(small).astype(np.float16),
+            "crops": np.stack([crop.picture for crop in crops]),
+            "circles": np.stack([crop.circle for crop in crops]),
             "images": good.images,
             "distances": good.distances,
             "poses": good.poses,

@@ -174,6 +174,7 @@ def _row(
         is_main,
         line.is_untrained,
         [_losses(f"{folder.root}/{cell.training.folder}") for cell in cells],
+        line.beside,
     )
 
 

@@ -62,6 +62,7 @@ class TableRow:
       is_main: the one that others are compared with.
       is_untrained: needs no training.
       losses: (steps [n], loss [n]) of each training, for the page.
+      is_beside: judges another row's cells in another way.
     """
 
     name: str
@@ -74,6 +75,7 @@ class TableRow:
     is_main: bool = False
     is_untrained: bool = False
     losses: Sequence[tuple[Sequence[float], Sequence[float]]] = ()
+    is_beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ class TableData:
 
     @property
     def cells(self) -> tuple[int, int]:
-        """(done, wanted) cells of the rows that need training."""
-        whole = [row.numbers[self.groups[-1]] for row in self.rows if not row.is_untrained]
+        """(done, wanted) cells of the rows that have cells of their own."""
+        own = [row for row in self.rows if not (row.is_untrained or row.is_beside)]
+        whole = [row.numbers[self.groups[-1]] for row in own]
         return sum(n.done for n in whole), sum(n.wanted for n in whole)
 
     @property

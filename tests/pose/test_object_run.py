@@ -118,6 +118,9 @@ def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     together = list(detector.inspect_all(images))
     alone = detector.inspect(images[1])
     assert alone.score == together[1].score
+    again = detector.inspect_again(images[1], alone.found)  # as the report does, without a search
+    assert again.score == alone.score
+    assert again.found is alone.found
     np.testing.assert_array_equal(alone.map, together[1].map)
     with pytest.raises(ValueError, match="of other proportions"):
         detector.inspect(images[0][:, :30])

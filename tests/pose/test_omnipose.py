@@ -7,12 +7,16 @@ import pytest
 from ball_field import LENS, ball_renderer, pose_at
 from flax import nnx
 
+from ipad_jax.data_builders.toys import animals, switches
+from ipad_jax.data_builders.toys.cast import cast
 from ipad_jax.pose.alignment import align, bilinear, blurred, points_of
 from ipad_jax.pose.cameras import exp_se3
 from ipad_jax.pose.hash_field import HashConfig, HashField, corner_rows, interpolate
 from ipad_jax.pose.marching import occupied_interval, place_samples
+from ipad_jax.pose.object_views import Lens
 from ipad_jax.pose.pictures import Picture
-from ipad_jax.pose.pose_search import FoundPose, Gallery, starts
+from ipad_jax.pose.pose_search import FoundPose, Known
+from ipad_jax.pose.retrieval import ROLLS, crop_of, degrees_apart, descriptor, gallery_of, starts
 from ipad_jax.pose.scorer import PoseError
 
 
@@ -154,11 +158,46 @@ def test_starts_lie_apart():
     poses += [poses[0]] * 5
     small = rng.normal(size=(45, 6)).astype(np.float32)
     small[40:] = small[0]
-    chosen = starts(small[0], Gallery(small, np.stack(poses)), 4)
+    chosen = starts(small[0], small, np.stack(poses), 4)
     assert len(chosen) == 4
     assert chosen[0] in (0, *range(40, 45))
     assert sum(index == 0 or index >= 40 for index in chosen) == 1
-    assert 0 not in starts(small[0], Gallery(small, np.stack(poses)), 4, without=[0])
+
+
+def test_a_crop_knows_neither_roll_nor_distance_nor_place_and_a_start_has_them():
+    """A toy seen by a camera that is rolled, nearer and beside: its own view is found, and moved there."""
+    size, solids = 100, animals.build("hound").solids
+    lens = Lens(139.0, 139.0, 50, 50, size, size)
+    poses = np.stack([pose_at(1.5, 2.4, 1.0), pose_at(-1.5, 2.4, -0.5), pose_at(2.4, -1.5, 0.6)])
+    views = [cast(solids, pose, lens.fx, size).image for pose in poses]
+    crops = [crop_of(image, np.full(3, 255.0), 3.0) for image in views]
+    gallery = gallery_of(
+        np.stack([c.picture for c in crops]),
+        np.stack([c.circle for c in crops]),
+        poses,
+        [lens] * 3,
+        lens,
+    )
+    true = switches.rolled(poses[1], 130.0, 1.15)
+    true[:3, 3] += true[:3, 0] * 0.1  # to its right
+    query = crop_of(cast(solids, true, lens.fx, size).image, np.full(3, 255.0), 3.0)
+    nearest, *_ = gallery.starts(query, lens, 3)
+    assert degrees_apart(nearest, true) < 8 + 3  # half a step of roll, and the place beside
+    assert PoseError.between(nearest, true).units < 0.08
+    found = descriptor(query.picture)
+    assert np.square(found - gallery.small).sum(1).argmin() // ROLLS == 1
+
+
+def test_a_strange_background_is_said_and_not_searched_twice():
+    white = np.full((40, 40, 3), 255, np.uint8)
+    known = Known(None, None, LENS, np.full(3, 255.0), 3.0)  # type: ignore[arg-type]
+    assert not known.strange_background(white)
+    out_of_picture = white.copy()
+    out_of_picture[5:, 10:30] = 90  # the object leaves below
+    assert not known.strange_background(out_of_picture)
+    assert known.strange_background(
+        np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    )
 
 
 def test_an_answer_says_why_it_cannot_be_trusted():
@@ -170,4 +209,5 @@ def test_an_answer_says_why_it_cannot_be_trusted():
     assert note() == ""
     assert "does not fit" in note(residual=0.2)
     assert "another pose" in note(tied=True)
-    assert "not inspected" in note(degrees_to_view=50.0)
+    assert "not inspected: no training view" in note(degrees_to_view=50.0)
+    assert "not inspected: the background" in note(strange=True)

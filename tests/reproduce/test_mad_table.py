@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 from ipad_jax.commands import reproduce
 from ipad_jax.data_builders.mad.archive import SIM_CLASSES
 from ipad_jax.main import main
+from ipad_jax.reproduce.collect import Folder, collect
 from ipad_jax.reproduce.mad_attributes import (
     ATTRIBUTES,
     FEWEST,
@@ -29,6 +30,8 @@ def test_rows_beside_a_method_cost_no_training(data, oracles):
     assert names == trained | oracles | {CONSTANT, "nearest_image"}
     assert len(jobs_of(table)) == len(trained) * len(scenes) * 2
     assert {c.second for c in table.comparisons} == names - {MAIN, CONSTANT}
+    data_of_it = collect(Folder("nowhere", frozenset()), table, (0, 0), "", (0, 1))
+    assert data_of_it.cells == (0, len(trained) * len(scenes) * 2)
 
 
 def test_published_numbers_stand_beside_all_of_mad_alone():

@@ -98,7 +98,7 @@ def evaluate(
     folder = fresh_folder(epath.Path(workdir) / "eval", name, STALE)
     detector = Detector(scorer, config, step, found)
     with stages("scoring") as progress:
-        scores, metrics, notes = _measure(folder, detector, source, step, progress)
+        scores, metrics, notes, found_in = _measure(folder, detector, source, step, progress)
     if weights := weights_of(workdir):
         metrics["weights"] = weights
     if is_other:
@@ -109,14 +109,14 @@ def evaluate(
     if report:
         videos = scorer.show(folder, source, stages)
         with stages("writing the report") as progress:
-            write_report(evaluation, detector, source, videos, progress)
+            write_report(evaluation, detector, source, found_in, videos, progress)
     return evaluation
 
 
 def _measure(
     folder: epath.Path, detector: Detector, source: ImageSource, step: int, progress: Report
-) -> tuple[Scores, dict[str, Any], tuple[str, ...]]:
-    """Scores of all test images, the metrics that need pixels, and what a person should know."""
+) -> tuple[Scores, dict[str, Any], tuple[str, ...], list[Any]]:
+    """Scores of all test images, the metrics that need pixels, notes, and each `Scored.found`."""
     config, scorer = detector.config, detector.scorer
     rankings = {name: PixelRanking() for name in ("score", *ROWS)}
     untrained: dict[str, list[float]] = {name: [] for name in ROWS}
@@ -174,7 +174,7 @@ def _measure(
         notes.append(
             f"{metrics['num_without_pixels']} defective images have no mask: not in the pixel numbers"
         )
-    return scores, metrics, tuple(notes)
+    return scores, metrics, tuple(notes), [one.found for one in everything]
 
 
 def _save_map(folder: epath.Path, name: str, score_map: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """The page of an evaluation: which images to show, and what is written beside them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,13 @@ def write_report(
     evaluation: Evaluation,
     detector: Detector,
     source: ImageSource,
+    found: Sequence[Any],
     videos: Mapping[str, str],
     progress: Report,
 ) -> None:
-    """Writes report.html beside the numbers; scores the images that it shows once more.
+    """Writes report.html beside the numbers; makes the maps of images that it shows once more.
 
-    Args: videos: name in the evaluation's folder -> caption.
+    Args: found: `Scored.found` of every test image. videos: name in the evaluation's folder -> caption.
     """
     scores = evaluation.scores
     order = np.argsort(scores.score)
@@ -41,7 +43,7 @@ def write_report(
     wanted = list(dict.fromkeys([*good, *missed, *examples]))
     panels = {}
     for number, index in enumerate(wanted):
-        panels[index] = _panel(detector, source, index)
+        panels[index] = _panel(detector, source, index, found[index])
         progress(number + 1, len(wanted))
 
     def chosen(indices: Sequence[int]) -> list[Panel]:
@@ -90,10 +92,10 @@ def heat_range_of(evaluation: Evaluation) -> tuple[float, float]:
     return low, max(2 * low, low + 1e-6)
 
 
-def _panel(detector: Detector, source: ImageSource, index: int) -> Panel:
+def _panel(detector: Detector, source: ImageSource, index: int, known: Any) -> Panel:
     """An image with its map and mask."""
     image, (name, kind) = source.image(index), source.rows[index]
-    found = detector.inspect(image)
+    found = detector.inspect_again(image, known)
     reference = detector.reference(image, found)
     return Panel(
         name, kind, found.score, found.alarm, image, found.map, source.mask(index), reference
