@@ -23,6 +23,7 @@ from ipad_jax.data_builders.object_folder.colmap import find_model, read_colmap
 from ipad_jax.data_builders.object_folder.hull import occupied_box, visual_hull
 from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
 from ipad_jax.data_builders.object_folder.transforms import (
+    FISHEYE,
     View,
     crossing_of_axes,
     left_out,
@@ -104,9 +105,22 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
         "levels": levels,
         "ball": [*centre, radius],
         "true_poses": _true_poses(folder, centre, radius),
+        "bent_lens": bent_lens(views[0]),
         "notes": notes,
     }
     return images, metadata
+
+
+def bent_lens(view: View) -> list[float]:
+    """Width, height, fx, fy, cx, cy, whether it is a fisheye, coefficients: of a lens that bends; else empty.
+
+    A photo without pose, a test photo or one to be judged, is taken for one of the first training view's.
+    """
+    if not view.distortion:
+        return []
+    fisheye = float(view.model == FISHEYE)
+    numbers = (view.width, view.height, view.fx, view.fy, view.cx, view.cy, fisheye)
+    return [float(number) for number in (*numbers, *view.distortion)]
 
 
 def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ...], list[str]]:

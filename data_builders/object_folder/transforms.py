@@ -18,6 +18,7 @@ from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem
 FOCAL_RANGE = (0.3, 5.0)  # of the picture's width; outside it is a wrong unit or another width's
 ROTATION_TOLERANCE = 1e-3  # of a matrix printed with four digits
 EXIF_ORIENTATION = 0x0112
+FISHEYE = "OPENCV_FISHEYE"
 # Distortion coefficients in OpenCV's order, by camera model; none means a pinhole.
 MODELS: dict[str, tuple[str, ...]] = {
     "PINHOLE": (),
@@ -25,7 +26,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "SIMPLE_RADIAL": ("k1",),
     "RADIAL": ("k1", "k2"),
     "OPENCV": ("k1", "k2", "p1", "p2", "k3"),
-    "OPENCV_FISHEYE": ("k1", "k2", "k3", "k4"),
+    FISHEYE: ("k1", "k2", "k3", "k4"),
 }
 _COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
@@ -220,7 +221,7 @@ def _distortion(values: Mapping[str, Any]) -> tuple[str, tuple[float, ...]]:
 
     Raises: ValueError on another model, or on a coefficient that the model does not have.
     """
-    model = values.get("camera_model", "OPENCV_FISHEYE" if values.get("is_fisheye") else "OPENCV")
+    model = values.get("camera_model", FISHEYE if values.get("is_fisheye") else "OPENCV")
     if model not in MODELS:
         raise ValueError(
             f"camera_model {model!r} is not read; expected one of {', '.join(MODELS)}: undistort the photos "
@@ -328,22 +329,21 @@ def undistort(image: np.ndarray, view: View) -> tuple[np.ndarray, View]:
         )
     if not view.distortion:
         return image, view
-    # OpenCV has the first pixel's centre at (0, 0), we at (0.5, 0.5).
-    matrix = np.array([[view.fx, 0, view.cx - 0.5], [0, view.fy, view.cy - 0.5], [0, 0, 1]])
-    coefficients, size = np.array(view.distortion), (view.width, view.height)
-    if view.model == "OPENCV_FISHEYE":
+    pinhole = pinhole_of(view)
+    return straightened(image, view, pinhole), pinhole
+
+
+def pinhole_of(view: View) -> View:
+    """The pinhole camera that shows the largest part of a view's photo without a border."""
+    matrix, coefficients = _matrix(view), _coefficients(view)
+    size = (view.width, view.height)
+    if view.model == FISHEYE:
         new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
             matrix, coefficients, size, np.eye(3), balance=0.0
         )
-        make_maps = cv2.fisheye.initUndistortRectifyMap
     else:
-        padded = np.zeros(max(4, len(coefficients)))
-        padded[: len(coefficients)] = coefficients
-        coefficients = padded
         new, _ = cv2.getOptimalNewCameraMatrix(matrix, coefficients, size, 0.0)
-        make_maps = cv2.initUndistortRectifyMap
-    maps = make_maps(matrix, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
-    pinhole = dataclasses.replace(
+    return dataclasses.replace(
         view,
         fx=float(new[0, 0]),
         fy=float(new[1, 1]),
@@ -352,4 +352,38 @@ def undistort(image: np.ndarray, view: View) -> tuple[np.ndarray, View]:
         model="PINHOLE",
         distortion=(),
     )
-    return cv2.remap(image, *maps, cv2.INTER_LINEAR), pinhole
+
+
+def straightened(image: np.ndarray, view: View, pinhole: View) -> np.ndarray:
+    """A view's photo [h, w] or [h, w, c] as a pinhole camera at its place shows it."""
+    module = cv2.fisheye if view.model == FISHEYE else cv2
+    x, y = module.initUndistortRectifyMap(
+        _matrix(view),
+        _coefficients(view),
+        np.eye(3),
+        _matrix(pinhole),
+        (view.width, view.height),
+        cv2.CV_32FC1,
+    )
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR)
+
+
+def bent(image: np.ndarray, view: View, pinhole: View) -> np.ndarray:
+    """The other way: a pinhole's picture [h, w] as the view's photo shows it; 0 where only the photo sees."""
+    module = cv2.fisheye if view.model == FISHEYE else cv2
+    rows, columns = np.mgrid[: view.height, : view.width]
+    places = np.stack([columns, rows], -1).reshape(-1, 1, 2).astype(np.float64)
+    new = _matrix(pinhole)
+    found = module.undistortPoints(places, _matrix(view), _coefficients(view), R=np.eye(3), P=new)
+    x, y = np.moveaxis(found.reshape(view.height, view.width, 2).astype(np.float32), -1, 0)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _matrix(view: View) -> np.ndarray:
+    """[3, 3], in OpenCV's places: the first pixel's centre is at (0, 0) there, ours at (0.5, 0.5)."""
+    return np.array([[view.fx, 0, view.cx - 0.5], [0, view.fy, view.cy - 0.5], [0, 0, 1]])
+
+
+def _coefficients(view: View) -> np.ndarray:
+    """As OpenCV wants them, four or more."""
+    return np.pad(np.array(view.distortion, np.float64), (0, max(0, 4 - len(view.distortion))))

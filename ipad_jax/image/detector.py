@@ -87,11 +87,11 @@ class Detector:
 
     def inspect_all(self, images: Iterable[np.ndarray]) -> Iterator[Inspection]:
         """As `inspect`, of many, in order; `eval.batch_size` of them go through the network at once."""
-        for found in self.scorer.scored(images):
+        for found in self.scorer.photos(images):
             yield self._judged(found)
 
     def inspect_again(self, image: np.ndarray, found: Any) -> Inspection:
-        """As `inspect`, of an image whose `Inspection.found` is known: no pose is searched again."""
+        """As `inspect`, of a prepared image whose `Inspection.found` is known: no pose is searched again."""
         return self._judged(self.scorer.again(image, found))
 
     def _judged(self, found: Scored) -> Inspection:

@@ -68,6 +68,10 @@ class Scorer:
                     )
                 yield Scored(joined, task.reduce(joined))
 
+    def photos(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
+        """As `scored`, of photos that `prepare` has not seen; see `pose.scorer`."""
+        return self.scored(images)
+
     def again(self, image: np.ndarray, found: Any) -> Scored:
         """An image that was scored before, with what the method found then: its map is made anew."""
         return next(iter(self.scored([image])))

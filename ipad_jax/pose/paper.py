@@ -108,6 +108,7 @@ class PaperTask(OmniposeTask):
             "poses": views.poses,
             "lenses": np.stack([lens.array() for lens in views.lenses]),
             "background": np.append(views.background, views.levels).astype(np.float32),
+            "bent_lens": np.array(self.source.metadata.get("bent_lens", ())),
         }
 
     def make_scorer(self, model: Any, arrays: Arrays) -> Any:

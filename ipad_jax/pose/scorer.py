@@ -14,6 +14,7 @@ from ipad_jax.data_builders.toys.cast import cast
 from ipad_jax.image.scorer import Scored
 from ipad_jax.image.task import Arrays
 from ipad_jax.input.images import ImageSource
+from ipad_jax.pose.bent_lens import BentLens
 from ipad_jax.pose.comparison import difference_map
 from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
@@ -63,6 +64,8 @@ class PoseScorer:
         shape = (OCCUPIED_SIDE,) * 3
         self.renderer = Renderer(model, occupied.reshape(shape), self.background / 255)
         self.lens = Lens.of(np.median(arrays["lenses"], axis=0))
+        bends = arrays.get("bent_lens", np.zeros(0))
+        self.bent_lens = BentLens.of(bends) if len(bends) else None
         lenses = [Lens.of(row) for row in arrays["lenses"]]
         crops, circles, poses = (arrays[name] for name in ("crops", "circles", "poses"))
         self.gallery = gallery_of(crops, circles, poses, lenses, self.lens)
@@ -87,6 +90,21 @@ class PoseScorer:
         for image in images:
             small = self.fitted(image)
             yield self._compared(image, small, self.searched(small))
+
+    def photos(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
+        """As `scored`, of photos as the camera takes them: where its lens bends, undistorted.
+
+        The maps lie on the photos as they are.
+        """
+        if self.bent_lens is None:
+            yield from self.scored(images)
+            return
+        for image in images:
+            small = self.fitted(self.bent_lens.straight(image))
+            found = self._compared(small, small, self.searched(small))
+            height, width = image.shape[:2]
+            on_photo = self.bent_lens.map_on_photo(found.map, width, height)
+            yield found._replace(map=on_photo)
 
     def again(self, image: np.ndarray, found: FoundPose) -> Scored:
         """An image whose pose was found before: its map without another search."""

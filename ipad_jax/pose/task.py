@@ -230,6 +230,7 @@ class OmniposeTask(ImageTask):
             "poses": good.poses,
             "lenses": np.stack([lens.array() for lens in good.lenses]),
             "background": np.append(views.background, views.levels).astype(np.float32),
+            "bent_lens": np.array(self.source.metadata.get("bent_lens", ())),
         }
 
 

@@ -51,6 +51,15 @@ def test_what_is_stored(source, tmp_path):
     assert [bytes(record["mask"]) != b"" for record in test] == [True] * 3 + [False] * 2
 
 
+def test_the_lens_of_the_photos_is_kept_where_it_bends(folder):
+    assert read_object(folder, 24)[1]["bent_lens"] == []
+    path = folder / "transforms.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"k1": -0.05, "p2": 0.01}))
+    focal = read_transforms(path)[0].fx
+    numbers = [48, 48, focal, focal, 24, 24, 0, -0.05, 0, 0, 0.01, 0]
+    assert read_object(folder, 24)[1]["bent_lens"] == pytest.approx(numbers)
+
+
 def write_model(folder, views, kind):
     """The views as a COLMAP model."""
     folder.mkdir(parents=True)

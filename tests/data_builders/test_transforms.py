@@ -11,8 +11,11 @@ from PIL import Image
 from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.object_folder.transforms import (
     View,
+    bent,
     crossing_of_axes,
+    pinhole_of,
     read_transforms,
+    straightened,
     undistort,
 )
 
@@ -266,6 +269,23 @@ def test_undistorted_photos_have_no_border(tmp_path):
         view = dataclasses.replace(view, model=model, distortion=distortion)
         image, _ = undistort(np.full((48, 64, 3), 255, np.uint8), view)
         assert image[2:-2, 2:-2].min() == 255  # rounding may cost the outermost rows
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [("OPENCV", (-0.2, 0.05, 0.01, -0.02, 0.01)), ("OPENCV_FISHEYE", (0.05, -0.02, 0.01, 0.0))],
+)
+def test_a_map_of_the_pinhole_s_picture_is_laid_back_onto_the_photo(tmp_path, model, distortion):
+    view = View(tmp_path, 160, 120, 150.0, 140.0, 78.0, 63.0, np.eye(4), model, distortion)
+    rows, columns = np.mgrid[:120, :160]
+    ramps = np.stack([columns, rows], -1).astype(np.float32)  # each pixel says where it is
+    pinhole = pinhole_of(view)
+    back = bent(straightened(ramps, view, pinhole), view, pinhole)
+    inner = np.s_[12:-12, 12:-12]  # the pinhole's picture ends before the photo does
+    # OpenCV takes places between pixels in steps of 1/32
+    assert np.abs(back - ramps)[inner].max() < 2 / 32
+    moved = np.abs(straightened(ramps, view, pinhole) - ramps).max()
+    assert moved > 3  # pixels: otherwise nothing is shown
 
 
 def test_without_distortion_a_photo_stays_as_it_is(tmp_path):

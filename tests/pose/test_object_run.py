@@ -4,12 +4,14 @@ import dataclasses
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from etils import epath
 
 from ipad_jax import load_detector
 from ipad_jax.commands import detect, evaluate
+from ipad_jax.data_builders.object_folder.transforms import bent
 from ipad_jax.data_builders.toys import write
 from ipad_jax.data_builders.toys.toys_dataset_builder import Builder, ToysConfig
 from ipad_jax.image.calibration import Calibration, calibration_of
@@ -17,9 +19,11 @@ from ipad_jax.image.scorer import load_scorer
 from ipad_jax.input.images import open_images
 from ipad_jax.pose import scorer
 from ipad_jax.pose.alignment import _align
+from ipad_jax.pose.bent_lens import BentLens
 from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.evaluation import evaluate as evaluate_object
 from ipad_jax.pose.pose_search import search
+from ipad_jax.pose.retrieval import degrees_apart
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
 from ipad_jax.training.checkpoints import restore_for_inference
@@ -124,6 +128,26 @@ def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     np.testing.assert_array_equal(alone.map, together[1].map)
     with pytest.raises(ValueError, match="of other proportions"):
         detector.inspect(images[0][:, :30])
+
+
+def test_a_photo_of_a_lens_that_bends_is_judged_as_the_straight_one_is(workdir):
+    """And prepared images, already a pinhole's, are left as they are."""
+    detector = load_detector(workdir)
+    source = open_images(detector.config, "test")
+    straight = source.image(0)
+    plain = detector.inspect(straight)
+    lens = BentLens.of(np.array([48, 48, 58.0, 58.0, 24, 24, 0, -0.25, 0, 0, 0]))
+    rest = 255 - straight.astype(np.float32)  # white where only the photo sees
+    photo = 255 - bent(rest, lens.view, lens.pinhole)
+    photo = np.rint(photo).astype(np.uint8)
+    detector.scorer.bent_lens = lens
+    found = detector.inspect(photo)
+    assert degrees_apart(found.found.pose, plain.found.pose) < 1
+    assert found.map.shape == photo.shape[:2]
+    twice = cv2.resize(photo, (96, 96), interpolation=cv2.INTER_LINEAR)
+    assert detector.inspect(twice).map.shape == (96, 96)  # at any scale
+    again = detector.inspect_again(straight, plain.found)  # of `evaluate`, prepared images
+    np.testing.assert_array_equal(again.map, plain.map)
 
 
 def test_many_queries_run_in_the_programs_of_the_first(workdir):
