@@ -72,7 +72,7 @@ def video_config() -> ConfigDict:
     evaluation.features = ""  # efficientnet_lite0: its features are compared too; "": off
     evaluation.false_alarms_per_hour = 1.0  # of normal time, at most; sets the thresholds
     evaluation.sustained_s = 1.0  # seconds of the median with a threshold of its own; 0: off; ours
-    evaluation.drift_per_hour = 0.0  # spreads by which slow change of a place is followed; 0: off
+    evaluation.renew_minutes = 5.0  # until frames without alarm join the normal ones; 0: off
     evaluation.paper_period_weight = 0.0  # of the period error in protocol paper, which is silent
     evaluation.components = ConfigDict(  # weights of the fused score; chosen on the tuning scenes
         {"nearest": 1.0, "period_error": 0.3, "motion": 0.3}

@@ -49,7 +49,7 @@ def make_config(stride=1, **data):
         "variant": "",
     } | data
     evaluation = {"stride": stride, "window": 5, "spacing": 0, "pool_px": 3, "batch_size": 4}
-    evaluation |= {"nearest_px": 0, "motion_px": 0, "drift_per_hour": 0.0}
+    evaluation |= {"nearest_px": 0, "motion_px": 0, "renew_minutes": 0.0}
     return ConfigDict({"data": data, "eval": evaluation})
 
 

@@ -2,8 +2,7 @@
 
     ROOT/<scene>/run/                      trained once
                 /pieces/<purpose>_<NN>.npz scores of 2.5 minutes of footage each (FrameScores)
-                /pieces/<purpose>_<NN>_drift<X>.npz the same with `eval.drift_per_hour` X, and beside it
-                                       ..._level.npy, what the piece after it goes on from
+                /pieces/<purpose>_<NN>_renewed.npz of slow change: the same, frames renewed
 
 The footage is of other minutes than the training's, of the same machine: pieces, speed, knocks and light of
 its own in each. What is there is not made again: machines and hours may be added, and folders of several
@@ -11,7 +10,6 @@ computers merge by copying.
 """
 
 import copy
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,26 +20,27 @@ from ml_collections import ConfigDict
 from ipad_jax.data_builders.factory import scene as scene_lib
 from ipad_jax.data_builders.factory.faults import KINDS, VARIANTS
 from ipad_jax.data_builders.factory.write import CYCLE_FRAMES, FPS, Video, make_video
+from ipad_jax.evaluation.alarm_rule import AlarmStream
 from ipad_jax.input.frames import height_width
-from ipad_jax.run.config import load_config, override_eval
-from ipad_jax.run.files import write_atomic
+from ipad_jax.run.config import load_config
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
+from ipad_jax.video.detector.calibration_files import fit
 from ipad_jax.video.detector.detector import Detector, load
-from ipad_jax.video.normal.slow_change import SlowChange
+from ipad_jax.video.normal.renewed import RenewedFrames
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 PIECE_S = 150.0
 FAULT_EVERY = 4  # cycles
 CALIBRATE_S, FAULTY_S = 1200.0, 600.0  # of each machine, at most
-# With `Plan.drift`: two hours in which light, camera and speed change slowly, of which every fourth piece is
-# rendered, and faults at their end: one footage for what follows slow change, at four times the speed. The
-# size of the change is our choice.
-DRIFT_H, DRIFTING_PIECES, DRIFTED_PIECES = 2.0, 12, 2
+# With `Plan.drift`: two hours in which light, camera and speed change slowly, told in 15 minutes of footage,
+# and faults at their end. All of it is eight times as fast, so frames are renewed after an eighth of the
+# minutes. The size of the change is our choice.
+DRIFT_H, DRIFTING_PIECES, DRIFTED_PIECES = 2.0, 6, 2
+FASTER = DRIFT_H * 3600 / (DRIFTING_PIECES * PIECE_S)
 DRIFT_CAMERA, DRIFT_SUN = (0.5, 0.5), (15.0, -8.0)  # degrees of azimuth and elevation
 DRIFT_SPEED = 0.06  # share by which cycles grow longer
-FOLLOWED = (0.0, 20.0)  # `eval.drift_per_hour` of its rows
 PURPOSES = {  # numbers of their random generators
     "calibrate": 501,
     "normal": 502,
@@ -101,27 +100,16 @@ class Plan:
         spec = "factory:tiny" if self.tiny else "factory"
         return load_config(spec, {**leaves, **self.overrides})
 
-    def at(self, scene: str, drift_per_hour: float | None = None) -> ConfigDict:
-        """The same config with another `eval.drift_per_hour`; None: its own."""
-        config = self.config(scene)
-        if drift_per_hour is None:
-            return config
-        return override_eval(config, {"drift_per_hour": drift_per_hour})
-
-    def speeds(self, scene: str, purpose: str) -> tuple[float, ...]:
-        """The values of `eval.drift_per_hour` that a purpose's footage is scored with."""
-        own = () if purpose in DRIFT else (self.config(scene).eval.drift_per_hour,)
-        more = FOLLOWED if self.drift and purpose in (*DRIFT, "calibrate") else ()
-        return tuple(dict.fromkeys((*own, *more)))
-
-    def path(
-        self, scene: str, purpose: str, number: int, drift_per_hour: float | None = None
-    ) -> epath.Path:
-        """File of a piece's scores with an `eval.drift_per_hour`; None: the config's own."""
-        name = f"{purpose}_{number:02d}"
-        if drift_per_hour not in (None, self.config(scene).eval.drift_per_hour):
-            name += f"_drift{drift_per_hour:g}"
+    def path(self, scene: str, purpose: str, number: int, *, renewed: bool = False) -> epath.Path:
+        """File of a piece's scores; of footage that changes slowly also of those with frames renewed."""
+        name = f"{purpose}_{number:02d}" + "_renewed" * renewed
         return self.root / scene / "pieces" / f"{name}.npz"
+
+    def paths(self, scene: str, purpose: str) -> list[epath.Path]:
+        """Files of a purpose's pieces, both where there are two."""
+        ways = (False, True) if purpose in DRIFT else (False,)
+        numbers = range(self.pieces(purpose))
+        return [self.path(scene, purpose, n, renewed=way) for n in numbers for way in ways]
 
 
 def plan_text(plan: Plan, own: Sequence[str]) -> str:
@@ -130,12 +118,8 @@ def plan_text(plan: Plan, own: Sequence[str]) -> str:
     for scene in plan.scenes:
         states = []
         for purpose in plan.purposes:
-            count = plan.pieces(purpose)
-            speeds = plan.speeds(scene, purpose)
-            done = sum(
-                all(plan.path(scene, purpose, number, speed).exists() for speed in speeds)
-                for number in range(count)
-            )
+            count, paths = plan.pieces(purpose), plan.paths(scene, purpose)
+            done = sum(path.exists() for path in paths) * count // len(paths)
             states.append(f"{done} of {count} {purpose}")
         other = "" if scene in own else " (another computer's)"
         lines.append(f"  {scene}: {', '.join(states)}{other}")
@@ -162,65 +146,45 @@ def watch(plan: Plan, scene: str, say: Say) -> int:
     if summary.reason in INTERRUPTED:
         return INTERRUPTED[summary.reason]
     detector = load(run)
+    made = made_with(config, PREDICTION_LEAVES, detector.step)
 
-    def missing(purpose: str, number: int) -> list[float]:
-        return [
-            speed
-            for speed in plan.speeds(scene, purpose)
-            if not _is_there(
-                plan.path(scene, purpose, number, speed),
-                made_with(plan.at(scene, speed), PREDICTION_LEAVES, detector.step),
-            )
-        ]
+    def missing(purpose: str) -> bool:
+        return not all(_is_there(path, made) for path in plan.paths(scene, purpose))
 
     todo = [
-        (purpose, number, speeds)
+        (purpose, number)
         for purpose in plan.purposes
+        if purpose not in DRIFT
         for number in range(plan.pieces(purpose))
-        if (speeds := missing(purpose, number))
+        if not _is_there(plan.path(scene, purpose, number), made)
     ]
-    for done, (purpose, number, speeds) in enumerate(todo):
+    for done, (purpose, number) in enumerate(todo):
         say(f"  {scene}: {purpose} footage, piece {number + 1} ({done} of {len(todo)} done)")
         video = piece(scene, plan.seed, purpose, number, height_width(config.data.size))
-        for speed in speeds:
-            _watch_piece(plan, scene, purpose, number, speed, video, detector)
+        path = plan.path(scene, purpose, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _score(detector, video, path, made)
+    if plan.drift and any(map(missing, DRIFT)):
+        _watch_drift(plan, scene, detector, made, say)
     return 0
 
 
-def _watch_piece(
-    plan: Plan,
-    scene: str,
-    purpose: str,
-    number: int,
-    speed: float,
-    video: Video,
-    detector: Detector,
-) -> None:
-    """Scores a piece with an `eval.drift_per_hour`; those of the drift are one footage."""
-    path = plan.path(scene, purpose, number, speed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    slow_change = None
-    if purpose in DRIFT and speed:
-        level = None
-        if number or purpose == "drifted":
-            before = (purpose, number - 1) if number else ("drifting", DRIFTING_PIECES - 1)
-            level = np.load(_level_file(plan.path(scene, *before, speed)))
-        faster = DRIFT_H * 3600 / (DRIFTING_PIECES * PIECE_S)
-        slow_change = SlowChange(speed * faster, FPS, level)
-    config = plan.at(scene, speed)
-    made = made_with(config, PREDICTION_LEAVES, detector.step)
-    following = copy.copy(detector)
-    following.config = override_eval(detector.config, {"drift_per_hour": speed})
-    scores = _score(following, video, f"{purpose}_{number:02d}", made, slow_change)
-    if slow_change is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, slow_change.level)
-        write_atomic(_level_file(path), buffer.getvalue())
-    scores.save(path)
-
-
-def _level_file(path: epath.Path) -> epath.Path:
-    return path.parent / f"{path.stem}_level.npy"
+def _watch_drift(plan: Plan, scene: str, detector: Detector, made: MadeWith, say: Say) -> None:
+    """Scores the footage that changes slowly, without renewed frames and with: one video, made whole."""
+    config, calibrate = plan.config(scene), stored(plan, scene, "calibrate")
+    assert calibrate is not None
+    detector = copy.copy(detector)
+    detector.calibration = fit(config, calibrate, another_recording=True)
+    detector.rule = detector.calibration.rule
+    renewed, alarms = detector.renewed_frames(FASTER), AlarmStream(detector.rule, FPS)
+    todo = [(purpose, number) for purpose in DRIFT for number in range(plan.pieces(purpose))]
+    for done, (purpose, number) in enumerate(todo):
+        say(f"  {scene}: {purpose} footage, piece {number + 1} ({done} of {len(todo)} done)")
+        video = piece(scene, plan.seed, purpose, number, height_width(config.data.size))
+        _score(detector, video, plan.path(scene, purpose, number), made)
+        path = plan.path(scene, purpose, number, renewed=True)
+        _score(detector, video, path, made, alarms, renewed)
+        alarms.close()
 
 
 def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int]) -> Video:
@@ -237,8 +201,8 @@ def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int
     rng = scene_lib.generator(seed, device, look, PURPOSES[purpose], number)
     cycles = PIECE_S * FPS / CYCLE_FRAMES
     start = float(rng.uniform(0, 1))
-    drift = drift_of(purpose, number)
-    longer = 1 + DRIFT_SPEED * drift
+    first, last = drift_of(purpose, number)
+    longer = 1 + DRIFT_SPEED * (first + last) / 2
     u = scene_lib.cycle_times(
         rng, start, cycles / longer, CYCLE_FRAMES * longer, scene_lib.SPEED_SPREAD
     )
@@ -248,22 +212,25 @@ def piece(scene: str, seed: int, purpose: str, number: int, size: tuple[int, int
         for cycle in range(FAULT_EVERY - 1, cycles - FAULT_EVERY + 1, FAULT_EVERY):
             kind = KINDS[1 + int(rng.integers(len(KINDS) - 1))]
             planned.append((cycle, kind, str(rng.choice(VARIANTS[kind]))))
-    drifted = _drifted(scene_lib.new_scene(device, look, seed), drift)
-    return make_video(drifted, u, planned, size, rng, chunk=16)
+    # light frame by frame; the camera, which hardly counts, piece by piece
+    drifting = _drifted(scene_lib.new_scene(device, look, seed), first, last, len(u))
+    return make_video(drifting, u, planned, size, rng, chunk=16)
 
 
-def drift_of(purpose: str, number: int) -> float:
-    """How far a piece's light, camera and speed have drifted, from 0 to 1."""
+def drift_of(purpose: str, number: int) -> tuple[float, float]:
+    """How far light, camera and speed have drifted as a piece begins and ends, from 0 to 1."""
     if purpose == "drifting":
-        return number / (DRIFTING_PIECES - 1)
-    return float(purpose == "drifted")
+        return number / DRIFTING_PIECES, (number + 1) / DRIFTING_PIECES
+    at = float(purpose == "drifted")
+    return at, at
 
 
-def _drifted(scene: scene_lib.Scene, drift: float) -> scene_lib.Scene:
-    """A scene whose sun has wandered and whose camera has sagged."""
+def _drifted(scene: scene_lib.Scene, first: float, last: float, frames: int) -> scene_lib.Scene:
+    """A scene whose sun wanders and whose camera sags; its sun is [2, frames]."""
     camera = scene.camera.copy()
-    camera[4:6] += drift * np.deg2rad(DRIFT_CAMERA)
-    return replace(scene, camera=camera, sun=scene.sun + drift * np.deg2rad(DRIFT_SUN))
+    camera[4:6] += (first + last) / 2 * np.deg2rad(DRIFT_CAMERA)
+    wander = np.linspace(first, last, frames) * np.deg2rad(DRIFT_SUN)[:, None]
+    return replace(scene, camera=camera, sun=scene.sun[:, None] + wander)
 
 
 def _is_there(path: epath.Path, made: Mapping[str, object]) -> bool:
@@ -274,25 +241,29 @@ def _is_there(path: epath.Path, made: Mapping[str, object]) -> bool:
 
 
 def _score(
-    detector: Detector, video: Video, name: str, made: MadeWith, slow_change: SlowChange | None
-) -> FrameScores:
-    return FrameScores.from_rows(
-        detector.rows(video.frames, slow_change=slow_change),
-        name=name,
+    detector: Detector,
+    video: Video,
+    path: epath.Path,
+    made: MadeWith,
+    alarms: AlarmStream | None = None,
+    renewed: RenewedFrames | None = None,
+) -> None:
+    """Scores a piece, with frames renewed where they are given, and saves it."""
+    FrameScores.from_rows(
+        detector.rows(video.frames, alarms=alarms, renewed=renewed),
+        name=path.stem,
         fps=FPS,
         label=(video.kind > 0).astype(np.int8),
         kind=video.kind,
         cycle=video.cycle,
         kinds=KINDS,
         made_with=made,
-    )
+    ).save(path)
 
 
-def stored(
-    plan: Plan, scene: str, purpose: str, drift_per_hour: float | None = None
-) -> FrameScores | None:
+def stored(plan: Plan, scene: str, purpose: str, *, renewed: bool = False) -> FrameScores | None:
     """The scores of a purpose's pieces that are there, see `Plan.path`; None without any."""
     numbers = range(plan.pieces(purpose))
-    paths = [plan.path(scene, purpose, number, drift_per_hour) for number in numbers]
+    paths = [plan.path(scene, purpose, number, renewed=renewed) for number in numbers]
     found = [FrameScores.load(path) for path in paths if path.exists()]
     return FrameScores.concat(found) if found else None

@@ -27,7 +27,7 @@ from ipad_jax.evaluation.events import (
     true_intervals,
 )
 from ipad_jax.evaluation.rates import rate_interval, share_interval
-from ipad_jax.reproduce.alarm_footage import DRIFT, DRIFT_H, FOLLOWED, PURPOSES, Plan, stored
+from ipad_jax.reproduce.alarm_footage import DRIFT, DRIFT_H, PURPOSES, Plan, stored
 from ipad_jax.run.files import write_atomic
 from ipad_jax.run.table import Table
 from ipad_jax.video.detector.calibration_files import fit
@@ -73,8 +73,9 @@ def rows_of(plan: Plan, scene: str) -> list[Row]:
     """The rows of a machine; none before its footage is there."""
     parts = {purpose: stored(plan, scene, purpose) for purpose in PURPOSES}
     scores = {purpose: part for purpose, part in parts.items() if part is not None}
+    drift = rows_of_drift(plan, scene) if plan.drift else []
     if not {"calibrate", "normal", "faulty"} <= scores.keys():
-        return []
+        return drift
     config = plan.config(scene)
     ways: dict[str, Calibration | None] = {HELD_OUT: load(plan.root / scene / "run").calibration}
     for way, sustained_s in ((FRAMES, 0.0), (BOTH, config.eval.sustained_s)):
@@ -86,30 +87,31 @@ def rows_of(plan: Plan, scene: str) -> list[Row]:
         for way, calibration in {**ways, ALWAYS: None}.items()
         if calibration is not None or way == ALWAYS
     ]
-    return [*rows, *rows_of_drift(plan, scene)] if plan.drift else rows
+    return [*rows, *drift]
 
 
 def rows_of_drift(plan: Plan, scene: str) -> list[Row]:
-    """How footage that changes slowly is judged, without following it and with; none before it is there.
+    """How footage that changes slowly is judged, without renewing frames and with; none before it is there.
 
-    Its pieces are one video of half an hour that stands for `DRIFT_H` hours; the faults come at its end.
+    Its pieces are one video that stands for `DRIFT_H` hours; the faults come at its end.
     """
-    rows, joined = [], None
-    for speed in FOLLOWED:
-        calibrate = stored(plan, scene, "calibrate", speed)
-        parts = [stored(plan, scene, purpose, speed) for purpose in DRIFT]
+    calibrate, rows = stored(plan, scene, "calibrate"), []
+    if calibrate is None:
+        return []
+    config = plan.config(scene)
+    minutes = config.eval.renew_minutes
+    calibration = fit(config, calibrate, another_recording=True)
+    for way, renewed, rule in (
+        ("normal frames of the training alone", False, calibration),
+        (f"renewed after {minutes:g} minutes (the default)", True, calibration),
+        (ALWAYS, False, None),
+    ):
+        parts = [stored(plan, scene, purpose, renewed=renewed) for purpose in DRIFT]
         found = [part for part in parts if part is not None]
-        whole = sum(map(plan.pieces, DRIFT)) == sum(len(part.video_names) for part in found)
-        if calibrate is None or not whole:
+        if sum(map(plan.pieces, DRIFT)) != sum(len(part.video_names) for part in found):
             return []
         joined = _one_video(found)
-        calibration = fit(plan.at(scene, speed), calibrate, another_recording=True)
-        followed = f"followed at {speed:g} an hour" if speed else "not followed"
-        rows.append(
-            judge(scene, f"{DRIFT_H:g} h of drift, {followed}", calibration, joined, joined)
-        )
-    if joined is not None:
-        rows.append(judge(scene, f"{DRIFT_H:g} h of drift, {ALWAYS}", None, joined, joined))
+        rows.append(judge(scene, f"{DRIFT_H:g} h of drift, {way}", rule, joined, joined))
     return rows
 
 

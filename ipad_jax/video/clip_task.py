@@ -22,7 +22,7 @@ from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
 from ipad_jax.training.task import make_task
 from ipad_jax.video.normal.features import NETWORKS
-from ipad_jax.video.normal.slow_change import check_drift
+from ipad_jax.video.normal.renewed import check_renewal
 from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
 from ipad_jax.video.scores.aggregate import BESIDE, COMPONENTS, FrameAggregator
@@ -337,7 +337,7 @@ def _check_eval(config: ConfigDict) -> None:
             f'eval.features={section.features!r}; take {" or ".join(NETWORKS)}, or "" for none.'
         )
     check_wish(Wish(*(section[name] for name in Wish._fields)))
-    check_drift(section.drift_per_hour)
+    check_renewal(section.renew_minutes)
     for name, least, meaning in (
         ("batch_size", 1, "clips"),
         ("nearest_px", 0, "pixels, 0 for off"),

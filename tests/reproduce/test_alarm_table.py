@@ -1,6 +1,7 @@
 """The alarm's table: footage of its own, judged so that an alarm which is always on wins nothing."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from etils import epath
 from ipad_jax.commands import reproduce
 from ipad_jax.main import main
 from ipad_jax.reproduce import alarm_footage
-from ipad_jax.reproduce.alarm_footage import DRIFT, FOLLOWED, Plan, piece
-from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, rows_of_drift, table_of
+from ipad_jax.reproduce.alarm_footage import DRIFT, DRIFTING_PIECES, Plan, drift_of, piece
+from ipad_jax.reproduce.alarm_table import ALWAYS, BOTH, judge, rows_of, table_of
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import FrameScores
 
@@ -84,37 +85,43 @@ def test_the_last_rows_are_the_sums_of_all_machines(judged):
     assert last[table.columns.index("all faults")] == "2 of 4"
 
 
-def test_drift_is_judged_with_and_without_following_it_once_all_of_it_is_there(tmp_path):
+def test_drift_is_judged_with_renewed_frames_and_without_once_all_of_it_is_there(tmp_path):
     rng, n = np.random.default_rng(0), int(60 * FPS)
     plan = Plan(epath.Path(tmp_path), ("crane_synthetic",), 1, 0.05, {}, tiny=True, drift=True)
     (scene,) = plan.scenes
 
-    def save(purpose, number, speed, rise):
+    def save(purpose, number, rise, renewed=False):
         values, kind = rng.normal(1 + rise, 0.1, n), np.zeros(n, np.int8)
         if purpose == "drifted":
             values[500:550], kind[500:550] = values[500:550] + 2, 1
-        path = plan.path(scene, purpose, number, speed)
+        path = plan.path(scene, purpose, number, renewed=renewed)
         path.parent.mkdir(parents=True, exist_ok=True)
         scores = scores_of(f"{purpose}_{number}", values, kind)
         weighted = plan.config(scene).eval.components
         components = dict.fromkeys(weighted, 0 * values) | {"nearest": values}
         dataclasses.replace(scores, components=components).save(path)
 
-    save("calibrate", 0, 0.0, 0.0)
-    still, fast = FOLLOWED
-    for speed in FOLLOWED:
-        save("calibrate", 0, speed, 0.0)
+    save("calibrate", 0, 0.0)
+    for renewed in (False, True):
         for purpose in DRIFT:
-            assert rows_of_drift(plan, scene) == []
+            assert rows_of(plan, scene) == []
             count = plan.pieces(purpose)
             for number in range(count):
                 rise = number / count if purpose == "drifting" else 1.0
-                save(purpose, number, speed, 2 * rise * (speed == still))
-    rows = dict(zip((still, fast, ALWAYS), rows_of_drift(plan, scene)))
-    assert rows[still].normal.normal_time_in_alarm > 0.5
-    assert rows[fast].normal.normal_time_in_alarm < 0.01
-    assert (rows[still].long_found, rows[fast].long_found, rows[fast].long) == (0, 2, 2)
-    assert (rows[ALWAYS].normal.normal_time_in_alarm, rows[ALWAYS].long_found) == (1, 0)
+                save(purpose, number, 2 * rise * (not renewed), renewed)
+    still, renewed, always = rows_of(plan, scene)
+    assert still.normal.normal_time_in_alarm > 0.5
+    assert renewed.normal.normal_time_in_alarm < 0.01
+    assert (still.long_found, renewed.long_found, renewed.long) == (0, 2, 2)
+    assert (always.normal.normal_time_in_alarm, always.long_found) == (1, 0)
+
+
+def test_light_wanders_without_a_jump():
+    ends = [drift_of("drifting", number) for number in range(DRIFTING_PIECES)]
+    assert ends[0][0] == 0
+    assert all(last == first for (_, last), (first, _) in itertools.pairwise(ends))
+    assert ends[-1][1] == drift_of("drifted", 0)[0] == 1
+    assert drift_of("normal", 3) == (0, 0)
 
 
 @pytest.mark.slow  # compiles the renderer

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from ipad_jax.video.detector.stream import (
     make_aggregator,
     predict_ahead,
 )
-from ipad_jax.video.normal.slow_change import SlowChange
+from ipad_jax.video.normal.renewed import RenewedFrames
 from ipad_jax.video.scores.aggregate import FrameRows
 from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
 
@@ -169,7 +170,7 @@ class Detector:
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         start: int = 0,
         alarms: AlarmStream | None = None,
-        slow_change: SlowChange | None = None,
+        renewed: RenewedFrames | None = None,
     ) -> Iterator[FrameScore]:
         """Scores a stream of any length; each row is final when it comes.
 
@@ -180,7 +181,7 @@ class Detector:
           pictures: also hand out frame, reconstruction and error map, from the same forward pass.
           prepare: brings a frame to the model's size; by default what the dataset's builder does.
           start: number of the first frame.
-          alarms, slow_change: of an earlier stretch of the same footage, to go on from.
+          alarms, renewed: of an earlier stretch of the same footage, to go on from.
 
         Yields:
           One row a frame, in order.
@@ -193,23 +194,23 @@ class Detector:
         calibration = self.calibration
         if alarms is None and self.rule is not None:
             alarms = AlarmStream(self.rule, self.fps)
+        renewed = renewed or self.renewed_frames()
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(
                 self.config,
                 self.predictor.normal,
                 self.footage.cycle_frames,
-                self.fps,
                 pool,
                 start=start,
                 pictures=pictures,
                 mapped="" if calibration is None else calibration.mapped,
-                slow_change=slow_change,
+                renewed=renewed,
             )
             clips = scorer.clips(map(prepare or self.prepare, frames))
             predict = self.predictor.both if pictures else self.predictor.scores
             for first_frame, predicted in predict_ahead(clips, predict, batch_size):
-                yield from self._judged(scorer.add(first_frame, predicted), alarms)
-            yield from self._judged(scorer.close(), alarms)
+                yield from self._judged(scorer.add(first_frame, predicted), alarms, renewed)
+            yield from self._judged(scorer.close(), alarms, renewed)
 
     def rows(
         self,
@@ -217,35 +218,52 @@ class Detector:
         *,
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         seen: Callable[[int], None] | None = None,
-        slow_change: SlowChange | None = None,
+        alarms: AlarmStream | None = None,
+        renewed: RenewedFrames | None = None,
     ) -> FrameRows:
-        """Raw components of every frame of some footage, in order, without calibration or alarm.
+        """Raw components of every frame of some footage, in order.
 
         Args:
           frames: as of `stream`.
           prepare: as of `stream`.
           seen: called with the number of frames seen so far.
-          slow_change: as of `stream`.
+          alarms, renewed: as of `stream`; by default nothing is renewed and no alarm is asked for.
         """
         parts: list[FrameRows] = []
+
+        def judged(scored: ScoredRows) -> None:
+            parts.append(scored.rows)
+            if renewed is not None:
+                deque(self._judged(scored, alarms, renewed), maxlen=0)
+
         with ThreadPoolExecutor(num_cores()) as pool:
             scorer = FrameScorer(
                 self.config,
                 self.predictor.normal,
                 self.footage.cycle_frames,
-                self.fps,
                 pool,
-                slow_change=slow_change,
+                renewed=renewed,
             )
             clips = scorer.clips(map(prepare or self.prepare, frames))
             for first, predicted in predict_ahead(
                 clips, self.predictor.scores, self.config.eval.batch_size
             ):
-                parts.append(scorer.add(first, predicted).rows)
+                judged(scorer.add(first, predicted))
                 if seen:
                     seen(first + self.config.data.clip_len)
-            parts.append(scorer.close().rows)
+            judged(scorer.close())
         return FrameRows.concat([part for part in parts if len(part)])
+
+    def renewed_frames(self, faster: float = 1.0) -> RenewedFrames | None:
+        """Takes up normal frames as the config asks for it; None: nothing to renew, or no alarm to go by.
+
+        Args:
+          faster: than life, of footage in which slow change is speeded up.
+        """
+        minutes, normal = self.config.eval.renew_minutes, self.predictor.normal.frames
+        if not minutes or normal is None or self.rule is None:
+            return None
+        return RenewedFrames(normal, self.fps, minutes / faster)
 
     def warm_up(self, batch_size: int = 1, pictures: bool = False) -> None:
         """Compiles the model, so that a live source need not wait for it at its first clip."""
@@ -271,8 +289,10 @@ class Detector:
         right_size = frame.shape[:2] == self.image_size
         return frame if self.footage.stored_as_is and right_size else self.prepare(frame)
 
-    def _judged(self, scored: ScoredRows, alarms: AlarmStream | None) -> Iterator[FrameScore]:
-        """Final rows with their score and the alarm."""
+    def _judged(
+        self, scored: ScoredRows, alarms: AlarmStream | None, renewed: RenewedFrames | None
+    ) -> Iterator[FrameScore]:
+        """Final rows with their score and the alarm; their frames may be taken up."""
         rows, components = scored.rows, scored.rows.components
         if not len(rows):
             return
@@ -290,6 +310,9 @@ class Detector:
             verdict = Verdict(math.nan, False, None)
             if alarms is not None:
                 verdict = alarms.add(frame, float(score[i]))
+            if renewed is not None:
+                on = alarms is None or alarms.open is not None
+                renewed.add(*scored.compared[i], on)
             yield FrameScore(
                 frame=frame,
                 time_s=frame / self.fps,

@@ -172,10 +172,7 @@ def score_segments(
 
     def clips(pool: ThreadPoolExecutor) -> Iterator[tuple[tuple[FrameScorer, int], np.ndarray]]:
         for segment in segments:
-            fps = source.videos[segment.video].fps
-            scorer = FrameScorer(
-                config, predictor.normal, cycle_frames, fps, pool, start=segment.start
-            )
+            scorer = FrameScorer(config, predictor.normal, cycle_frames, pool, start=segment.start)
             waiting.append((segment, scorer, []))
             for first_frame, clip in scorer.clips(_frames(source, segment)):
                 yield (scorer, first_frame), clip

@@ -250,8 +250,7 @@ def _rows(
     """Rows of a stretch, as `Detector.stream` makes them."""
     parts: list[FrameRows] = []
     with ThreadPoolExecutor(num_cores()) as pool:
-        cycle, fps = detector.footage.cycle_frames, detector.fps
-        scorer = FrameScorer(config, normal, cycle, fps, pool, start=first)
+        scorer = FrameScorer(config, normal, detector.footage.cycle_frames, pool, start=first)
         clips = scorer.clips(frames)
         size = config.eval.batch_size
         for at, predicted in predict_ahead(clips, detector.predictor.scores, size):

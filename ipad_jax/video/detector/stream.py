@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from ipad_jax.video.normal.frames import Trail
 from ipad_jax.video.normal.motion import FastestPlace, MotionStream
 from ipad_jax.video.normal.phase_tracking import PhaseTracker
-from ipad_jax.video.normal.slow_change import SlowChange
+from ipad_jax.video.normal.renewed import RenewedFrames
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.aggregate import FrameAggregator, FrameRows
 from ipad_jax.video.scores.frame_difference import FrameDifference
@@ -54,10 +54,17 @@ class PredictsClips(Protocol):
 
 
 class ScoredRows(NamedTuple):
-    """Final rows with all their components, and the pictures of each where they were asked for."""
+    """Final rows with all their components.
+
+    Attributes:
+      rows: the rows.
+      pictures: of each, where they were asked for.
+      compared: small picture and phase of each, as compared with normal frames; empty without those.
+    """
 
     rows: FrameRows
     pictures: list[Pictures | None]
+    compared: list[tuple[np.ndarray, float]]
 
 
 @dataclass
@@ -83,12 +90,6 @@ def make_aggregator(
     )
 
 
-def slow_change_of(config: ConfigDict, fps: float) -> SlowChange | None:
-    """Follows slow change as a config asks for it; None: not at all."""
-    per_hour = config.eval.drift_per_hour
-    return SlowChange(per_hour, fps) if per_hour else None
-
-
 class FrameScorer:
     """Scores the frames of one video, or of one segment of it, in order.
 
@@ -101,13 +102,12 @@ class FrameScorer:
         config: ConfigDict,
         normal: Normal,
         cycle_frames: float | None,
-        fps: float,
         pool: ThreadPoolExecutor,
         *,
         start: int = 0,
         pictures: bool = False,
         mapped: str = "",
-        slow_change: SlowChange | None = None,
+        renewed: RenewedFrames | None = None,
     ):
         """Prepares for a video.
 
@@ -115,13 +115,11 @@ class FrameScorer:
           config: of the run; `data.clip_len` and the `eval` section count.
           normal: what frames are compared with.
           cycle_frames: of a usual cycle; None where there is none.
-          fps: frames a second.
           pool: threads that compare.
           start: number of the first frame.
           pictures: whether rows come with pictures; predictions must then hold them.
           mapped: component whose map takes the place of the reconstruction's error in them.
-          slow_change: of an earlier stretch of the same camera, to go on from; by default it begins
-            anew, where the config follows it.
+          renewed: frames that are compared with beside the normal ones.
         """
         self._clip_len, self._stride = config.data.clip_len, config.eval.stride
         self._aggregator = make_aggregator(config, cycle_frames, start)
@@ -132,7 +130,7 @@ class FrameScorer:
         self._difference = FrameDifference(config.eval.pool_px)
         self._motion, self._fastest = MotionStream(), FastestPlace()
         self._trails = {name: Trail() for name in normal.maps}
-        self._slow_change = slow_change or slow_change_of(config, fps)
+        self._renewed = renewed
         self._tracker = None
         if normal.phases is not None and cycle_frames:
             self._tracker = PhaseTracker(normal.phases, cycle_frames)
@@ -203,9 +201,11 @@ class FrameScorer:
         if normal.features is not None:
             seen["features"] = list(self._pool.map(normal.features.picture, frames))
         for name, part in normal.maps.items():
-            maps = list(self._pool.map(part.distance, seen[name], phases))
-            if name == "nearest" and self._slow_change is not None:
-                maps = list(map(self._slow_change.add, maps, phases))
+            if name == "nearest" and self._renewed is not None:
+                more = map(self._renewed.near, phases)
+                maps = list(self._pool.map(part.distance, seen[name], phases, more))
+            else:
+                maps = list(self._pool.map(part.distance, seen[name], phases))
             found[name] = [self._trails[name].add(float(m.max())) for m in maps]
             if name == self._mapped:
                 for h, m in zip(held, maps):
@@ -218,7 +218,8 @@ class FrameScorer:
                 found["fastest"] = [self._fastest.add(picture) for picture in moving]
         columns = {name: np.array(values, np.float32) for name, values in found.items()}
         complete = FrameRows(rows.frame, rows.position, {**rows.components, **columns})
-        return ScoredRows(complete, [_pictures(h) for h in held])
+        compared = list(zip(seen.get("nearest", ()), phases))
+        return ScoredRows(complete, [_pictures(h) for h in held], compared)
 
 
 def _pictures(held: _Open) -> Pictures | None:

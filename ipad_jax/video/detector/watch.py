@@ -1,8 +1,9 @@
 """A detector beside a camera, for weeks: gaps are survived and written down, nothing is overwritten.
 
 Where pictures stop, what is temporal ends with them: an alarm that is on, clips, motion, the phase of a
-cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on. Slow change is
-followed across gaps; another start of the program begins where the calibration did.
+cycle. The stretch after the gap starts anew, its frames numbered as if the camera had gone on. Normal frames
+that were taken up (normal/renewed.py) are kept across gaps and, in a file beside the folders of the starts,
+from one start of the program to the next.
 """
 
 import math
@@ -26,7 +27,7 @@ from ipad_jax.video.detector.detector import Detector, FrameScore
 from ipad_jax.video.detector.health import Health, tell_systemd
 from ipad_jax.video.detector.notify import Notifier
 from ipad_jax.video.detector.record import Record
-from ipad_jax.video.detector.stream import slow_change_of
+from ipad_jax.video.detector.renewed_file import RenewedFile
 from ipad_jax.video.detector.wording import describe_alarm, describe_open_alarm, utc
 
 LIVE_REPORT_S = 60.0  # seconds between signs of life while a camera shows nothing
@@ -89,7 +90,10 @@ def watch(
         tell_systemd("READY=1")
         interrupt = stack.enter_context(Interrupt())
         events = stack.enter_context(closing(camera.events()))
-        _Watch(detector, camera, record, events, interrupt, fps_given, report).run()
+        renewed = RenewedFile.of(detector, parent, report.say)
+        _Watch(detector, camera, record, events, interrupt, fps_given, report, renewed).run()
+        if renewed is not None:
+            renewed.save()
         record.interrupted = interrupt.received
         report.ended()
     return record
@@ -107,12 +111,13 @@ class _Watch:
         interrupt: Interrupt,
         fps_given: bool,
         report: "_Report",
+        renewed: RenewedFile | None,
     ):
         self._detector, self._camera, self._record = detector, camera, record
         self._events, self._interrupt, self._fps_given = events, interrupt, fps_given
         self._report = report
         self._alarms = None if detector.rule is None else AlarmStream(detector.rule, detector.fps)
-        self._slow_change = slow_change_of(detector.config, detector.fps)
+        self._renewed = renewed
         self._start_s: float | None = None  # of `time.monotonic`; frame 0
         self._number = 0  # of the next frame
         self._times: deque[float] = deque()  # UTC of the frames whose row is not yet there
@@ -128,13 +133,15 @@ class _Watch:
                 pictures=self._record.takes_pictures,
                 start=self._number,
                 alarms=self._alarms,
-                slow_change=self._slow_change,
+                renewed=None if self._renewed is None else self._renewed.frames,
             )
             for row in rows:
                 self._number = row.frame + 1
                 utc_s = self._times.popleft()
                 alarm = self._record.add(row, utc_s)
                 self._report.tell(row, utc_s, alarm)
+                if self._renewed is not None:
+                    self._renewed.tick()
             if self._alarms is not None:
                 self._alarms.close()
             if alarm := self._record.end_alarm():

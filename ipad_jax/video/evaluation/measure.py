@@ -213,7 +213,6 @@ def _basis(calibration: Calibration | None) -> dict[str, Any]:
         "threshold_interval": [calibration.single.low, calibration.single.high],
         "sustained_threshold": rule.sustained,
         "sustained_s": rule.sustained_s,
-        "drift_per_hour": calibration.made_with.get("eval.drift_per_hour", 0.0),
         "extrapolated": calibration.extrapolated,
         "minutes_needed": calibration.minutes_needed,
     }

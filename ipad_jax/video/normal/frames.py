@@ -85,12 +85,8 @@ class NormalFrames:
 
     @cached_property
     def _padded(self) -> np.ndarray:
-        """The pictures with a border around each: uint8 [3, n, h + 2 pad, w + 2 pad].
-
-        NumPy compares whole channels four times as fast as pixels.
-        """
-        # stacked into one tall picture later: the border keeps the box from reaching the neighbour
-        return _channels_first(np.pad(self.pictures, ((0, 0), *_BORDER), mode="edge"))
+        """The pictures as `padded` makes them."""
+        return padded(self.pictures)
 
     @cached_property
     def usual(self) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +100,8 @@ class NormalFrames:
 
         def left_out(at: int) -> np.ndarray:
             others = np.flatnonzero((group != group[at]) & (group != LEARNT))
-            return self._map(self.pictures[at], self._candidates(self.phase[at], others))
+            chosen = self._candidates(self.phase[at], others)
+            return _map(self.pictures[at], self._padded[:, chosen])
 
         _ = self._padded  # once, before the threads ask for them
         with ThreadPoolExecutor(num_cores()) as pool:
@@ -116,12 +113,15 @@ class NormalFrames:
         """Whether the footage has a cycle."""
         return bool(np.isfinite(self.phase[0]))
 
-    def distance(self, picture: np.ndarray, phase: float) -> np.ndarray:
+    def distance(
+        self, picture: np.ndarray, phase: float, renewed: np.ndarray | None = None
+    ) -> np.ndarray:
         """How far each place is from the nearest normal frame's.
 
         Args:
           picture: uint8 [h, w, 3], from `picture`.
           phase: of the frame, in [0, 1); NaN = unknown.
+          renewed: more candidates, as `padded` makes them (renewed.py).
 
         Returns:
           float32 [h, w], of the picture as the view has shifted it: above the usual distance there, in its
@@ -135,7 +135,9 @@ class NormalFrames:
             raise ValueError(f"picture is {picture.shape}, expected {self.pictures.shape[1:]}.")
         if self.has_phase and not np.isfinite(phase):
             return np.full(picture.shape[:2], np.nan, np.float32)
-        found = self._map(picture, self._candidates(phase, np.arange(len(self.phase))))
+        found = _map(picture, self._padded[:, self._candidates(phase, np.arange(len(self.phase)))])
+        if renewed is not None:
+            found = np.minimum(found, _map(picture, renewed))
         if self.group is not None:
             mean, deviation = self.usual
             found = (found - mean) / deviation
@@ -160,22 +162,32 @@ class NormalFrames:
             return among
         return among[nearest_in_phase(self.phase[among], phase, self.share)]
 
-    def _map(self, picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Smallest pooled distance from some frames at each place: float32 [h, w] in [0, 1]."""
-        normal = self._padded[:, chosen]
-        seen = _channels_first(np.pad(picture, _BORDER, mode="edge"))[:, None]
-        apart = np.maximum(seen, normal) - np.minimum(seen, normal)
-        # whole numbers: three channels of 255 over the box stay below 2^16
-        total = apart[0].astype(np.uint16) + apart[1] + apart[2]
-        tall = total.reshape(-1, total.shape[-1])
-        sums = cv2.boxFilter(tall, cv2.CV_16U, (BOX_PX, BOX_PX), normalize=False)
-        least = sums.reshape(total.shape).min(axis=0)[_PAD:-_PAD, _PAD:-_PAD]
-        return least / np.float32(BOX_PX**2 * 3 * 255)
+
+def _map(picture: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Smallest pooled distance from `padded` frames at each place: float32 [h, w] in [0, 1]."""
+    seen = padded(picture[None])
+    apart = np.maximum(seen, normal) - np.minimum(seen, normal)
+    # whole numbers: three channels of 255 over the box stay below 2^16
+    total = apart[0].astype(np.uint16) + apart[1] + apart[2]
+    tall = total.reshape(-1, total.shape[-1])
+    sums = cv2.boxFilter(tall, cv2.CV_16U, (BOX_PX, BOX_PX), normalize=False)
+    least = sums.reshape(total.shape).min(axis=0)[_PAD:-_PAD, _PAD:-_PAD]
+    return least / np.float32(BOX_PX**2 * 3 * 255)
 
 
-def _channels_first(pictures: np.ndarray) -> np.ndarray:
-    """[..., h, w, 3] -> [3, ..., h, w], contiguous."""
-    return np.ascontiguousarray(np.moveaxis(pictures, -1, 0))
+def padded(pictures: np.ndarray) -> np.ndarray:
+    """Pictures uint8 [n, h, w, 3] with a border around each: uint8 [3, n, h + 2 pad, w + 2 pad].
+
+    NumPy compares whole channels four times as fast as pixels.
+    """
+    # stacked into one tall picture later: the border keeps the box from reaching the neighbour
+    with_border = np.pad(pictures, ((0, 0), *_BORDER), mode="edge")
+    return np.ascontiguousarray(np.moveaxis(with_border, -1, 0))
+
+
+def without_border(pictures: np.ndarray) -> np.ndarray:
+    """What `padded` was given."""
+    return np.moveaxis(pictures[..., _PAD:-_PAD, _PAD:-_PAD], 0, -1)
 
 
 def check_phases(phase: np.ndarray, count: int) -> None:

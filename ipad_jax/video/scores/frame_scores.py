@@ -28,7 +28,6 @@ PREDICTION_LEAVES = (
     "eval.spacing",
     "eval.pool_px",
     "eval.track_phase",
-    "eval.drift_per_hour",
     *FIT_LEAVES,
 )
 COLUMNS = {

@@ -12,11 +12,10 @@ from ipad_jax.input.frames import Video
 from ipad_jax.input.split import Segment
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.predictor import score_segments
-from ipad_jax.video.detector.stream import FrameScorer, predict_ahead, slow_change_of
+from ipad_jax.video.detector.stream import FrameScorer, predict_ahead
 from ipad_jax.video.normal.frames import TRAIL_FRAMES, NormalFrames
 from ipad_jax.video.normal.motion import LAGS, FastestPlace, MotionStream, NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
-from ipad_jax.video.normal.slow_change import SlowChange
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.frame_difference import FrameDifference
@@ -81,14 +80,11 @@ def test_every_clip_is_predicted_once_and_every_frame_decoded_once(stride, batch
     assert set(table.video[unscored]) == {1, 3}
 
 
-@pytest.mark.parametrize("per_hour", [0.0, 36_000.0])
-def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal, per_hour):
-    source, own = Source(40, 25), make_config(3)
-    own.eval.drift_per_hour = per_hour
-    alone = score_segments(FakePredictor(normal), 7, own, source, [Segment(1, 0, 25)])
+def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal):
+    source = Source(40, 25)
+    alone = score_segments(FakePredictor(normal), 7, make_config(3), source, [Segment(1, 0, 25)])
     config = make_config(3)
     config.eval.batch_size = 7
-    config.eval.drift_per_hour = per_hour
     both = [Segment(0, 0, 40), Segment(1, 0, 25)]
     among = score_segments(FakePredictor(normal), 7, config, source, both)
     rows = among.select(among.video == 1)
@@ -96,12 +92,9 @@ def test_a_row_does_not_depend_on_batches_nor_on_what_is_scored_beside_it(normal
         np.testing.assert_array_equal(rows.components[name], column, err_msg=name)
 
 
-@pytest.mark.parametrize("per_hour", [0.0, 36_000.0])  # a spread a second
-def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(normal, per_hour):
-    source, config = Source(60), make_config(3)
-    config.eval.drift_per_hour = per_hour
-    table = score_segments(FakePredictor(normal), 7, config, source, [Segment(0, 0, 60)])
-    slow_change = SlowChange(per_hour, 10.0) if per_hour else None
+def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(normal):
+    source = Source(60)
+    table = score_segments(FakePredictor(normal), 7, make_config(3), source, [Segment(0, 0, 60)])
     found, view = table.components, normal.frames.view
     difference, movement = FrameDifference(3), MotionStream()
     tracker, trail = PhaseTracker(normal.phases, CYCLE), []
@@ -109,7 +102,7 @@ def test_what_stands_beside_the_model_is_what_its_parts_say_frame_by_frame(norma
         small = view(frame)
         phase = tracker.add(small, float(found["phase"][at]))
         away = normal.frames.distance(small, phase)
-        trail.append(float((away if slow_change is None else slow_change.add(away, phase)).max()))
+        trail.append(float(away.max()))
         expected = {
             "tracked_phase": phase,
             "nearest": np.mean(trail[-TRAIL_FRAMES:]),
@@ -142,9 +135,7 @@ def test_pictures_come_with_the_map_that_counts(normal, mapped):
     drawn = list(frames(20))
     predictor = FakePredictor(normal)
     with ThreadPoolExecutor(2) as pool:
-        scorer = FrameScorer(
-            make_config(4), normal, CYCLE, 10.0, pool, pictures=True, mapped=mapped
-        )
+        scorer = FrameScorer(make_config(4), normal, CYCLE, pool, pictures=True, mapped=mapped)
         shown = []
         for first, predicted in predict_ahead(scorer.clips(iter(drawn)), predictor.both, 2):
             shown += scorer.add(first, predicted).pictures
@@ -157,24 +148,47 @@ def test_pictures_come_with_the_map_that_counts(normal, mapped):
         assert picture.error.shape == (normal.frames.pictures.shape[1:3] if mapped else SIZE)
 
 
-def test_slow_change_goes_on_where_an_earlier_stretch_hands_it_over(normal):
+def detector_of(normal, minutes, threshold=1e9):
     config = make_config(4)
-    config.eval.drift_per_hour = 36_000.0  # a spread a second
-    detector = Detector(FakePredictor(normal), config, Footage(10.0, CYCLE))
+    config.eval.renew_minutes = minutes
+    return Detector(FakePredictor(normal), config, Footage(10.0, CYCLE), threshold=threshold)
 
-    def nearest(slow_change=None):
-        stained = faulty(40, start=0, stop=40)
-        return [r.components["nearest"] for r in detector.stream(stained, slow_change=slow_change)]
 
-    over = slow_change_of(config, detector.fps)
-    first, second = nearest(over), nearest(over)
-    np.testing.assert_array_equal(first, nearest())  # otherwise it begins anew
-    assert second[0] < first[0]
+def nearest(detector, footage, batch_size=1, **arguments):
+    rows = detector.stream(footage, batch_size=batch_size, **arguments)
+    return [row.components["nearest"] for row in rows]
+
+
+WAIT = 0.05  # minutes; 30 frames
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_normal_frames_are_renewed_after_their_wait_and_go_on_in_another_stretch(
+    normal, batch_size
+):
+    """A corner that is lit throughout, and no alarm by its threshold, is soon as usual as any other."""
+    stained = list(faulty(160, start=0, stop=160))
+    detector = detector_of(normal, WAIT)
+    as_it_was = nearest(detector_of(normal, 0.0), stained)
+    renewed = detector.renewed_frames()
+    found = nearest(detector, stained, batch_size, renewed=renewed)
+    assert found[:30] == as_it_was[:30]
+    assert max(found[-int(CYCLE) :]) < min(as_it_was[-int(CYCLE) :]) / 2
+    np.testing.assert_array_equal(found, nearest(detector, stained))  # a stretch begins anew
+    second = nearest(detector, stained, renewed=renewed)
+    assert second[0] < as_it_was[0] / 2
+
+
+def test_an_alarm_renews_nothing(normal):
+    stained = list(faulty(160, start=0, stop=160))
+    as_it_was = nearest(detector_of(normal, 0.0), stained)
+    assert nearest(detector_of(normal, WAIT, threshold=-1.0), stained) == as_it_was
+    assert detector_of(normal, WAIT, threshold=None).renewed_frames() is None
 
 
 def test_memory_is_constant(normal):
     with ThreadPoolExecutor(1) as pool:
-        scorer = FrameScorer(make_config(4), normal, CYCLE, 10.0, pool)
+        scorer = FrameScorer(make_config(4), normal, CYCLE, pool)
         most = 0
         for first, predicted in predict_ahead(scorer.clips(frames(200)), FakePredictor().scores, 1):
             scorer.add(first, predicted)

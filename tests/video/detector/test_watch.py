@@ -8,8 +8,9 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from fake_detector import SIZE, faulty, frames, make_detector
+from fake_detector import CYCLE, SIZE, FakePredictor, faulty, frames, make_config, make_detector
 from played_camera import FPS, START_S, Played, played
+from test_stream import normal_footage
 
 from ipad_jax.video.detector import watch as watch_module
 from ipad_jax.video.detector.detect import summary
@@ -109,6 +110,25 @@ def test_each_start_has_a_folder_of_its_own(tmp_path):
     record = watch(make_detector(), played(*frames(20)), tmp_path / "deep")
     assert record.folder.parent == tmp_path / "deep"
     assert not record.replaced
+
+
+def test_normal_frames_are_taken_up_over_gaps_and_starts(tmp_path):
+    config, said = make_config(4), []
+    config.eval.renew_minutes = 0.1  # 60 frames
+    config.eval.register, config.eval.features = False, ""
+    predictor = FakePredictor(normal_footage())
+    marked = Detector(predictor, config, Footage(FPS, CYCLE), threshold=1e9)
+    stained = list(faulty(100, start=0, stop=100))
+
+    def nearest(*plays):
+        rows = rows_of(watch(marked, played(*plays), tmp_path, say=said.append))
+        return [float(row["nearest"]) for row in rows if row["frame"]]
+
+    found = nearest(*stained, "the stream ended", 5.0, *stained)
+    assert found[100] < found[0] / 2  # the same picture after the gap
+    assert not any("earlier start" in text for text in said)
+    assert nearest(*stained)[0] < found[0] / 2
+    assert any("earlier start" in text for text in said)
 
 
 def test_an_alarm_is_said_while_it_is_on(tmp_path, monkeypatch):
