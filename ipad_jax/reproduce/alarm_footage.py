@@ -10,6 +10,8 @@ computers merge by copying.
 """
 
 import copy
+import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -148,9 +150,6 @@ def watch(plan: Plan, scene: str, say: Say) -> int:
     detector = load(run)
     made = made_with(config, PREDICTION_LEAVES, detector.step)
 
-    def missing(purpose: str) -> bool:
-        return not all(_is_there(path, made) for path in plan.paths(scene, purpose))
-
     todo = [
         (purpose, number)
         for purpose in plan.purposes
@@ -164,26 +163,37 @@ def watch(plan: Plan, scene: str, say: Say) -> int:
         path = plan.path(scene, purpose, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         _score(detector, video, path, made)
-    if plan.drift and any(map(missing, DRIFT)):
+    if plan.drift:
         _watch_drift(plan, scene, detector, made, say)
     return 0
 
 
 def _watch_drift(plan: Plan, scene: str, detector: Detector, made: MadeWith, say: Say) -> None:
-    """Scores the footage that changes slowly, without renewed frames and with: one video, made whole."""
+    """Scores the footage that changes slowly, one video, without renewed frames and with."""
     config, calibrate = plan.config(scene), stored(plan, scene, "calibrate")
     assert calibrate is not None
     detector = copy.copy(detector)
     detector.calibration = fit(config, calibrate, another_recording=True)
-    detector.rule = detector.calibration.rule
-    renewed, alarms = detector.renewed_frames(FASTER), AlarmStream(detector.rule, FPS)
+    detector.rule = rule = detector.calibration.rule
+    alarms, renewed = AlarmStream(rule, FPS), detector.renewed_frames(FASTER)
+    # alarms decide what is renewed
+    by = {"eval.renew_minutes": config.eval.renew_minutes, "rule": dataclasses.astuple(rule)}
+    made_renewed = json.loads(json.dumps({**made, **by}))
     todo = [(purpose, number) for purpose in DRIFT for number in range(plan.pieces(purpose))]
+    there = [_is_there(plan.path(scene, *one), made) for one in todo]
+    if all(there) and all(
+        _is_there(plan.path(scene, *one, renewed=True), made_renewed) for one in todo
+    ):
+        return
     for done, (purpose, number) in enumerate(todo):
         say(f"  {scene}: {purpose} footage, piece {number + 1} ({done} of {len(todo)} done)")
         video = piece(scene, plan.seed, purpose, number, height_width(config.data.size))
-        _score(detector, video, plan.path(scene, purpose, number), made)
+        path = plan.path(scene, purpose, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not there[done]:
+            _score(detector, video, path, made)
         path = plan.path(scene, purpose, number, renewed=True)
-        _score(detector, video, path, made, alarms, renewed)
+        _score(detector, video, path, made_renewed, alarms, renewed)
         alarms.close()
 
 

@@ -103,7 +103,7 @@ def rows_of_drift(plan: Plan, scene: str) -> list[Row]:
     calibration = fit(config, calibrate, another_recording=True)
     for way, renewed, rule in (
         ("normal frames of the training alone", False, calibration),
-        (f"renewed after {minutes:g} minutes (the default)", True, calibration),
+        (f"renewed after {minutes:g} minutes", True, calibration),
         (ALWAYS, False, None),
     ):
         parts = [stored(plan, scene, purpose, renewed=renewed) for purpose in DRIFT]
