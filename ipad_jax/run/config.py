@@ -130,11 +130,12 @@ RETIRED = {  # constants now
     "eval.features_blocks": "4+10",
     "eval.features_frames": 300,
     "eval.features_share": 0.1,
-    "eval.drift_per_hour": 0.0,
 }
 # Leaves of a video run's `eval` in place of eval.alpha, a share of normal cycles.
 IN_PLACE_OF_ALPHA = {"false_alarms_per_hour": 1.0, "sustained_s": 1.0}
-RENEW_MINUTES = 5.0  # of a video run that lacks `eval.renew_minutes`
+RENEW_MINUTES = (
+    5.0  # of a video run that lacks `eval.renew_minutes`, in place of eval.drift_per_hour
+)
 OLD_TASKS = {"video": "video.ipad"} | {
     name: f"video.{name}" for name in ("conae", "memae", "astnet", "dmad", "convlstm")
 }
@@ -172,6 +173,8 @@ def with_new_names(config: ConfigDict) -> ConfigDict:
         config.eval.update(IN_PLACE_OF_ALPHA)
     if "nearest_px" in config.get("eval", {}) and "renew_minutes" not in config.eval:
         config.eval.renew_minutes = RENEW_MINUTES
+        if "drift_per_hour" in config.eval:
+            del config.eval["drift_per_hour"]
     for name, value in leaves(config).items():
         if name in RETIRED:
             if value != RETIRED[name]:

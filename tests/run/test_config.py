@@ -316,6 +316,16 @@ def test_a_run_folder_of_the_old_names_is_read_with_the_new_ones(tmp_path):
     )
 
 
+@pytest.mark.parametrize("per_hour", [None, 0.0, 20.0])
+def test_a_run_of_before_renews_normal_frames_as_new_ones_do(tmp_path, per_hour):
+    config = load_config("factory").to_dict()
+    del config["eval"]["renew_minutes"]
+    if per_hour is not None:
+        config["eval"]["drift_per_hour"] = per_hour
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path).eval.to_dict() == load_config("factory").eval.to_dict()
+
+
 def test_the_old_name_of_a_leaf_is_refused_with_the_new_one():
     with pytest.raises(ValueError, match=r"data.scene is called data.name now"):
         load_config("factory", {"data.scene": "arm_real"})
