@@ -6,13 +6,14 @@ Without them a start after hours of slow change would begin with an alarm that d
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 from etils import epath
 
 from ipad_jax.run.provenance import MadeWith, made_with, mismatch
 from ipad_jax.training.fitted import load_fitted, save_fitted
 from ipad_jax.video.detector.detector import Detector
-from ipad_jax.video.normal.renewed import RenewedFrames
+from ipad_jax.video.normal.renewed import Arrays, RenewedFrames
 from ipad_jax.video.normal.stored import FIT_LEAVES
 
 FILE = "renewed.npz"
@@ -40,6 +41,7 @@ class RenewedFile:
         self.frames = frames
         self._path, self._made, self._say = path, made, say
         self._saved_s, self._num_saved = time.monotonic(), 0
+        self._writing = Thread()  # the latest, if any
         if not path.exists():
             return
         try:
@@ -63,17 +65,27 @@ class RenewedFile:
         return cls(frames, epath.Path(folder) / FILE, made, say)
 
     def tick(self) -> None:
-        """Saves now and then."""
-        if time.monotonic() - self._saved_s >= SAVE_S:
-            self.save()
+        """Saves now and then, beside the stream: packing takes half a second, too long for a camera."""
+        if time.monotonic() - self._saved_s < SAVE_S or self._writing.is_alive():
+            return
+        self._writing = Thread(target=self._save, args=self._state(), daemon=True)
+        self._writing.start()
 
     def save(self) -> None:
         """Writes the file, whole or not at all, where more was taken up; a full disk is said, no error."""
+        if self._writing.is_alive():
+            self._writing.join()
+        self._save(*self._state())
+
+    def _state(self) -> tuple[Arrays, int]:
         self._saved_s = time.monotonic()
-        if self.frames.num_taken == self._num_saved:
+        return self.frames.arrays(), self.frames.num_taken
+
+    def _save(self, arrays: Arrays, num_taken: int) -> None:
+        if num_taken == self._num_saved:
             return
         try:
-            save_fitted(self._path, self.frames.arrays(), self._made)
-            self._num_saved = self.frames.num_taken
+            save_fitted(self._path, arrays, self._made)
+            self._num_saved = num_taken
         except OSError as error:
             self._say(f"{self._path.name} could not be written ({error}): the next start lacks it")

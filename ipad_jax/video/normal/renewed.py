@@ -101,8 +101,8 @@ class RenewedFrames:
             self._waiting.append((now, at, picture))
 
     def arrays(self) -> Arrays:
-        """What was taken up, for `restore`."""
-        return {"ring": without_border(self._ring), "count": self._count.copy()}
+        """A copy of what was taken up, for `restore`."""
+        return {"ring": without_border(self._ring).copy(), "count": self._count.copy()}
 
     def restore(self, arrays: Arrays) -> None:
         """Goes on with what was taken up before; what waited then is gone.

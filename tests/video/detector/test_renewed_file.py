@@ -5,6 +5,7 @@ import pytest
 from fake_detector import CYCLE, FakePredictor, frames, make_config
 from test_stream import normal_footage
 
+from ipad_jax.video.detector import renewed_file
 from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.renewed_file import FILE, RenewedFile
 
@@ -40,6 +41,20 @@ def test_another_start_goes_on(detector, tmp_path, said):
         np.testing.assert_array_equal(second.frames.arrays()[name], array)
     assert first.frames.num_taken > 0
     assert "earlier start" in said[0]
+
+
+def test_it_is_saved_now_and_then_beside_the_stream(detector, tmp_path, said, monkeypatch):
+    file = RenewedFile.of(detector, tmp_path, said.append)
+    list(detector.stream(frames(120), renewed=file.frames))
+    file.tick()
+    assert not (tmp_path / FILE).exists()
+    monkeypatch.setattr(renewed_file, "SAVE_S", -1.0)
+    file.tick()
+    file.save()  # waits for it
+    assert (tmp_path / FILE).exists()
+    written = (tmp_path / FILE).stat().st_mtime_ns
+    file.save()
+    assert (tmp_path / FILE).stat().st_mtime_ns == written
 
 
 def test_nothing_new_is_not_written_again(detector, tmp_path, said):
