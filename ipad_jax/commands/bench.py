@@ -78,6 +78,18 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--short", float, 1.0, "length of a short fault at most, s", dest="short_s")
 
     one = add(
+        "file",
+        "file:time_file",
+        "frames a second of a video file, from decoding to what `detect` writes",
+        "--workdir RUN --video FILE",
+    )
+    one.add_argument("--workdir", required=True, metavar="DIR", help="a trained run")
+    one.add_argument("--video", required=True, metavar="FILE", help="footage of its machine")
+    _option(one, "--frames", positive, 500, "of it, at most")
+    _option(one, "--batch", positive, 8, "clips at once")
+    _option(one, "--repeats", positive, 3, "counted rounds")
+
+    one = add(
         "startup",
         "startup:time_starts",
         "seconds to the first step, cold and with the cache",

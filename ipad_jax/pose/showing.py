@@ -1,9 +1,7 @@
 """What was learned, to look at: a turntable video, and a cloud of coloured points that viewers open."""
 
 import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ipad_jax.evaluation.report.side_by_side import quiet_stderr
+from ipad_jax.evaluation.report.webm import WebmWriter
 from ipad_jax.pose.cameras import look_at
 from ipad_jax.pose.object_views import Lens
 from ipad_jax.pose.pictures import Counts, Renderer
@@ -69,22 +67,11 @@ def write_turntable(
     """
     size = (lens.width + lens.width % 2, lens.height + lens.height % 2)  # VP9 wants even ones
     own = lens.scaled(*size)
-    with tempfile.TemporaryDirectory() as folder:
-        grown = str(Path(folder) / TURNTABLE)
-        with quiet_stderr():  # OpenCV complains about the tag VP90, and then writes VP9 as asked
-            fourcc = cv2.VideoWriter.fourcc(*"VP90")
-            writer = cv2.VideoWriter(grown, cv2.CAP_FFMPEG, fourcc, float(FPS), size)
-        if not writer.isOpened():
-            raise RuntimeError(
-                f"OpenCV {cv2.__version__} cannot write VP9 video: is the disk full?"
-            )
+    with WebmWriter(path, size, FPS) as file:
         for number, pose in enumerate(turntable_poses(poses, frames)):
             picture = renderer.pictures([pose], own, SAMPLES, steps=64)[0]
-            rgb = np.rint(np.clip(picture.rgb, 0, 1) * 255).astype(np.uint8)
-            writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            file.write(np.rint(np.clip(picture.rgb, 0, 1) * 255).astype(np.uint8))
             progress(number + 1, frames)
-        writer.release()
-        write_atomic(path, Path(grown).read_bytes())
 
 
 def surface_points(field: Any, good: GoodViews) -> tuple[np.ndarray, np.ndarray]:

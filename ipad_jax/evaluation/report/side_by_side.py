@@ -1,28 +1,22 @@
 """Side-by-side videos: frame | reconstruction | heat map, with the score's timeline below, as VP9
 `.webm`.
 
-Streaming: one composed picture a frame, constant memory, any length. Browsers play VP9, and OpenCV
-writes it without further software (it has no H.264 encoder). Encoding takes nearly all the time, some
-0.05 to 0.15 s a picture on one core: `every` and `panel_px` are what make it cheaper.
+Streaming: one composed picture a frame, constant memory, any length.
 """
 
 import math
 import os
-import tempfile
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import matplotlib as mpl
 import numpy as np
-from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from ipad_jax.evaluation.report.heatmap import overlay
-from ipad_jax.run.files import write_atomic
+from ipad_jax.evaluation.report.webm import WebmWriter
 
 GAP = 8
 HEADER = 30
@@ -233,66 +227,28 @@ class SideBySideWriter(Composer):
         if every < 1:
             raise ValueError(f"every={every} must be at least 1 frame.")
         self.every = every
-        self.path = epath.Path(path)
-        if self.path.suffix != ".webm":
-            raise ValueError(f"{path} must end in .webm: VP9 is the codec that browsers play.")
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"No folder {self.path.parent} to write {self.path.name} into.")
-        self._is_remote = "://" in os.fspath(path)
-        # OpenCV writes local files only: a video for gs:// grows in the temporary folder
-        folder = Path(tempfile.gettempdir()) if self._is_remote else Path(self.path.parent)
-        self._partial = folder / f".{self.path.stem}.{os.getpid()}.partial.webm"
-        self._writer: cv2.VideoWriter | None = None
         self.num_frames = 0
+        self._file = WebmWriter(path, self.size, fps / every)
+        self.path = self._file.path
+        self._is_open = False
 
     def __enter__(self) -> "SideBySideWriter":
-        with quiet_stderr():  # OpenCV complains about the tag VP90, and then writes VP9 as asked
-            self._writer = cv2.VideoWriter(
-                str(self._partial),
-                cv2.CAP_FFMPEG,
-                cv2.VideoWriter.fourcc(*"VP90"),
-                float(self.fps / self.every),
-                self.size,
-            )
-        if not self._writer.isOpened():
-            raise RuntimeError(
-                f"OpenCV {cv2.__version__} cannot write VP9 video to {self.path}: is the disk full, "
-                "or was OpenCV built without FFmpeg? (The wheels on PyPI have it.)"
-            )
+        self._file.__enter__()
+        self._is_open = True
         return self
 
     def write(self, *args, **kwargs) -> None:
         """Add the next frame; arguments as in `Composer.compose`."""
-        if self._writer is None:
+        if not self._is_open:
             raise RuntimeError("Use SideBySideWriter in a `with` block.")
         picture = self.compose(*args, **kwargs)
         if self.num_frames % self.every == 0:
-            self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            self._file.write(picture)
         self.num_frames += 1
 
     def __exit__(self, kind, error, trace) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-        if kind is None and self.num_frames and not self._is_remote:
-            self._partial.replace(self.path)
-        elif kind is None and self.num_frames:
-            write_atomic(self.path, self._partial.read_bytes())
-        self._partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Drop what C libraries print to stderr inside the block."""
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
+        self._is_open = False
+        self._file.__exit__(kind, error, trace)
 
 
 def enlarge(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,6 @@ from ipad_jax.evaluation.report.side_by_side import (
     FAULT,
     Composer,
     SideBySideWriter,
-    quiet_stderr,
     strip_picture,
 )
 
@@ -39,8 +38,7 @@ def write(path, num_frames=12, broken=False, **kwargs):
 
 
 def read(path):
-    with quiet_stderr():
-        video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(str(path))
     codec = int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
     frames = []
     while True:
