@@ -17,6 +17,7 @@ APART_DEGREES = 8.0  # between two answers that count as different
 UNUSUAL = 2.0  # times the usual residual, beyond which a rendering does not fit
 UNSEEN_DEGREES = 35.0  # from the nearest training view: a side that nobody has seen
 STRANGE_SHARE = 0.4  # of the border; an object that leaves the picture covers less
+CLEAR = 1.5  # a hypothesis with more than so many times the least residual is given up
 TIE = 1.1  # an other pose with at most so many times the residual leaves the pose open
 
 
@@ -148,22 +149,28 @@ def search(
     renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
     query = image.astype(np.float32) / 255
     poses = known.starts(image, count).astype(np.float64)
-    residuals = np.zeros(len(poses))
-    pictures: list[Picture] = []
+    best, least, tied = poses, np.zeros(len(poses)), False
+    shown: list[Picture | None] = []
     for level in LEVELS:
         own = lens.scaled(round(lens.width * level.scale), round(lens.height * level.scale))
         size = (own.width, own.height)
         small = query if level.scale == 1 else cv2.resize(query, size, interpolation=cv2.INTER_AREA)
         inside = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
         target = blurred(small)
-        best = poses.copy()
-        least = np.full(len(poses), np.inf)
-        for turn in range(level.renders + 1):  # the last one only judges
-            pictures = renderer.pictures(poses, own, level.counts, steps=64)
-            residuals = np.array([residual_of(small, p, inside) for p in pictures])
-            better = residuals < least
-            best[better], least[better] = poses[better], residuals[better]
-            if turn == level.renders:
+        best, least = poses.copy(), np.full(len(poses), np.inf)
+        shown = [None] * len(poses)
+        for turn in range(level.renders + 1):
+            only_judged = turn == level.renders
+            if only_judged and level is LEVELS[-1]:  # one of these is compared
+                pictures = renderer.pictures(poses, own, FINAL)
+            else:
+                pictures = renderer.pictures(poses, own, level.counts, steps=64)
+            for number, picture in enumerate(pictures):
+                residual = residual_of(small, picture, inside)
+                if residual < least[number]:
+                    best[number], least[number] = poses[number], residual
+                    shown[number] = picture if only_judged else None
+            if only_judged:
                 break
             found = [points_of(p, pose, own) for p, pose in zip(pictures, poses)]
             moved = align(
@@ -182,11 +189,11 @@ def search(
         for index in order:  # two that came to the same place are one
             if all(degrees_apart(best[index], best[k]) > 2 for k in kept):
                 kept.append(int(index))
-        poses, residuals = best[kept[: level.keep]], least[kept[: level.keep]]
         others = [i for i in kept if degrees_apart(best[i], best[kept[0]]) > APART_DEGREES]
         tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
+        poses = best[[i for i in kept[: level.keep] if least[i] <= CLEAR * least[kept[0]]]]
     pose = poses[0].astype(np.float32)
-    final = renderer.pictures([pose], lens, FINAL)[0]
+    final = shown[int(np.argmin(least))] or renderer.pictures([pose], lens, FINAL)[0]
     eyes = known.gallery.poses[:, :3, 3]
     directions = eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
     eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])

@@ -128,7 +128,10 @@ def starts(query: np.ndarray, small: np.ndarray, poses: np.ndarray, count: int) 
     Args: query [d], small [m, d] of `descriptor`; poses [m, 4, 4].
     """
     chosen: list[int] = []
-    for index in np.argsort(np.square(small - query).sum(axis=1), kind="stable"):
+    away = np.einsum("md,md->m", small, small) - 2 * (
+        small @ query
+    )  # but for the query's own square
+    for index in np.argsort(away, kind="stable"):
         if len(chosen) == count:
             break
         if all(degrees_apart(poses[index], poses[other]) > APART_DEGREES for other in chosen):

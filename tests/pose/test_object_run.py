@@ -22,7 +22,7 @@ from ipad_jax.pose.alignment import _align
 from ipad_jax.pose.bent_lens import BentLens
 from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.evaluation import evaluate as evaluate_object
-from ipad_jax.pose.pose_search import search
+from ipad_jax.pose.pose_search import CLEAR, FINAL, LEVELS, search
 from ipad_jax.pose.retrieval import degrees_apart
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
@@ -122,6 +122,10 @@ def test_an_image_has_one_score_whatever_comes_with_it(workdir, data_dir):
     together = list(detector.inspect_all(images))
     alone = detector.inspect(images[1])
     assert alone.score == together[1].score
+    lens = detector.scorer.lens
+    (anew,) = detector.scorer.renderer.pictures([alone.found.pose], lens, FINAL)
+    # what is compared was rendered from the pose that is told, but for the pose's rounding
+    np.testing.assert_allclose(anew.rgb, alone.found.picture.rgb, atol=1 / 255)
     again = detector.inspect_again(images[1], alone.found)  # as the report does, without a search
     assert again.score == alone.score
     assert again.found is alone.found
@@ -161,6 +165,18 @@ def test_many_queries_run_in_the_programs_of_the_first(workdir):
     for image in (white, np.random.default_rng(0).integers(0, 256, white.shape, np.uint8)):
         detector.inspect(image)
     assert [program._cache_size() for program in programs] == counts
+
+
+def test_a_hypothesis_that_is_clearly_worse_is_given_up(workdir):
+    detector = load_detector(workdir)
+    for index in range(3):
+        image, said = open_images(detector.config, "test").image(index), []
+        search(image, detector.scorer.known, 4, said.append)
+        levels = [json.loads(text.split(": ")[1]) for text in said]
+        assert len(levels) == len(LEVELS)
+        for level, these, those in zip(LEVELS, levels, levels[1:]):
+            near = [residual for residual in these if residual <= CLEAR * these[0]]
+            assert 1 <= len(those) <= min(level.keep, len(near))
 
 
 def test_a_pose_that_does_not_fit_is_searched_again_from_more_starts(workdir, monkeypatch):
