@@ -22,8 +22,8 @@ EXPECTILE = 0.95  # what is usual covers more than the mean difference
 TRAITS = ("constant", "edge", "disagreement", "depth_step", "outline", "seen_by_none")
 
 
-def difference_map(
-    query: np.ndarray,
+def over_usual(
+    least: np.ndarray,
     picture: Picture,
     warped: Sequence[Warped],
     usual: np.ndarray,
@@ -32,13 +32,13 @@ def difference_map(
     """Raw map float32 [h, w]: the least colour difference, over what is usual there.
 
     Args:
-      query: float32 [h, w, 3] in [0, 1].
+      least: of `least_difference`.
       picture: rendered from the query's pose. warped: training views from there.
       usual: float64 [6], of `fit_usual`.
       blur_px: standard deviation of the Gaussian over differences and traits.
     """
     expected = traits(picture, warped, blur_px) @ usual.astype(np.float32)
-    return least_difference(query, picture, warped, blur_px) / (FLOOR + expected)
+    return least / (FLOOR + expected)
 
 
 def least_difference(

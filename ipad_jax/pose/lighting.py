@@ -1,6 +1,6 @@
 """Light and exposure unlike the training views': of the whole photo by its background, of the object.
 
-Both are one factor a colour channel, in closed form; shadows and moved lamps are more than that.
+Both are one factor a colour channel, in closed form. Moved lamps are more than that: see `shading`.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ from ipad_jax.image.scorer import Scored
 from ipad_jax.image.task import Arrays
 from ipad_jax.input.images import ImageSource
 from ipad_jax.pose.bent_lens import BentLens
-from ipad_jax.pose.comparison import difference_map
+from ipad_jax.pose.comparison import least_difference, over_usual
 from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Counts, Renderer
@@ -27,6 +27,7 @@ from ipad_jax.pose.pose_search import (
     search,
 )
 from ipad_jax.pose.retrieval import degrees_apart, gallery_of
+from ipad_jax.pose.shading import light_of
 from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.warping import GoodViews
@@ -47,7 +48,11 @@ class PoseScorer:
       rows: name -> text of the rows beside the method.
     """
 
-    needs: tuple[str, ...] = ("usual_gain", "crops")  # what earlier versions did not have
+    needs: tuple[str, ...] = (
+        "usual_gain",
+        "usual_light",
+        "crops",
+    )  # what earlier versions did not have
     final: Counts = FINAL  # samples of the picture that is compared
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
@@ -168,11 +173,16 @@ class PoseScorer:
 
     def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
         query = small.astype(np.float32) / 255
-        query = without_gain(query, found.picture, self.arrays["usual_gain"])
-        warped = self.good.warped(found.picture, found.pose, self.lens)
-        score_map = difference_map(
-            query, found.picture, warped, self.arrays["usual"], self.task.config.eval.blur_px
-        )
+        picture, blur_px = found.picture, self.task.config.eval.blur_px
+        warped = self.good.warped(picture, found.pose, self.lens)
+        evened = without_gain(query, picture, self.arrays["usual_gain"])
+        least = least_difference(evened, picture, warped, blur_px)
+        light = light_of(query, picture, found.pose, self.lens)
+        if light.change > self.arrays["usual_light"]:
+            lit = [view._replace(rgb=light.on(view.rgb)) for view in warped]
+            rendered = picture._replace(rgb=light.on(picture.rgb))
+            least = np.minimum(least, least_difference(query, rendered, lit, blur_px))
+        score_map = over_usual(least, picture, warped, self.arrays["usual"], blur_px)
         score = self.task.reduce(score_map)
         size = (image.shape[1], image.shape[0])
         if size != (self.lens.width, self.lens.height):

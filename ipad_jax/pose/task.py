@@ -30,6 +30,7 @@ from ipad_jax.pose.object_views import ObjectViews, read_views
 from ipad_jax.pose.pictures import Counts, Renderer
 from ipad_jax.pose.pose_search import FINAL, residual_of
 from ipad_jax.pose.retrieval import crop_of
+from ipad_jax.pose.shading import light_of
 from ipad_jax.pose.warping import GoodViews
 
 POOL_STEPS = 128  # places along a ray at which the hull is looked at
@@ -205,7 +206,7 @@ class OmniposeTask(ImageTask):
         crops = [crop_of(image, views.background, views.levels) for image in views.images]
         renderer = Renderer(model, occupied, views.background / 255)
         good = GoodViews(views.images, _distances(renderer, views), views.poses, views.lenses)
-        residuals, differences, found, gains = [], [], [], []
+        residuals, differences, found, gains, changes = [], [], [], [], []
         blur_px = self.config.eval.blur_px
         count = min(USUAL_VIEWS, len(views))
         for number in np.linspace(0, len(views) - 1, count).round().astype(int):
@@ -214,6 +215,7 @@ class OmniposeTask(ImageTask):
             image = views.images[number].astype(np.float32) / 255
             residuals.append(residual_of(image, picture, views.silhouettes[number]))
             gains.append(object_gain(image, picture))
+            changes.append(light_of(image, picture, pose, lens).change)
             others = good.warped(picture, pose, lens, without=int(number))
             where = near_object(picture)
             differences.append(least_difference(image, picture, others, blur_px)[where])
@@ -221,6 +223,7 @@ class OmniposeTask(ImageTask):
         return {
             "usual_residual": np.array(max(residuals)),
             "usual_gain": np.abs(np.log(gains)).max(axis=0),
+            "usual_light": np.array(max(changes)),
             "usual": fit_usual(np.concatenate(differences), np.concatenate(found)),
             "occupied": np.packbits(occupied),
             "crops": np.stack([crop.picture for crop in crops]),

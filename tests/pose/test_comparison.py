@@ -7,9 +7,9 @@ from ipad_jax.pose.cameras import look_at
 from ipad_jax.pose.comparison import (
     EXPECTILE,
     TRAITS,
-    difference_map,
     fit_usual,
     least_difference,
+    over_usual,
     traits,
 )
 from ipad_jax.pose.object_views import Lens
@@ -100,7 +100,7 @@ def test_the_same_difference_counts_less_where_it_is_usual():
     query[30, 18:22] += 0.1  # at an edge
     usual = np.zeros(len(TRAITS))
     usual[TRAITS.index("constant")], usual[TRAITS.index("edge")] = 0.01, 0.2
-    found = difference_map(query, picture, [], usual, 1.0)
+    found = over_usual(least_difference(query, picture, [], 1.0), picture, [], usual, 1.0)
     assert found[10, 7] > 2 * found[30, 19]
     assert found[10, 7] > 20 * found[20, 7]
 
