@@ -9,7 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from drawn_images import spot, stripes, write
+from drawn_images import prepare, spot, stripes, write, write_folder
 
 from ipad_jax import load_detector
 from ipad_jax.commands import calibrate, detect, evaluate
@@ -163,6 +163,10 @@ def test_describe_counts_what_trains(name, capsys):
     assert ("no steps" in text) == (name == "bank")
 
 
-def test_another_dataset_is_refused(bank_run):
-    with pytest.raises(ValueError, match="was fitted on stripes"):
+def test_another_dataset_is_refused(bank_run, drawn, tmp_path):
+    missing = r"prepared there: .*stripes.*`ipad-jax prepare image_folder .* are those of stripes"
+    with pytest.raises(FileNotFoundError, match=missing):
         image_evaluation.evaluate(bank_run, data_name="spots")
+    prepare(write_folder(tmp_path / "source", 3, 1, 1), drawn, "others")
+    with pytest.raises(ValueError, match="was fitted on stripes"):
+        image_evaluation.evaluate(bank_run, data_name="others")

@@ -97,7 +97,8 @@ def test_a_run_is_judged_on_test_views_with_a_switch_too(workdir, data_dir):
     assert evaluation.folder.name == other.name
     assert evaluation.metrics["data"] == f"toys/{other.name}"
     assert evaluation.threshold is not None  # of the run's own held-out views
-    with pytest.raises(ValueError, match="was fitted on duck_48px"):
+    missing = r"`ipad-jax prepare toys .* are those of duck_48px"
+    with pytest.raises(FileNotFoundError, match=missing):
         evaluate_object(workdir, data_name="cat_roll_48px_n24-1-1")
 
 

@@ -282,7 +282,9 @@ def _other_images(
     try:
         other = open_source(images_dir(data.data_dir, data.builder, data_name), "test")
     except FileNotFoundError as error:
-        raise ValueError(_not_own(workdir, data.name, data_name)) from error
+        raise FileNotFoundError(
+            f"{error} This run judges only images whose training images are those of {data.name}."
+        ) from error
     if other.metadata.get("trained_as") != data.name:
         raise ValueError(_not_own(workdir, data.name, data_name))
     return other
