@@ -180,7 +180,7 @@ def _read(detector: Detector, mark: Mark) -> np.ndarray:
 
 
 def _listed(detector: Detector, scorer: Scorer, mark: Mark) -> GoodImage:
-    (found,) = scorer.scored([_read(detector, mark)])
+    (found,) = scorer.photos([_read(detector, mark)])
     return GoodImage(mark.image, mark.path, mark.sha256, found.score)
 
 
@@ -192,7 +192,7 @@ def _score_again(detector: Detector, scorer: Scorer, image: GoodImage) -> float:
     """Score of an image that was learnt before, its old one where it is gone."""
     if not _is_there(image):
         return image.score
-    (found,) = scorer.scored([detector.read(Path(image.path))])
+    (found,) = scorer.photos([detector.read(Path(image.path))])
     return found.score
 
 
@@ -202,7 +202,8 @@ def _rescored(
     """Scores of the images behind a threshold, with other arrays, and how many of them could be read."""
     scores = before.scores.copy()
     readers = _readers(detector, before)
-    found = scorer.scored(read() for read in readers.values())
+    judge = scorer.photos if before.images else scorer.scored
+    found = judge(read() for read in readers.values())
     for done, (place, scored) in enumerate(zip(readers, found), 1):
         scores[place] = scored.score
         if progress:
