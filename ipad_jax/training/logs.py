@@ -107,9 +107,13 @@ class ProgressLine:
     """
 
     def __init__(
-        self, total_steps: int, max_seconds: float = 0.0, callback: ProgressFn | None = None
+        self,
+        total_steps: int,
+        max_seconds: float = 0.0,
+        callback: ProgressFn | None = None,
+        unit: str = "clips",
     ):
-        self.total, self.max_seconds = total_steps, max_seconds
+        self.total, self.max_seconds, self.unit = total_steps, max_seconds, unit
         self.callback = callback
         self.latest: dict[str, Any] = {"step": 0, "total_steps": total_steps}
         self.bars = Bars(sys.stdout)
@@ -144,7 +148,8 @@ class ProgressLine:
     def report(self, step: int, loss: float, clips_per_second: float, seconds_left: float) -> None:
         """Shows the newest figures."""
         left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
-        note = f"loss {loss:.5f}  {clips_per_second:.1f} clips/s  {left}"
+        rate = f"{clips_per_second:,.{1 if clips_per_second < 100 else 0}f} {self.unit}/s"
+        note = f"loss {loss:.5f}  {rate}  {left}"
         if self.bar:
             self.bar.note(note)
         else:

@@ -94,7 +94,7 @@ def train(
         locked_by_first(workdir),
         Interrupt() as interrupt,
         Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
-        ProgressLine(total_steps, config.max_seconds, progress) as line,
+        ProgressLine(total_steps, config.max_seconds, progress, task.unit) as line,
     ):
         # ---- State: the folder's checkpoint, else init_from, else fresh ----
         line.phase("starting", 0)

@@ -39,13 +39,15 @@ def test_a_run_without_metrics_has_no_rows(tmp_path):
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
-    with ProgressLine(100) as line:
+    with ProgressLine(100, unit="rays") as line:
         line.phase("compiling", 0)
         line.phase("training", 0)
         line.move(20, 2.0)
         line.report(20, 0.5, 12.25, 95.0)
+        line.report(40, 0.5, 27357.8, 5.0)
     assert capsys.readouterr().out == (
-        "compiling ...\nstep 20/100  loss 0.50000  12.2 clips/s  1:35 left\n"
+        "compiling ...\nstep 20/100  loss 0.50000  12.2 rays/s  1:35 left\n"
+        "step 40/100  loss 0.50000  27,358 rays/s  0:05 left\n"
     )
 
 
