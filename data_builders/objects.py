@@ -28,6 +28,7 @@ from ipad_jax.data_builders.object_folder.transforms import (
     crossing_of_axes,
     left_out,
     read_transforms,
+    scaled,
     undistort,
 )
 from ipad_jax.data_builders.photos import read_mask, read_photo
@@ -233,17 +234,8 @@ def _small(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, Vie
     if scale == 1.0:
         return image, view
     width, height = round(view.width * scale), round(view.height * scale)
-    x, y = width / view.width, height / view.height
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return image, dataclasses.replace(
-        view,
-        width=width,
-        height=height,
-        fx=view.fx * x,
-        fy=view.fy * y,
-        cx=view.cx * x,
-        cy=view.cy * y,
-    )
+    return image, scaled(view, width, height)
 
 
 def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[str, Any]]:

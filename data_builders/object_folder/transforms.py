@@ -379,6 +379,20 @@ def bent(image: np.ndarray, view: View, pinhole: View) -> np.ndarray:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
+def scaled(view: View, width: int, height: int) -> View:
+    """The same camera with a picture of another size."""
+    x, y = width / view.width, height / view.height
+    return dataclasses.replace(
+        view,
+        width=width,
+        height=height,
+        fx=view.fx * x,
+        fy=view.fy * y,
+        cx=view.cx * x,
+        cy=view.cy * y,
+    )
+
+
 def _matrix(view: View) -> np.ndarray:
     """[3, 3], in OpenCV's places: the first pixel's centre is at (0, 0) there, ours at (0.5, 0.5)."""
     return np.array([[view.fx, 0, view.cx - 0.5], [0, view.fy, view.cy - 0.5], [0, 0, 1]])

@@ -41,7 +41,8 @@ def time_file(*, workdir: str, video: str, frames: int, batch: int, repeats: int
     count, clip_len = sum(1 for _ in first), detector.config.data.clip_len
     if count < clip_len:
         raise ValueError(
-            f"{count} frames of {video} are fewer than a clip's {clip_len}; a longer one, or --frames."
+            f"{count} frames of {video} are fewer than a clip's {clip_len}: give a longer file or more "
+            "--frames."
         )
     _, fps, note = frames_at_rate(first, detector)
     judge = detector.at_rate(fps)

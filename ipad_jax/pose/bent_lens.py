@@ -13,6 +13,7 @@ from ipad_jax.data_builders.object_folder.transforms import (
     View,
     bent,
     pinhole_of,
+    scaled,
     straightened,
 )
 
@@ -38,7 +39,7 @@ class BentLens:
     def straight(self, image: np.ndarray) -> np.ndarray:
         """A photo uint8 [h, w, 3], of any scale, as that pinhole camera would have taken it."""
         height, width = image.shape[:2]
-        return straightened(image, *(_scaled(v, width, height) for v in (self.view, self.pinhole)))
+        return straightened(image, *(scaled(v, width, height) for v in (self.view, self.pinhole)))
 
     def map_on_photo(self, score_map: np.ndarray, width: int, height: int) -> np.ndarray:
         """A map of `straight`'s photo, float32 [h, w], as it lies on the photo: float32 [height, width].
@@ -46,20 +47,6 @@ class BentLens:
         0 at the photo's rim, which the pinhole camera does not show.
         """
         rows, columns = score_map.shape
-        both = (_scaled(view, columns, rows) for view in (self.view, self.pinhole))
+        both = (scaled(view, columns, rows) for view in (self.view, self.pinhole))
         found = bent(score_map, *both)
         return cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _scaled(view: View, width: int, height: int) -> View:
-    """The same camera with a picture of another size."""
-    x, y = width / view.width, height / view.height
-    return dataclasses.replace(
-        view,
-        width=width,
-        height=height,
-        fx=view.fx * x,
-        fy=view.fy * y,
-        cx=view.cx * x,
-        cy=view.cy * y,
-    )

@@ -48,11 +48,8 @@ class PoseScorer:
       rows: name -> text of the rows beside the method.
     """
 
-    needs: tuple[str, ...] = (
-        "usual_gain",
-        "usual_light",
-        "crops",
-    )  # what earlier versions did not have
+    # what earlier versions did not have
+    needs: tuple[str, ...] = ("usual_gain", "usual_light", "crops")
     final: Counts = FINAL  # samples of the picture that is compared
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):

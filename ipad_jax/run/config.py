@@ -133,9 +133,8 @@ RETIRED = {  # constants now
 }
 # Leaves of a video run's `eval` in place of eval.alpha, a share of normal cycles.
 IN_PLACE_OF_ALPHA = {"false_alarms_per_hour": 1.0, "sustained_s": 1.0}
-RENEW_MINUTES = (
-    5.0  # of a video run that lacks `eval.renew_minutes`, in place of eval.drift_per_hour
-)
+# Of a video run that lacks `eval.renew_minutes`, in place of eval.drift_per_hour.
+RENEW_MINUTES = 5.0
 OLD_TASKS = {"video": "video.ipad"} | {
     name: f"video.{name}" for name in ("conae", "memae", "astnet", "dmad", "convlstm")
 }
