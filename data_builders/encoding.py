@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ipad_jax.data_builders.frame_folder import Frame
+from ipad_jax.data_builders.shrink import shrink
 
 
 def encode_frames(
@@ -49,8 +50,7 @@ def encode_frame(frame: Frame, size: tuple[int, int], quality: int) -> tuple[byt
 
 def encode_image(image: np.ndarray, size: tuple[int, int], quality: int) -> bytes:
     """JPEG of a BGR uint8 image [h, w, 3] resized to (width, height) by averaging areas."""
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encode(".jpg", shrink(image, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

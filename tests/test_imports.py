@@ -30,7 +30,6 @@ WITHOUT_JAX = ("input", "prepare", "evaluation", "data_builders")
 PROGRAMS = {  # of their own, run by `python -m`
     "data_builders/factory/difficulty.py",
     "data_builders/factory/write.py",
-    "data_builders/measure.py",
 }
 PRINTERS = {
     "ipad_jax/run/progress.py": "bars, which commands show, and `train` without a callback",

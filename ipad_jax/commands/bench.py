@@ -64,6 +64,20 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--repeats", positive, 5, "counted rounds")
 
     one = add(
+        "prepare",
+        "prepare:time_prepare",
+        "frames a second that `prepare` decodes, reduces and stores",
+        "--width 1920 --height 1080",
+    )
+    _option(one, "--width", positive, 3840, "of the drawn frames, pixels")
+    _option(one, "--height", positive, 2160, "of the drawn frames, pixels")
+    one.add_argument("--jpeg", action="store_true", help="frames are JPEGs (default: H.264 files)")
+    _option(one, "--frames", positive, 256, "drawn")
+    _option(one, "--size", positive, 256, "of the stored frames, pixels")
+    _option(one, "--workers", positive, [1, 2], "processes", nargs="+")
+    _option(one, "--repeats", positive, 3, "counted rounds")
+
+    one = add(
         "detection",
         "detection:compare_strides",
         "frames a second by stride, and their AUC",

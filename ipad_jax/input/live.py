@@ -18,6 +18,7 @@ from ipad_jax.data_builders.damage import Reading, VideoInfo
 from ipad_jax.data_builders.decoding import VIDEO_SUFFIXES, creation_time, probe, timed_frames
 from ipad_jax.data_builders.files import IMAGE_SUFFIXES, DataError, Problem
 from ipad_jax.data_builders.numbered_files import numbered_frames
+from ipad_jax.data_builders.shrink import shrink
 
 TimedFrame = tuple[float, np.ndarray]  # seconds from the first frame; [h, w, 3] uint8 RGB
 
@@ -203,7 +204,7 @@ def as_stored(frame: np.ndarray, size: tuple[int, int], quality: int) -> np.ndar
         )
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
         raise ValueError(f"Got a frame {frame.dtype} {frame.shape}, expected uint8 [h, w, 3] RGB.")
-    small = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    small = shrink(frame, (size[1], size[0]))
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))

@@ -5,10 +5,12 @@ Both read the same clips in one thread and keep no frames. The second way is the
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from absl import logging
 
 from ipad_jax.data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from ipad_jax.input.frames import dataset_dir, open_source
@@ -101,29 +103,35 @@ def check_alike(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
 
 
 def draw_frames(folder: Path, num_videos: int, num_frames: int, width: int, height: int) -> None:
-    """Writes training/frames/NN/NNNN.jpg: a shaded background, a grid, and a disc that moves.
+    """Writes `pictures` as training/frames/NN/NNNN.jpg of quality 75, 100 kB each at 2492x988."""
+    for video in range(num_videos):
+        target = folder / "training" / "frames" / f"{video + 1:02d}"
+        target.mkdir(parents=True)
+        for frame, picture in enumerate(pictures(video, num_frames, width, height)):
+            cv2.imwrite(str(target / f"{frame:04d}.jpg"), picture, JPEG)
 
-    Smooth and of quality 75, 100 kB at 2492x988: decoding time grows with the bytes, and IPAD's
-    frames are small (15 kB on average).
+
+def pictures(video: int, num_frames: int, width: int, height: int) -> Iterator[np.ndarray]:
+    """BGR uint8 pictures of a shaded background, a grid, and a disc that moves.
+
+    Smooth: decoding time grows with the bytes, and IPAD's frames are small (15 kB on average).
     """
     y, x = np.mgrid[:height, :width].astype(np.float32)
     shade = np.stack([90 + 60 * np.sin(x / 190 + k) * np.cos(y / 130 - k) for k in range(3)], -1)
     background = np.clip(shade + 40, 0, 255).astype(np.uint8)
     for column in range(0, width, max(width // 12, 8)):
         cv2.line(background, (column, 0), (column, height), (40, 40, 40), 3)
-    for video in range(num_videos):
-        target = folder / "training" / "frames" / f"{video + 1:02d}"
-        target.mkdir(parents=True)
-        for frame in range(num_frames):
-            picture = background.copy()
-            angle = 2 * np.pi * frame / num_frames + video
-            place = (width * (0.5 + 0.3 * np.cos(angle)), height * (0.5 + 0.3 * np.sin(angle)))
-            cv2.circle(picture, (int(place[0]), int(place[1])), height // 8, (30, 60, 200), -1)
-            cv2.imwrite(str(target / f"{frame:04d}.jpg"), picture, JPEG)
+    for frame in range(num_frames):
+        picture = background.copy()
+        angle = 2 * np.pi * frame / num_frames + video
+        place = (width * (0.5 + 0.3 * np.cos(angle)), height * (0.5 + 0.3 * np.sin(angle)))
+        cv2.circle(picture, (int(place[0]), int(place[1])), height // 8, (30, 60, 200), -1)
+        yield picture
 
 
-def prepare_drawn(frames: Path, data_dir: Path, size: int) -> None:
+def prepare_drawn(footage: Path, data_dir: Path, size: int, workers: int = 1) -> None:
     """Prepares such a folder as `ipad-jax prepare video_folder` does."""
-    config = VideoFolderConfig(scene=SCENE, source=str(frames), fps=25.0, width=size, height=size)
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of any scene that is not predefined
+    config = VideoFolderConfig(scene=SCENE, source=str(footage), fps=25.0, width=size, height=size)
     builder = load_builder_class("video_folder")(config=config, data_dir=os.fspath(data_dir))
-    build(builder, None, 1)
+    build(builder, None, workers)

@@ -1,5 +1,6 @@
 """Times that can be compared on a busy machine: calls in turn, medians, CPU seconds beside."""
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +18,8 @@ class Timing:
 
     Attributes:
       seconds: wall time.
-      cpu_seconds: of all threads of this process; less moved by what else the machine does.
+      cpu_seconds: of all threads of this process, and of child processes that ended meanwhile; less
+        moved by what else the machine does.
     """
 
     seconds: float
@@ -37,15 +39,21 @@ def alternate(calls: Mapping[Key, Callable[[], Any]], repeats: int) -> dict[Key,
     taken: dict[Key, list[tuple[float, float]]] = {name: [] for name in calls}
     for round_ in range(repeats + 1):
         for name, call in calls.items():
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), cpu_seconds()
             call()
-            spent = time.perf_counter() - wall, time.process_time() - cpu
+            spent = time.perf_counter() - wall, cpu_seconds() - cpu
             if round_:
                 taken[name].append(spent)
     return {
         name: Timing(*(statistics.median(column) for column in zip(*spent)))
         for name, spent in taken.items()
     }
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:

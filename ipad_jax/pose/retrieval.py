@@ -128,9 +128,8 @@ def starts(query: np.ndarray, small: np.ndarray, poses: np.ndarray, count: int) 
     Args: query [d], small [m, d] of `descriptor`; poses [m, 4, 4].
     """
     chosen: list[int] = []
-    away = np.einsum("md,md->m", small, small) - 2 * (
-        small @ query
-    )  # but for the query's own square
+    # squared distances but for the query's own square
+    away = np.einsum("md,md->m", small, small) - 2 * (small @ query)
     for index in np.argsort(away, kind="stable"):
         if len(chosen) == count:
             break

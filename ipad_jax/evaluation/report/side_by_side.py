@@ -131,9 +131,7 @@ class Composer:
         Returns:
           uint8 [h, w, 3] RGB, always of `size`.
         """
-        if alarm is None:
-            alarm = self.threshold is not None and score > self.threshold
-        self._past.append((score, label, bool(alarm)))
+        alarm = self.see(score, label, alarm)
         canvas = self._background.copy()
         heat = None if error is None else overlay(frame, error, *self.heat_range)
         for place, picture in enumerate((frame, reconstruction, heat)):
@@ -153,6 +151,16 @@ class Composer:
         # a fixed place, since text that moves with the clock's width flickers
         put_text(canvas, number, right - 62, top, ALARM if alarm else TEXT, 11, right=True)
         return canvas
+
+    def see(self, score: float, label: int = -1, alarm: bool | None = None) -> bool:
+        """Notes the next frame for the timeline, without a picture of it; whether an alarm is on.
+
+        Args as of `compose`.
+        """
+        if alarm is None:
+            alarm = self.threshold is not None and score > self.threshold
+        self._past.append((score, label, bool(alarm)))
+        return bool(alarm)
 
     def _corner(self, place: int) -> tuple[int, int]:
         """Left and top of a panel."""
@@ -237,13 +245,22 @@ class SideBySideWriter(Composer):
         self._is_open = True
         return self
 
-    def write(self, *args, **kwargs) -> None:
+    def write(
+        self,
+        frame: np.ndarray,
+        reconstruction: np.ndarray | None,
+        error: np.ndarray | None,
+        *,
+        time_s: float,
+        **said,
+    ) -> None:
         """Add the next frame; arguments as in `Composer.compose`."""
         if not self._is_open:
             raise RuntimeError("Use SideBySideWriter in a `with` block.")
-        picture = self.compose(*args, **kwargs)
-        if self.num_frames % self.every == 0:
-            self._file.write(picture)
+        if self.num_frames % self.every:
+            self.see(**said)
+        else:
+            self._file.write(self.compose(frame, reconstruction, error, time_s=time_s, **said))
         self.num_frames += 1
 
     def __exit__(self, kind, error, trace) -> None:

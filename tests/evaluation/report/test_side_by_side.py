@@ -89,7 +89,9 @@ def test_bad_paths_are_refused(tmp_path):
     with pytest.raises(ValueError, match="every=0"):
         SideBySideWriter(tmp_path / "a.webm", (32, 32), 10.0, HEAT, every=0)
     with pytest.raises(RuntimeError, match="`with` block"):
-        SideBySideWriter(tmp_path / "a.webm", (32, 32), 10.0, HEAT).write(picture())
+        SideBySideWriter(tmp_path / "a.webm", (32, 32), 10.0, HEAT).write(
+            picture(), None, None, time_s=0.0, score=1.0
+        )
 
 
 def compose(score, label=-1, **kwargs):
@@ -127,6 +129,21 @@ def test_pictures_may_be_missing_and_scores_unknown():
         canvas = composer.compose(picture()[:24, :32], None, None, time_s=0.0, score=np.nan)
     assert canvas.shape == (composer.size[1], composer.size[0], 3)
     assert composer.size[0] % 2 == composer.size[1] % 2 == 0  # VP9 takes even sides only
+
+
+def test_a_frame_without_a_picture_is_in_the_timeline():
+    def shown(see):
+        composer = Composer((32, 32), 10.0, HEAT, threshold=1.0, panel_px=64)
+        for score in (0.2, 3.0):
+            see(composer, score)
+        return composer.compose(picture(), None, None, time_s=0.2, score=0.1)
+
+    drawn = shown(
+        lambda c, score: c.compose(picture(), None, None, time_s=0.0, score=score, label=1)
+    )
+    noted = shown(lambda c, score: c.see(score, label=1))
+    np.testing.assert_array_equal(noted, drawn)
+    assert has_colour(noted, ALARM).any()
 
 
 def test_memory_does_not_grow_with_the_video():
