@@ -4,12 +4,15 @@ A frame is a list of solid parts (`Parts`, arrays with a leading frame axis) and
 light). Floor and wall are planes met analytically; the parts are marched inside the box that holds
 them all, first by one thick ray for each block of 4x4 samples, then by every sample from where its
 thick ray stopped. Shading: a sun with soft shadow, a sky, ambient occlusion, a highlight; four
-samples a pixel. `jax.jit`, `vmap` over frames, in chunks of a fixed number of frames.
+samples a pixel. The distance to the machine is what costs, and most samples see floor or wall in full
+light: only samples that need it compute it (`where_needed`). `jax.jit`, frame by frame, in chunks of a
+fixed number of frames.
 
 Not physically based and not meant to be: 3-D geometry, occlusion and moving shadows are what makes
 footage of a machine hard for a detector.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -22,8 +25,12 @@ from ipad_jax.data_builders.factory.sdf import Point
 
 SUPERSAMPLE = 2  # samples along each side of a pixel
 BLOCK = 4  # samples along each side that share one thick ray
+TILE = 1024  # samples that are computed together: they stay in the cache of a core
 COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 12, 10
-OCCLUSION_LEVELS = np.array([(0.07, 3.0), (0.30, 1.2)], np.float32)  # height above, weight
+OCCLUSION_LEVELS = ((0.07, 3.0), (0.30, 1.2))  # height above, weight
+OCCLUSION_REACH = (
+    0.7  # from the machine's box; twice the height and some: further off nothing hides
+)
 
 
 class Parts(NamedTuple):
@@ -90,7 +97,7 @@ def machine_distance(p: Point, parts: Parts) -> jax.Array:
         return jnp.minimum(best, part_distance(p, part)), None
 
     far = jnp.full_like(p[0], 1e6)
-    return jax.lax.scan(nearer, far, _solids(parts), unroll=2)[0]
+    return jax.lax.scan(nearer, far, _solids(parts), unroll=4)[0]
 
 
 def nearest_part(p: Point, parts: Parts) -> jax.Array:
@@ -105,6 +112,40 @@ def nearest_part(p: Point, parts: Parts) -> jax.Array:
     numbers = jnp.arange(len(parts.centre))
     state = (jnp.full_like(p[0], 1e6), jnp.zeros(p[0].shape, numbers.dtype))
     return jax.lax.scan(nearer, state, (numbers, _solids(parts)), unroll=2)[0][1]
+
+
+def where_needed(
+    needed: jax.Array,
+    compute: Callable[..., tuple[jax.Array, ...]],
+    samples: tuple[jax.Array, ...],
+    otherwise: tuple[jax.Array, ...],
+) -> tuple[jax.Array, ...]:
+    """Results of the samples that need them, computed `TILE` samples at a time.
+
+    Args:
+        needed: bool [n].
+        compute: from columns [TILE] of samples to columns [TILE], each sample by itself.
+        samples: columns [n].
+        otherwise: columns [n], the results of the others.
+    """
+    num_samples = len(needed)
+    count = jnp.cumsum(needed.astype(jnp.int32))
+    room = -(-num_samples // TILE) * TILE
+
+    def tile(state):
+        first, results = state
+        wanted = first + 1 + jnp.arange(TILE, dtype=jnp.int32)
+        at = jnp.searchsorted(count, wanted, method="scan_unrolled")
+        at = jnp.minimum(at, num_samples - 1)  # past the last one: any sample
+        found = compute(*(column[at] for column in samples))
+        put = jax.lax.dynamic_update_slice
+        return first + TILE, tuple(put(r, f, (first,)) for r, f in zip(results, found))
+
+    empty = tuple(jnp.zeros(room, column.dtype) for column in otherwise)
+    state = (jnp.int32(0), empty)
+    _, results = jax.lax.while_loop(lambda state: state[0] < count[-1], tile, state)
+    place = jnp.maximum(count - 1, 0)
+    return tuple(jnp.where(needed, r[place], o) for r, o in zip(results, otherwise))
 
 
 def march(
@@ -163,33 +204,41 @@ def surface_colour(p: Point, blur, parts: Parts) -> tuple[Point, jax.Array]:
     return colour, parts.gloss[index]  # type: ignore[return-value]
 
 
-def soft_shadow(p: Point, sun: Point, parts: Parts) -> jax.Array:
-    """Share of the light that reaches `p`, 0..1, with a penumbra that widens with the way."""
-    enter, leave = sdf.slab(p, sun, parts.low, parts.high)
+def soft_shadow(p: Point, sun: Point, enter, leave, parts: Parts) -> jax.Array:
+    """Share of the light that reaches `p`, 0..1, with a penumbra that widens with the way.
 
-    def walk(_, state):
-        t, light = state
+    `enter`, `leave`: where the ray to the sun goes through the machine's box; outside all is light.
+    """
+
+    def is_open(state) -> jax.Array:
+        step, t, light = state
+        return (step < SHADOW_STEPS) & ((t < leave) & (light > 0)).any()
+
+    def walk(state):
+        step, t, light = state
         gap = machine_distance(sdf.along(p, sun, t), parts)
         inside = t < leave
         light = jnp.where(inside, jnp.minimum(light, 9.0 * gap / jnp.maximum(t, 0.02)), light)
-        return t + jnp.clip(gap, 0.03, 0.6), light
+        return step + 1, t + jnp.clip(gap, 0.03, 0.6), light
 
     start = jnp.maximum(enter, 0.03)
-    _, light = jax.lax.fori_loop(0, SHADOW_STEPS, walk, (start, jnp.ones_like(start)))
+    light = jax.lax.while_loop(is_open, walk, (0, start, jnp.ones_like(start)))[2]
     light = jnp.clip(light, 0.0, 1.0)
     return light * light * (3.0 - 2.0 * light)
 
 
-def occlusion(p: Point, normal: Point, parts: Parts) -> jax.Array:
-    """Openness of the surroundings of `p`, 0..1, from the distance at some heights above it."""
+def occlusion(p: Point, normal: Point, parts: Parts | None) -> jax.Array:
+    """Openness of the surroundings of `p`, 0..1, from the distance at some heights above it.
 
-    def add(hidden, level):
-        height, weight = level
+    `parts`: None far from the machine, where only the floor hides the sky.
+    """
+    hidden = jnp.zeros_like(p[0])
+    for height, weight in OCCLUSION_LEVELS:
         above = sdf.along(p, normal, height)
-        gap = jnp.minimum(machine_distance(above, parts), above[2])
-        return hidden + weight * jnp.clip(height - gap, 0.0, height), None
-
-    hidden, _ = jax.lax.scan(add, jnp.zeros_like(p[0]), OCCLUSION_LEVELS)
+        gap = above[2]
+        if parts is not None:
+            gap = jnp.minimum(machine_distance(above, parts), gap)
+        hidden = hidden + weight * jnp.clip(height - gap, 0.0, height)
     return 1.0 / (1.0 + 1.6 * hidden)
 
 
@@ -260,17 +309,18 @@ def render_frame(
     enter, leave = sdf.slab(eye, ray, parts.low, parts.high)
     stop = jnp.minimum(background, leave)
     start = jnp.maximum(spread(start) * (1.0 - thick_cone), enter)
-    t, met = march(eye, ray, start, stop, 0.5 * cone, parts, FINE_STEPS)
 
+    def walk(x, y, z, start, stop):
+        return march(eye, (x, y, z), start, stop, 0.5 * cone, parts, FINE_STEPS)
+
+    t, met = where_needed(
+        start < stop, walk, (*ray, start, stop), (start, jnp.zeros_like(start < stop))
+    )
     t = jnp.where(met, t, background)
     p = sdf.along(eye, ray, t)
     blur = cone * t
     on_floor = to_floor < to_wall
-    normal = surface_normal(p, 0.5 * blur + 1e-3, parts)
     flat = (jnp.zeros_like(t), jnp.where(on_floor, 0.0, -1.0), jnp.where(on_floor, 1.0, 0.0))
-    normal = tuple(jnp.where(met, n, f) for n, f in zip(normal, flat))
-
-    colour, gloss = surface_colour(p, blur, parts)
     slabs, line = floor_shade(p[0], p[1], blur)
     panel = jnp.where(p[2] < 0.9, 0.72, 1.0)  # the wall's lower part is painted darker
     paint = (0.80, 0.55, 0.08)
@@ -282,7 +332,15 @@ def render_frame(
         )
         for c in range(3)
     ]
-    colour = [jnp.where(met, colour[c], ground[c]) for c in range(3)]
+
+    def surface(x, y, z, blur):
+        normal = surface_normal((x, y, z), 0.5 * blur + 1e-3, parts)
+        colour, gloss = surface_colour((x, y, z), blur, parts)
+        return *normal, *colour, gloss
+
+    bare = (*flat, *ground, jnp.full_like(t, 0.05))
+    *both, gloss = where_needed(met, surface, (*p, blur), bare)
+    normal, colour = (both[0], both[1], both[2]), both[3:]
     if textured:
         side = jnp.where(on_floor & ~met, p[1], p[2])
         coarse = texture(noise, p[0] * 13.0 + 31.0, (side + 0.6 * p[1]) * 13.0)
@@ -292,14 +350,30 @@ def render_frame(
 
     sun = _rows(view.sun)
     facing = jnp.maximum(sdf.dot(normal, sun), 0.0)
-    lifted = sdf.along(p, normal, 2.0 * blur + 0.01)
-    shadow = soft_shadow(lifted, sun, parts)
-    open_sky = occlusion(p, normal, parts)
     half_way = sdf.normalise(tuple(s - r for s, r in zip(sun, ray)))
     shine = jnp.maximum(sdf.dot(normal, half_way), 0.0)
     for _ in range(5):  # to the 32nd power
         shine = shine * shine
-    shine = jnp.where(met, gloss, 0.05) * shine * shadow
+    shine = gloss * shine
+
+    lifted = sdf.along(p, normal, 2.0 * blur + 0.01)
+    enter, leave = sdf.slab(lifted, sun, parts.low, parts.high)
+    may_hide = (jnp.maximum(enter, 0.03) < leave) & ((facing > 0) | (shine > 0))
+
+    def shade(x, y, z, enter, leave):
+        return (soft_shadow((x, y, z), sun, enter, leave, parts),)
+
+    (shadow,) = where_needed(may_hide, shade, (*lifted, enter, leave), (jnp.ones_like(t),))
+    near = jnp.ones_like(met)
+    for axis in range(3):
+        near &= p[axis] > parts.low[axis] - OCCLUSION_REACH
+        near &= p[axis] < parts.high[axis] + OCCLUSION_REACH
+
+    def openness(x, y, z, across, along, up):
+        return (occlusion((x, y, z), (across, along, up), parts),)
+
+    (open_sky,) = where_needed(near, openness, (*p, *normal), (occlusion(p, normal, None),))
+    shine = shine * shadow
     up = 0.62 + 0.38 * normal[2]
     haze = 1.0 - 0.012 * jnp.maximum(t - 5.0, 0.0)
     pictures = []
@@ -315,8 +389,7 @@ def render_frame(
 @partial(jax.jit, static_argnames=("size", "textured"))
 def _render_chunk(parts, view, noise, size, textured) -> jax.Array:
     """uint8 [f, h, w, 3] of one chunk."""
-    frame = partial(render_frame, size=size, textured=textured)
-    pictures = jax.vmap(frame, in_axes=(0, 0, None))(parts, view, noise)
+    pictures = jax.lax.map(lambda one: render_frame(*one, noise, size, textured), (parts, view))
     return jnp.round(pictures * 255.0).astype(jnp.uint8)
 
 

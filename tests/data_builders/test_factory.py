@@ -2,14 +2,16 @@
 
 import filecmp
 import json
+from functools import partial
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ipad_jax.data_builders import frame_folder
-from ipad_jax.data_builders.factory import difficulty, faults, scene, sdf, write
+from ipad_jax.data_builders.factory import difficulty, faults, render, scene, sdf, write
 from ipad_jax.data_builders.factory.devices import DEVICES
 from ipad_jax.data_builders.factory.machine import HIDDEN_Z, PALETTES, State, ease, turn
 
@@ -154,6 +156,37 @@ def test_same_seed_same_bytes_whatever_the_chunk(rendered, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_only_samples_that_need_it_are_computed_and_each_gets_its_own(monkeypatch, share):
+    monkeypatch.setattr(render, "TILE", 16)
+    rng = np.random.default_rng(0)
+    needed, value = jnp.asarray(rng.random(77) < share), jnp.asarray(rng.random(77))
+    other = jnp.full(77, jnp.nan)
+    (squared,) = render.where_needed(needed, lambda v: (v * v,), (value,), (other,))
+    np.testing.assert_array_equal(squared, jnp.where(needed, value * value, other))
+
+
+def test_pictures_are_those_of_computing_everything_everywhere(monkeypatch):
+    size = (24, 32)
+    place = scene.new_scene("turntable", "real", 3)
+    u = np.linspace(0, 1, 3, endpoint=False)
+    script = scene.new_script(place, u, np.random.default_rng(0))
+    view = scene.new_view(place, len(u), 25.0, np.random.default_rng(1))
+    state = State(script.u, script.pieces, script.tool, PALETTES["real"])
+    parts, noise = DEVICES["turntable"](state).pack(), jnp.asarray(render.noise_picture(3))
+
+    def everywhere(needed, compute, samples, otherwise):
+        return tuple(map(partial(jnp.where, needed), compute(*samples), otherwise))
+
+    quick = render.render(parts, view, size, textured=True, seed=3)
+    monkeypatch.setattr(render, "where_needed", everywhere)
+    frame = jax.jit(lambda *one: render.render_frame(*one, noise, size, True))
+    for number, picture in enumerate(quick):
+        whole = frame(*jax.tree.map(lambda column, n=number: column[n], (parts, view)))
+        # the compiler may fuse a product and a sum in one and not in the other: a level by rounding
+        assert np.abs(picture - np.asarray(whole) * 255).max() < 1.5
+
+
 def test_another_seed_gives_other_frames(rendered, tmp_path):
     other = write.render_scene(tmp_path, "conveyor", seed=1, chunk=8, **SMALL)
     name = "training/frames/01/000.jpg"
