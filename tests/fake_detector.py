@@ -35,6 +35,9 @@ class FakePredictor:
             "phase": brightness[:, 0] % 1,
         }
 
+    def phases(self, clip):
+        return {"phase": self.scores(clip)["phase"]}
+
     def both(self, clip):
         error = clip.astype(np.float32).mean(axis=-1) / 255
         return self.scores(clip) | {"reconstruction": 255 - clip, "error": error}

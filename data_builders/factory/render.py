@@ -13,6 +13,7 @@ footage of a machine hard for a detector.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from ipad_jax.data_builders.factory.sdf import Point
 
 SUPERSAMPLE = 2  # samples along each side of a pixel
 BLOCK = 4  # samples along each side that share one thick ray
-TILE = 1024  # samples that are computed together: they stay in the cache of a core
+TILE = 256  # samples computed together: so few that XLA leaves a step to one core, and cores take chunks
 COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 12, 10
 OCCLUSION_LEVELS = ((0.07, 3.0), (0.30, 1.2))  # height above, weight
 OCCLUSION_REACH = (
@@ -420,11 +421,15 @@ def render(
         uint8 [F, height, width, 3] RGB.
     """
     num_frames = len(parts.centre)
+    if not num_frames:
+        return np.zeros((0, *size, 3), np.uint8)
     noise = jnp.asarray(noise_picture(seed))
-    pictures = []
-    for first in range(0, num_frames, chunk):
+
+    def draw(first: int) -> np.ndarray:
         index = np.minimum(np.arange(first, first + chunk), num_frames - 1)  # pad: one shape only
-        piece = jax.tree.map(lambda a, index=index: a[index], (parts, view))
+        piece = jax.tree.map(lambda a: a[index], (parts, view))
         done = _render_chunk(*piece, noise, size=tuple(size), textured=textured)
-        pictures.append(np.asarray(done)[: num_frames - first])
-    return np.concatenate(pictures) if pictures else np.zeros((0, *size, 3), np.uint8)
+        return np.asarray(done)[: num_frames - first]
+
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(list(pool.map(draw, range(0, num_frames, chunk))))

@@ -131,7 +131,7 @@ def plan_text(plan: Plan, own: Sequence[str]) -> str:
             *lines,
             "",
             f"pieces of {PIECE_S / 60:g} minutes, {seconds / 60:.0f} minutes of each machine; at 64x64 a "
-            "core renders and scores about as fast as the footage plays",
+            "core renders and scores three to six times as fast as the footage plays",
         ]
     )
 
@@ -260,7 +260,7 @@ def _score(
 ) -> None:
     """Scores a piece, with frames renewed where they are given, and saves it."""
     FrameScores.from_rows(
-        detector.rows(video.frames, alarms=alarms, renewed=renewed),
+        detector.rows(video.frames, weighted_only=True, alarms=alarms, renewed=renewed),
         name=path.stem,
         fps=FPS,
         label=(video.kind > 0).astype(np.int8),

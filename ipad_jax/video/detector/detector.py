@@ -36,7 +36,7 @@ from ipad_jax.video.detector.stream import (
     predict_ahead,
 )
 from ipad_jax.video.normal.renewed import RenewedFrames
-from ipad_jax.video.scores.aggregate import FrameRows
+from ipad_jax.video.scores.aggregate import RECONSTRUCTED, FrameRows
 from ipad_jax.video.scores.calibration import Calibration, fuse, standardise
 
 UNCALIBRATED_SCORE = "pooled_mean"  # what stands for the score without a calibration; in [0, 1]
@@ -218,6 +218,7 @@ class Detector:
         *,
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
         seen: Callable[[int], None] | None = None,
+        weighted_only: bool = False,
         alarms: AlarmStream | None = None,
         renewed: RenewedFrames | None = None,
     ) -> FrameRows:
@@ -227,6 +228,8 @@ class Detector:
           frames: as of `stream`.
           prepare: as of `stream`.
           seen: called with the number of frames seen so far.
+          weighted_only: rebuilds nothing where no component of `eval.components` needs it: components of
+            the reconstruction are then NaN, the others as ever.
           alarms, renewed: as of `stream`; by default nothing is renewed and no alarm is asked for.
         """
         parts: list[FrameRows] = []
@@ -245,14 +248,21 @@ class Detector:
                 renewed=renewed,
             )
             clips = scorer.clips(map(prepare or self.prepare, frames))
-            for first, predicted in predict_ahead(
-                clips, self.predictor.scores, self.config.eval.batch_size
-            ):
+            predict = self.predictor.scores
+            if weighted_only and not self._needs_reconstruction:
+                predict = self.predictor.phases
+            for first, predicted in predict_ahead(clips, predict, self.config.eval.batch_size):
                 judged(scorer.add(first, predicted))
                 if seen:
                     seen(first + self.config.data.clip_len)
             judged(scorer.close())
         return FrameRows.concat([part for part in parts if len(part)])
+
+    @property
+    def _needs_reconstruction(self) -> bool:
+        """Whether the score has a component of it, or clips begin with frames that it leaves out."""
+        weights = self.config.eval.components
+        return self.predictor.unscored > 0 or any(weights.get(name) for name in RECONSTRUCTED)
 
     def renewed_frames(self, faster: float = 1.0) -> RenewedFrames | None:
         """Takes up normal frames as the config asks for it; None: nothing to renew, or no alarm to go by.

@@ -47,8 +47,11 @@ class PredictsClips(Protocol):
     """What the detector needs of a model: `predictor.Predictor`, or a stand-in."""
 
     normal: Normal
+    unscored: int  # frames at a clip's start that it only predicts others from
 
     def scores(self, clip: np.ndarray) -> Predicted: ...
+
+    def phases(self, clip: np.ndarray) -> Predicted: ...
 
     def both(self, clip: np.ndarray) -> Predicted: ...
 
@@ -155,8 +158,8 @@ class FrameScorer:
         """Takes the predictions of the next clip; the rows that became final, often none."""
         rows = self._aggregator.add(
             first_frame,
-            predicted["mse"],
-            predicted["pooled"],
+            predicted.get("mse"),
+            predicted.get("pooled"),
             float(predicted["phase"]),
             predicted.get("deformation"),
         )

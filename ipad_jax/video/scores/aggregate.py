@@ -40,6 +40,8 @@ COMPONENTS = (
     "phase",
     "deformation",
 )
+# Those of them that need the clip rebuilt.
+RECONSTRUCTED = ("psnr_centre", "psnr_mean", "pooled_centre", "pooled_mean", "deformation")
 # Those that are made beside the model, of the frames and at most the phase (detector/stream.py).
 BESIDE = ("nearest", "features", "motion", "diff_mean", "diff_pooled", "fastest")
 _SUMS = ("clips", "psnr", "pooled", "deformation", "error", "fitted", "errors", "cos", "sin")
@@ -185,8 +187,8 @@ class FrameAggregator:
     def add(
         self,
         first_frame: int,
-        mse: np.ndarray,
-        pooled: np.ndarray,
+        mse: np.ndarray | None,
+        pooled: np.ndarray | None,
         phase: float = math.nan,
         deformation: np.ndarray | None = None,
     ) -> FrameRows:
@@ -197,8 +199,8 @@ class FrameAggregator:
             that starts between the last regular one and its successor is the tail clip, and the
             last.
           mse: [clip_len] mean squared error of each frame, values scaled to [0, 1]; NaN where the
-            method has none.
-          pooled: [clip_len] maximum of the locally pooled absolute error, in [0, 1]; NaN there too.
+            method has none; None: nothing was rebuilt, of every clip.
+          pooled: [clip_len] maximum of the locally pooled absolute error, in [0, 1]; NaN or None there too.
           phase: predicted phase of the clip's first frame in [0, 1); NaN without a period head.
           deformation: [clip_len] largest locally pooled deformation in pixels; None without.
 
@@ -209,26 +211,19 @@ class FrameAggregator:
           ValueError: a clip out of order or of the wrong length, or a prediction that is not
             finite.
         """
-        mse, pooled, phase = np.asarray(mse), np.asarray(pooled), float(phase)
+        phase = float(phase)
         if self._closed or self._tail is not None:
             raise ValueError(
                 f"Clip at frame {first_frame} came after the end of the video; start a new "
                 "FrameAggregator for each video."
             )
-        for name, value in (("mse", mse), ("pooled", pooled)):
-            if value.shape != (self.clip_len,):
-                raise ValueError(
-                    f"{name} of the clip at frame {first_frame} has shape {value.shape}, "
-                    f"expected ({self.clip_len},)."
-                )
-            leading = int(np.isnan(value).cumprod().sum())
-            if self._unscored < 0:
-                self._unscored = leading % self.clip_len  # all of them: broken
-            if leading != self._unscored or not np.isfinite(value[leading:]).all():
-                raise ValueError(
-                    f"{name} of the clip at frame {first_frame} is not finite: {value}. "
-                    "The model's output is broken; restore an earlier checkpoint."
-                )
+        missing = np.full(self.clip_len, np.nan)
+        if mse is None or pooled is None:
+            self._unscored = 0
+            mse = pooled = missing
+        else:
+            mse, pooled = np.asarray(mse), np.asarray(pooled)
+            self._check(first_frame, mse=mse, pooled=pooled)
         first = int(first_frame) - self.start
         expected = self._num_clips * self.stride
         is_tail = self._num_clips > 0 and expected - self.stride < first < expected
@@ -238,7 +233,7 @@ class FrameAggregator:
                 f"(stride {self.stride}), or an earlier one that ends with the video."
             )
         if deformation is None:
-            deformation = np.full(self.clip_len, np.nan)
+            deformation = missing
         sums = {"psnr": psnr(mse), "pooled": pooled, "deformation": deformation}
         if is_tail:
             self._tail = first
@@ -292,6 +287,23 @@ class FrameAggregator:
             parts.append(FrameRows(frame, np.full(unseen, -1, np.int16), blank))
             self._next_frame += unseen
         return FrameRows.concat(parts)
+
+    def _check(self, first_frame: int, **predictions: np.ndarray) -> None:
+        """Raises ValueError for a clip's predictions of the wrong length, or not finite."""
+        for name, value in predictions.items():
+            if value.shape != (self.clip_len,):
+                raise ValueError(
+                    f"{name} of the clip at frame {first_frame} has shape {value.shape}, "
+                    f"expected ({self.clip_len},)."
+                )
+            leading = int(np.isnan(value).cumprod().sum())
+            if self._unscored < 0:
+                self._unscored = leading % self.clip_len  # all of them: broken
+            if leading != self._unscored or not np.isfinite(value[leading:]).all():
+                raise ValueError(
+                    f"{name} of the clip at frame {first_frame} is not finite: {value}. "
+                    "The model's output is broken; restore an earlier checkpoint."
+                )
 
     def _accumulate(self, first: int, values: dict[str, np.ndarray], phase: float) -> None:
         """Add one clip to the sums of the frames that are still open."""

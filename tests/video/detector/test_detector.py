@@ -10,6 +10,7 @@ import pytest
 from fake_detector import CYCLE, SIZE, frames, make_detector
 
 from ipad_jax.video.detector import record as detect_record
+from ipad_jax.video.scores.aggregate import RECONSTRUCTED
 
 
 def comparable(row):
@@ -52,6 +53,21 @@ def test_a_row_comes_within_the_stated_delay(stride, cycle_frames):
     waits = [seen - row.frame for row in marked.stream(camera())]
     steady = waits[: 80 - marked.delay_frames]
     assert max(steady) == marked.delay_frames
+
+
+def test_what_has_no_weight_is_left_out_only_when_asked_and_changes_nothing_else():
+    marked, rebuilt = make_detector(), set(RECONSTRUCTED)
+    marked.config.eval.components = {"period_error": 1.0, "pooled_mean": 0.0}
+    full = marked.rows(frames(50)).components
+    quick = marked.rows(frames(50), weighted_only=True).components
+    for name, values in quick.items():
+        expected = np.full_like(values, np.nan) if name in rebuilt else full[name]
+        np.testing.assert_array_equal(values, expected, name)
+    assert np.isfinite(full["pooled_mean"]).all()
+    assert np.isfinite(quick["period_error"]).any()
+    marked.config.eval.components = {"period_error": 1.0, "pooled_mean": 0.5}
+    kept = marked.rows(frames(50), weighted_only=True).components
+    np.testing.assert_array_equal(kept["pooled_mean"], full["pooled_mean"])
 
 
 def test_a_live_camera_gets_its_rows_one_by_one():
