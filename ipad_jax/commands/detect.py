@@ -99,6 +99,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="the source's true rate, where it states none or a wrong one (frames are picked to the "
         "training's rate in any case)",
     )
+    parser.add_argument(
+        "--seek-focal",
+        action="store_true",
+        help="images of an object by another camera or zoom: the focal length is sought with the pose",
+    )
     parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="clips at once (default: the config's)"
@@ -192,6 +197,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.workdir} is a run of the {family} family: give {wanted}.")
     if args.images is not None:
         return detect_images(args)
+    if args.seek_focal:
+        raise UsageError("--seek-focal is for --images of an object.")
     # Sources and folders first: a wrong path is named before a model is loaded.
     check_alarm_options(args)
     sources = open_sources(args)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from ipad_jax.image.record import Result
 
 ALARM = 3  # exit status
-OF_RUNS = ("false_alarms", "calibration", "step", "batch_size")  # options that need the run folder
+OF_RUNS = (
+    "false_alarms",
+    "calibration",
+    "seek_focal",
+    "step",
+    "batch_size",
+)  # options that need the run folder
 
 
 def detect_images(args: argparse.Namespace) -> int:
@@ -36,6 +42,7 @@ def detect_images(args: argparse.Namespace) -> int:
             false_alarms=args.false_alarms,
             batch_size=1,
             calibration=args.calibration,
+            seek_focal=args.seek_focal,
             progress=progress,
         )
     detector.scorer.warm_up()

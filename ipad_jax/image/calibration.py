@@ -173,7 +173,7 @@ def calibration_of(
     if not held:
         return None
     found = []
-    for scored in scorer.scored(source.image(index) for index in held):
+    for scored in scorer.held_out(source.image(index) for index in held):
         found.append((scored.score, bool(getattr(scored.found, "note", ""))))
         if progress:
             progress(len(found), len(held))

@@ -115,6 +115,7 @@ def load(
     false_alarms: float | None = None,
     batch_size: int | None = None,
     calibration: str = "",
+    seek_focal: bool = False,
     progress: Report | None = None,
 ) -> Detector:
     """The detector of a trained run.
@@ -126,11 +127,13 @@ def load(
       false_alarms: share of good images that may raise an alarm, instead of `eval.false_alarm_share`.
       batch_size: images at once, instead of `eval.batch_size`.
       calibration: name of one made after training, or "held_out"; the newest by default.
+      seek_focal: the images are of a camera or zoom of another focal length than the training views'.
       progress: called while calibrating.
 
     Raises:
       FileNotFoundError: no run, checkpoint, or dataset where one is needed.
-      ValueError: a share that the held-out images are too few to support, or outside (0, 1).
+      ValueError: a share that the held-out images are too few to support, or outside (0, 1); a method that
+        seeks no focal length.
     """
     config, _, model, step = restore_for_inference(workdir, step)
     config = ConfigDict(config.to_dict())
@@ -138,6 +141,13 @@ def load(
         config.eval.false_alarm_share = float(false_alarms)
     if batch_size is not None:
         config.eval.batch_size = batch_size
+    if seek_focal:
+        if "seek_focal" not in config.eval:
+            raise ValueError(
+                f"{workdir} is a run of {config.task} without eval.seek_focal: only omnipose seeks a focal "
+                "length, in runs trained by this version."
+            )
+        config.eval.seek_focal = True
     scorer = load_scorer(workdir, config, model, step)
     found = calibration_of(workdir, config, scorer, step, progress, calibration=calibration)
     return Detector(scorer, config, step, found, threshold)

@@ -68,6 +68,10 @@ class Scorer:
                     )
                 yield Scored(joined, task.reduce(joined))
 
+    def held_out(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
+        """As `scored`, of all images held out of training, in order; see `pose.scorer`."""
+        return self.scored(images)
+
     def photos(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
         """As `scored`, of photos that `prepare` has not seen; see `pose.scorer`."""
         return self.scored(images)

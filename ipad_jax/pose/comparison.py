@@ -1,7 +1,8 @@
 """From a query and what a good object would show there to a raw map: their difference, over what is usual.
 
-What is usual is learned: on training views, each explained by the others, the difference grows with edges,
-with what the references disagree about, and with steps in depth. PAD compares features of one rendering
+What is usual is learned: on good views that the field has not learned, the difference grows with edges, with
+what the references disagree about, with steps in depth, and with how far the nearest reference looks from
+another side. PAD compares features of one rendering
 instead (arXiv 2310.07716, section 4.3).
 """
 
@@ -19,13 +20,20 @@ SHIFT_PX = 0.5  # by which a pixel may be off
 TOP_PIXELS = 20  # of a 200 x 200 picture, whose mean is an image's score
 LARGEST_STEP = 0.2  # in depth, of the object's radius: a larger one counts as this one
 EXPECTILE = 0.95  # what is usual covers more than the mean difference
+ASIDE_DEGREES = 10.0  # to the nearest training view, that count as 1
 TRAITS = ("constant", "edge", "disagreement", "depth_step", "outline", "seen_by_none")
+FROM_ASIDE = (
+    "edge",
+    "disagreement",
+)  # which count once more, times how far aside the nearest training view is
+NUM_TRAITS = len(TRAITS) + len(FROM_ASIDE)
 
 
 def over_usual(
     least: np.ndarray,
     picture: Picture,
     warped: Sequence[Warped],
+    aside: float,
     usual: np.ndarray,
     blur_px: float,
 ) -> np.ndarray:
@@ -34,10 +42,11 @@ def over_usual(
     Args:
       least: of `least_difference`.
       picture: rendered from the query's pose. warped: training views from there.
-      usual: float64 [6], of `fit_usual`.
+      aside: degrees to the nearest of them, about the object's centre.
+      usual: float64 [NUM_TRAITS], of `fit_usual`.
       blur_px: standard deviation of the Gaussian over differences and traits.
     """
-    expected = traits(picture, warped, blur_px) @ usual.astype(np.float32)
+    expected = traits(picture, warped, aside, blur_px) @ usual.astype(np.float32)
     return least / (FLOOR + expected)
 
 
@@ -52,8 +61,11 @@ def least_difference(
     return _blur(least, blur_px)
 
 
-def traits(picture: Picture, warped: Sequence[Warped], blur_px: float) -> np.ndarray:
-    """What a good object's difference depends on, not negative: float32 [h, w, 6], see `TRAITS`."""
+def traits(picture: Picture, warped: Sequence[Warped], aside: float, blur_px: float) -> np.ndarray:
+    """What a good object's difference depends on, not negative: float32 [h, w, NUM_TRAITS].
+
+    `TRAITS`, then those of `FROM_ASIDE`. Args as of `over_usual`.
+    """
     solid = picture.opacity > 0.5
     references = np.stack([picture.rgb, *(_filled(view, picture) for view in warped)])
     disagreement = np.sqrt(references.var(axis=0).sum(-1))
@@ -62,7 +74,10 @@ def traits(picture: Picture, warped: Sequence[Warped], blur_px: float) -> np.nda
     none = solid & ~np.any([view.seen for view in warped], axis=0) if warped else solid
     planes = (edges(picture.rgb), disagreement, step, _slope(picture.opacity), none)
     blurred = [_blur(np.asarray(plane, np.float32), blur_px) for plane in planes]
-    return np.stack([np.ones_like(blurred[0]), *blurred], axis=-1)
+    found = [np.ones_like(blurred[0]), *blurred]
+    share = np.float32(aside / ASIDE_DEGREES)
+    more = [share * found[TRAITS.index(name)] for name in FROM_ASIDE]
+    return np.stack([*found, *more], axis=-1)
 
 
 def near_object(picture: Picture) -> np.ndarray:
@@ -71,12 +86,12 @@ def near_object(picture: Picture) -> np.ndarray:
 
 
 def fit_usual(differences: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Weights of the traits whose sum is the expectile of differences (Newey and Powell, 1987): float64 [6].
+    """Weights of the traits whose sum is the expectile of differences (Newey and Powell, 1987): float64 [k].
 
     None is negative, so that what is usual is not either. Solved by least squares that weigh what lies above
     by `EXPECTILE` and the rest by 1 - `EXPECTILE`, anew until none changes sides.
 
-    Args: differences [n] and traits [n, 6] of pixels of good views.
+    Args: differences [n] and traits [n, k] of pixels of good views.
     """
     found, differences = found.astype(np.float64), differences.astype(np.float64)
     above = np.zeros(len(differences), bool)

@@ -34,6 +34,10 @@ class Lens:
         x, y = width / self.width, height / self.height
         return Lens(self.fx * x, self.fy * y, self.cx * x, self.cy * y, width, height)
 
+    def zoomed(self, times: float) -> "Lens":
+        """The same camera with a focal length so many times as long."""
+        return dataclasses.replace(self, fx=self.fx * times, fy=self.fy * times)
+
     def array(self) -> np.ndarray:
         """float64 [6]."""
         return np.array(dataclasses.astuple(self), np.float64)

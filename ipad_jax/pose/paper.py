@@ -167,7 +167,13 @@ class PaperScorer(PoseScorer):
             samples=self.task.counts,
         )
 
-    def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
+    def _compared(
+        self,
+        image: np.ndarray,
+        small: np.ndarray,
+        found: FoundPose,
+        usual: np.ndarray | None = None,
+    ) -> Scored:
         query, rendering = (
             cv2.resize(x, (COMPARED_PX, COMPARED_PX), interpolation=cv2.INTER_LINEAR)
             for x in (small, (np.clip(found.picture.rgb, 0, 1) * 255).astype(np.uint8))

@@ -42,12 +42,22 @@ class Renderer:
         self._render = jax.jit(partial(_render, self.graph), static_argnames="counts")
 
     def pictures(
-        self, poses: Sequence[np.ndarray] | np.ndarray, lens: Lens, counts: Counts, steps: int = 96
+        self,
+        poses: Sequence[np.ndarray] | np.ndarray,
+        lens: Lens | Sequence[Lens],
+        counts: Counts,
+        steps: int = 96,
     ) -> list[Picture]:
-        """Pictures from poses world_from_camera [4, 4]; `counts` of samples as of `place_samples`."""
-        rays = _directions(lens)
+        """Pictures from poses world_from_camera [4, 4].
+
+        Args:
+          lens: of all, or of each; then of one size.
+          counts: of samples, as of `place_samples`.
+        """
+        lenses = [lens] * len(poses) if isinstance(lens, Lens) else lens
         parts = []
-        for pose in poses:
+        for pose, own in zip(poses, lenses, strict=True):
+            rays = _directions(own)
             directions = (rays @ np.asarray(pose)[:3, :3].T).astype(np.float32)
             origins = np.broadcast_to(np.asarray(pose)[:3, 3].astype(np.float32), directions.shape)
             met, near, far = map(
@@ -57,7 +67,7 @@ class Renderer:
             parts.append((chosen, origins[chosen], directions[chosen], near[chosen], far[chosen]))
         rows = [np.concatenate(columns) for columns in list(zip(*parts))[1:]]
         found = self._follow(rows, counts)
-        shape, first, pictures = (lens.height, lens.width), 0, []
+        shape, first, pictures = (lenses[0].height, lenses[0].width), 0, []
         for chosen, *_ in parts:
             own = slice(first, first + len(chosen))
             first = own.stop

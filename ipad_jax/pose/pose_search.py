@@ -59,6 +59,7 @@ class FoundPose:
       degrees_to_view: from the nearest training view, about the object's centre.
       usual: the largest residual of training views at their own poses.
       strange: whether the background is not the training views'.
+      zoom: focal length, times the training views'; sought only where the lens is not known.
     """
 
     pose: np.ndarray
@@ -68,6 +69,7 @@ class FoundPose:
     degrees_to_view: float = 0.0
     usual: float = float("inf")
     strange: bool = False
+    zoom: float = 1.0
 
     @property
     def fits(self) -> bool:
@@ -140,15 +142,18 @@ def search(
     known: Known,
     count: int,
     say: Callable[[str], None] = lambda text: None,
+    seek_focal: bool = False,
 ) -> FoundPose:
     """The pose from which the object looks as in an image uint8 [h, w, 3] of the lens's size.
 
     Args:
       count: starts.
+      seek_focal: the focal length is not known, the rest of the lens is.
     """
     renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
     query = image.astype(np.float32) / 255
     poses = known.starts(image, count).astype(np.float64)
+    zooms = np.ones(len(poses))
     best, least, tied = poses, np.zeros(len(poses)), False
     shown: list[Picture | None] = []
     for level in LEVELS:
@@ -158,31 +163,35 @@ def search(
         inside = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
         target = blurred(small)
         best, least = poses.copy(), np.full(len(poses), np.inf)
+        best_zooms = zooms.copy()
         shown = [None] * len(poses)
         for turn in range(level.renders + 1):
             only_judged = turn == level.renders
+            lenses = [own.zoomed(zoom) for zoom in zooms]
             if only_judged and level is LEVELS[-1]:  # one of these is compared
-                pictures = renderer.pictures(poses, own, FINAL)
+                pictures = renderer.pictures(poses, lenses, FINAL)
             else:
-                pictures = renderer.pictures(poses, own, level.counts, steps=64)
+                pictures = renderer.pictures(poses, lenses, level.counts, steps=64)
             for number, picture in enumerate(pictures):
                 residual = residual_of(small, picture, inside)
                 if residual < least[number]:
                     best[number], least[number] = poses[number], residual
+                    best_zooms[number] = zooms[number]
                     shown[number] = picture if only_judged else None
             if only_judged:
                 break
-            found = [points_of(p, pose, own) for p, pose in zip(pictures, poses)]
-            moved = align(
+            found = [points_of(*three) for three in zip(pictures, poses, lenses)]
+            moved, moved_zooms = align(
                 target,
                 np.stack([blurred(p.rgb).reshape(-1, 3) for p in pictures]),
                 np.stack([points for points, _ in found]),
                 np.stack([counts for _, counts in found]),
                 poses,
-                own,
+                lenses,
                 level.steps,
+                zooms if seek_focal else None,
             )
-            poses = moved.astype(np.float64)
+            poses, zooms = moved.astype(np.float64), moved_zooms
         order = np.argsort(least)
         say(f"{level.scale}: {np.round(least[order], 4).tolist()}")
         kept: list[int] = []
@@ -191,12 +200,13 @@ def search(
                 kept.append(int(index))
         others = [i for i in kept if degrees_apart(best[i], best[kept[0]]) > APART_DEGREES]
         tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
-        poses = best[[i for i in kept[: level.keep] if least[i] <= CLEAR * least[kept[0]]]]
-    pose = poses[0].astype(np.float32)
-    final = shown[int(np.argmin(least))] or renderer.pictures([pose], lens, FINAL)[0]
+        going_on = [i for i in kept[: level.keep] if least[i] <= CLEAR * least[kept[0]]]
+        poses, zooms = best[going_on], best_zooms[going_on]
+    pose, zoom = poses[0].astype(np.float32), float(zooms[0])
+    final = shown[int(np.argmin(least))] or renderer.pictures([pose], lens.zoomed(zoom), FINAL)[0]
     eyes = known.gallery.poses[:, :3, 3]
     directions = eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
     eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
     nearest = np.degrees(np.arccos(np.clip((directions @ eye).max(), -1, 1)))
     residual, strange = residual_of(query, final, seen), known.strange_background(image)
-    return FoundPose(pose, final, residual, tied, float(nearest), strange=strange)
+    return FoundPose(pose, final, residual, tied, float(nearest), strange=strange, zoom=zoom)

@@ -49,7 +49,7 @@ class PoseScorer:
     """
 
     # what earlier versions did not have
-    needs: tuple[str, ...] = ("usual_gain", "usual_light", "crops")
+    needs: tuple[str, ...] = ("usual_gain", "usual_light", "usual_of_folds", "crops")
     final: Counts = FINAL  # samples of the picture that is compared
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
@@ -93,6 +93,14 @@ class PoseScorer:
             small = self.fitted(image)
             yield self._compared(image, small, self.searched(small))
 
+    def held_out(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
+        """As `scored`, of all views that were held out: each by what is usual of others than itself."""
+        folds = self.arrays.get("usual_of_folds", [None])
+        for number, image in enumerate(images):
+            small = self.fitted(image)
+            usual = folds[number % len(folds)]
+            yield self._compared(image, small, self.searched(small), usual)
+
     def photos(self, images: Iterable[np.ndarray]) -> Iterator[Scored]:
         """As `scored`, of photos as the camera takes them: where its lens bends, undistorted.
 
@@ -135,7 +143,8 @@ class PoseScorer:
         return found
 
     def _search(self, small: np.ndarray, starts: int) -> FoundPose:
-        found = search(small, self.known, starts)
+        seek_focal = self.task.config.eval.get("seek_focal", False)  # runs from before have no leaf
+        found = search(small, self.known, starts, seek_focal=seek_focal)
         return dataclasses.replace(found, usual=self.usual)
 
     def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:
@@ -168,18 +177,28 @@ class PoseScorer:
             small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
         return with_background(small, self.background, self.levels)
 
-    def _compared(self, image: np.ndarray, small: np.ndarray, found: FoundPose) -> Scored:
+    def _compared(
+        self,
+        image: np.ndarray,
+        small: np.ndarray,
+        found: FoundPose,
+        usual: np.ndarray | None = None,
+    ) -> Scored:
+        """An image's map from its pose; `usual` in place of what is usual of all views held out."""
+        usual = self.arrays["usual"] if usual is None else usual
         query = small.astype(np.float32) / 255
         picture, blur_px = found.picture, self.task.config.eval.blur_px
-        warped = self.good.warped(picture, found.pose, self.lens)
+        lens = self.lens.zoomed(found.zoom)
+        warped = self.good.warped(picture, found.pose, lens)
         evened = without_gain(query, picture, self.arrays["usual_gain"])
         least = least_difference(evened, picture, warped, blur_px)
-        light = light_of(query, picture, found.pose, self.lens)
+        light = light_of(query, picture, found.pose, lens)
         if light.change > self.arrays["usual_light"]:
             lit = [view._replace(rgb=light.on(view.rgb)) for view in warped]
             rendered = picture._replace(rgb=light.on(picture.rgb))
             least = np.minimum(least, least_difference(query, rendered, lit, blur_px))
-        score_map = over_usual(least, picture, warped, self.arrays["usual"], blur_px)
+        aside = self.good.aside(found.pose)
+        score_map = over_usual(least, picture, warped, aside, usual, blur_px)
         score = self.task.reduce(score_map)
         size = (image.shape[1], image.shape[0])
         if size != (self.lens.width, self.lens.height):

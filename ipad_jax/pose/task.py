@@ -4,7 +4,7 @@ OmniposeAD (PAD, arXiv 2310.07716) with another field, another search and anothe
 of this room. What is shared with images of parts (threshold, scores, report, files) is that family's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -48,12 +48,17 @@ PREDICTION_LEAVES = (
     "optim",
     "total_steps",
     "eval.starts",
+    "eval.seek_focal",
     "eval.steps",
     "eval.pixels",
 )
 OCCUPIED_DENSITY = 0.5  # a unit of length; less lets a hundredth of a voxel's light be lost
 OCCUPIED_SIDE = 96
-USUAL_VIEWS = 24  # training views that say what is usual
+USUAL_VIEWS = (
+    24  # training views that say what is usual of the light, and of all where none is held out
+)
+FOLDS = 5  # of the views held out: each is judged by what is usual of the other four
+Rows = tuple[np.ndarray, np.ndarray]
 DISTANCE: Counts = (32, 12, 0)  # samples along rays whose distance alone counts
 
 
@@ -206,8 +211,9 @@ class OmniposeTask(ImageTask):
         crops = [crop_of(image, views.background, views.levels) for image in views.images]
         renderer = Renderer(model, occupied, views.background / 255)
         good = GoodViews(views.images, _distances(renderer, views), views.poses, views.lenses)
-        residuals, differences, found, gains, changes = [], [], [], [], []
-        blur_px = self.config.eval.blur_px
+        residuals, gains, changes = [], [], []
+        rows = self._usual_rows(renderer, good)
+        folds = [rows[:k] + rows[k + 1 :] for k in range(len(rows))] if len(rows) > 1 else [rows]
         count = min(USUAL_VIEWS, len(views))
         for number in np.linspace(0, len(views) - 1, count).round().astype(int):
             pose, lens = views.poses[number], views.lenses[number]
@@ -216,15 +222,12 @@ class OmniposeTask(ImageTask):
             residuals.append(residual_of(image, picture, views.silhouettes[number]))
             gains.append(object_gain(image, picture))
             changes.append(light_of(image, picture, pose, lens).change)
-            others = good.warped(picture, pose, lens, without=int(number))
-            where = near_object(picture)
-            differences.append(least_difference(image, picture, others, blur_px)[where])
-            found.append(traits(picture, others, blur_px)[where])
         return {
             "usual_residual": np.array(max(residuals)),
             "usual_gain": np.abs(np.log(gains)).max(axis=0),
             "usual_light": np.array(max(changes)),
-            "usual": fit_usual(np.concatenate(differences), np.concatenate(found)),
+            "usual": _fitted(rows),
+            "usual_of_folds": np.stack([_fitted(fold) for fold in folds]),
             "occupied": np.packbits(occupied),
             "crops": np.stack([crop.picture for crop in crops]),
             "circles": np.stack([crop.circle for crop in crops]),
@@ -235,6 +238,45 @@ class OmniposeTask(ImageTask):
             "background": np.append(views.background, views.levels).astype(np.float32),
             "bent_lens": np.array(self.source.metadata.get("bent_lens", ())),
         }
+
+    def _usual_rows(self, renderer: Renderer, good: GoodViews) -> list[Rows]:
+        """Differences [n] and traits [n, NUM_TRAITS] of good views near the object, one entry a fold.
+
+        Of the views held out, as the field has not learned them, no more than a query; where there are fewer
+        than `FOLDS`, one entry of training views, each explained by the others.
+        """
+        if len(self.indices[1]) >= FOLDS:
+            views, own = self.held_views, False
+            numbers = np.arange(len(views))
+        else:
+            views, own = self.object_views, True
+            count = min(USUAL_VIEWS, len(views))
+            numbers = np.linspace(0, len(views) - 1, count).round().astype(int)
+        blur_px = self.config.eval.blur_px
+        folds: list[list[Rows]] = [[] for _ in range(1 if own else FOLDS)]
+        for place, number in enumerate(numbers):
+            pose, lens, without = (
+                views.poses[number],
+                views.lenses[number],
+                int(number) if own else None,
+            )
+            picture = renderer.pictures([pose], lens, FINAL)[0]
+            image = views.images[number].astype(np.float32) / 255
+            warped = good.warped(picture, pose, lens, without)
+            where = near_object(picture)
+            found = traits(picture, warped, good.aside(pose, without), blur_px)[where]
+            difference = least_difference(image, picture, warped, blur_px)[where]
+            folds[place % len(folds)].append((difference, found))
+        return [_joined(fold) for fold in folds]
+
+
+def _joined(rows: Sequence[Rows]) -> Rows:
+    differences, found = zip(*rows)
+    return np.concatenate(differences), np.concatenate(found)
+
+
+def _fitted(rows: Sequence[Rows]) -> np.ndarray:
+    return fit_usual(*_joined(rows))
 
 
 def _distances(renderer: Renderer, views: ObjectViews) -> np.ndarray:

@@ -40,6 +40,10 @@ class GoodViews:
     poses: np.ndarray
     lenses: tuple[Lens, ...]
 
+    def aside(self, pose: np.ndarray, without: int | None = None) -> float:
+        """Degrees from a pose to the nearest view, about the object's centre; `without` as of `warped`."""
+        return float(np.degrees(np.arccos(np.clip(self._cosines(pose, without).max(), -1, 1))))
+
     def warped(
         self, picture: Picture, pose: np.ndarray, lens: Lens, without: int | None = None
     ) -> list[Warped]:
@@ -50,13 +54,19 @@ class GoodViews:
         """
         rays = lens.directions() @ pose[:3, :3].T
         points = pose[:3, 3] + rays * picture.distance.reshape(-1, 1)
-        eyes = self.poses[:, :3, 3]
-        cosine = eyes @ pose[:3, 3] / np.linalg.norm(eyes, axis=1)
-        if without is not None:
-            cosine[without] = -np.inf
+        cosine = self._cosines(pose, without)
         number = min(NEAREST, len(cosine) - (without is not None))
         found = np.argsort(-cosine, kind="stable")[:number]
         return [self._seen_by(int(view), points, picture.opacity > 0.5) for view in found]
+
+    def _cosines(self, pose: np.ndarray, without: int | None) -> np.ndarray:
+        """Of the angle between the directions of a pose and of each view; -inf of one left out."""
+        eyes = self.poses[:, :3, 3]
+        lengths = np.linalg.norm(eyes, axis=1) * np.linalg.norm(pose[:3, 3])
+        cosine = eyes @ pose[:3, 3] / lengths
+        if without is not None:
+            cosine[without] = -np.inf
+        return cosine
 
     def _seen_by(self, view: int, points: np.ndarray, solid: np.ndarray) -> Warped:
         lens, pose = self.lenses[view], self.poses[view]

@@ -6,6 +6,7 @@ import pytest
 from ipad_jax.pose.cameras import look_at
 from ipad_jax.pose.comparison import (
     EXPECTILE,
+    NUM_TRAITS,
     TRAITS,
     fit_usual,
     least_difference,
@@ -98,22 +99,38 @@ def test_the_same_difference_counts_less_where_it_is_usual():
     query = picture.rgb.copy()
     query[10, 5:9] += 0.1  # within a face
     query[30, 18:22] += 0.1  # at an edge
-    usual = np.zeros(len(TRAITS))
+    usual = np.zeros(NUM_TRAITS)
     usual[TRAITS.index("constant")], usual[TRAITS.index("edge")] = 0.01, 0.2
-    found = over_usual(least_difference(query, picture, [], 1.0), picture, [], usual, 1.0)
+    found = over_usual(least_difference(query, picture, [], 1.0), picture, [], 0.0, usual, 1.0)
     assert found[10, 7] > 2 * found[30, 19]
     assert found[10, 7] > 20 * found[20, 7]
 
 
+def test_the_same_difference_counts_less_where_the_nearest_view_looks_from_aside(good):
+    picture = flat(0.4)
+    picture.rgb[:, 20:] = 0.8
+    query = picture.rgb.copy()
+    query[20, 15:25] += 0.2
+    usual = np.full(NUM_TRAITS, 0.01)
+    least = least_difference(query, picture, [], 1.0)
+    near, far = (over_usual(least, picture, [], aside, usual, 1.0) for aside in (2.0, 30.0))
+    assert far[20, 20] < 0.9 * near[20, 20]  # at the edge
+    assert far[20, 15] == pytest.approx(near[20, 15], rel=1e-3)  # but for the tail of the blur
+    assert good.aside(pose_at(30)) == pytest.approx(
+        5, abs=0.3
+    )  # a little less: the cameras are 0.5 up
+    assert good.aside(pose_at(25), without=1) == pytest.approx(25, abs=1)
+
+
 def test_traits_of_a_good_object_are_not_negative_and_say_what_nobody_sees(good):
     picture, _ = ball(pose_at(300))
-    found = traits(picture, good.warped(picture, pose_at(300), LENS), 1.0)
-    assert found.shape == (96, 96, len(TRAITS))
+    found = traits(picture, good.warped(picture, pose_at(300), LENS), 5.0, 1.0)
+    assert found.shape == (96, 96, NUM_TRAITS)
     assert (found >= 0).all()
     nobody = found[..., TRAITS.index("seen_by_none")]
-    seen = traits(*_seen_from(good, 30), 1.0)[..., TRAITS.index("seen_by_none")]
+    seen = traits(*_seen_from(good, 30), 5.0, 1.0)[..., TRAITS.index("seen_by_none")]
     assert nobody[40:56, 40:56].mean() > seen[40:56, 40:56].mean()
-    alone = traits(picture, [], 1.0)
+    alone = traits(picture, [], 5.0, 1.0)
     assert alone[40:56, 40:56, TRAITS.index("seen_by_none")].min() > 0.99
     assert alone[..., TRAITS.index("disagreement")].max() == 0
 

@@ -24,6 +24,7 @@ from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.evaluation import evaluate as evaluate_object
 from ipad_jax.pose.pose_search import CLEAR, FINAL, LEVELS, search
 from ipad_jax.pose.retrieval import degrees_apart
+from ipad_jax.pose.task import FOLDS
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
 from ipad_jax.training.checkpoints import restore_for_inference
@@ -44,7 +45,7 @@ def data_dir(tmp_path_factory):
 
 def tiny(data_dir, **leaves):
     data = {"data.name": "duck_48px_n24-1-1", "data.data_dir": str(data_dir), "num_devices": 1}
-    data["data.holdout_min"] = 2
+    data["data.holdout_min"] = FOLDS  # enough to learn from them what is usual
     return load_config("omnipose:tiny", data | leaves)
 
 
@@ -185,8 +186,8 @@ def test_a_pose_that_does_not_fit_is_searched_again_from_more_starts(workdir, mo
     image = open_images(detector.config, "test").image(0)
     tried = []
 
-    def found(*arguments):
-        answer = search(*arguments)
+    def found(*arguments, **options):
+        answer = search(*arguments, **options)
         tried.append(arguments[-1])
         return dataclasses.replace(answer, residual=9.0) if len(tried) == 1 else answer
 
@@ -204,10 +205,12 @@ def test_views_whose_pose_is_not_found_do_not_set_the_threshold(workdir, tmp_pat
         def __init__(self, inner):
             self.task, self.inner = inner.task, inner
 
-        def scored(self, images):
-            for number, one in enumerate(self.inner.scored(images)):
+        def held_out(self, images):
+            for number, one in enumerate(self.inner.held_out(images)):
                 unsure = number % 2
-                pose = dataclasses.replace(one.found, tied=bool(unsure), residual=0.0)
+                pose = dataclasses.replace(
+                    one.found, tied=bool(unsure), residual=0.0, degrees_to_view=0.0
+                )
                 yield one._replace(score=1e6 if unsure else one.score, found=pose)
 
     config, _, model, step = restore_for_inference(workdir)
@@ -218,6 +221,23 @@ def test_views_whose_pose_is_not_found_do_not_set_the_threshold(workdir, tmp_pat
     assert made.threshold < 1e6
     assert f"Not counted: {made.doubtful} of {len(inner.task.indices[1])}" in made.statement()
     assert Calibration.load(epath.Path(tmp_path) / "calibration.npz").doubtful == made.doubtful
+
+
+def test_no_held_out_view_says_what_is_usual_of_itself(workdir, monkeypatch):
+    config, _, model, _ = restore_for_inference(workdir)
+    task = make_task(config)
+    before = task.fit_arrays(model, task.normal_data())
+    views = task.held_views
+    images = views.images.copy()
+    images[1, 10:30, 10:30] //= 2  # of the second fold
+    monkeypatch.setattr(task, "held_views", dataclasses.replace(views, images=images))
+    after = task.fit_arrays(model, task.normal_data())
+    same = (before["usual_of_folds"] == after["usual_of_folds"]).all(axis=1)
+    assert same.tolist() == [number == 1 for number in range(FOLDS)]
+    assert (before["usual"] != after["usual"]).any()
+    judged = task.make_scorer(model, before | {"usual": np.full(before["usual"].shape, 1e9)})
+    pair = list(judged.held_out(views.images[:2]))
+    assert all(found.score > 1e-3 for found in pair)  # by the folds', not by what is usual of all
 
 
 def test_the_rays_of_a_step_depend_on_the_step_alone(data_dir):

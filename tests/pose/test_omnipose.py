@@ -137,12 +137,39 @@ def test_alignment_moves_a_pose_home(renderer):
         points, counts = points_of(picture, pose, LENS)
         assert np.isfinite(points).all()
         colours = blurred(picture.rgb).reshape(1, -1, 3)
-        pose = align(blurred(query), colours, points[None], counts[None], pose[None], LENS, 4)[0]
+        moved, _ = align(blurred(query), colours, points[None], counts[None], pose[None], [LENS], 4)
+        pose = moved[0]
     after = PoseError.between(pose, true)
     assert before.degrees > 5
     assert after.degrees < 0.4
     assert after.units < 0.02
     np.testing.assert_allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [0.8, 1.25])
+def test_a_focal_length_that_nobody_knows_is_found_with_the_pose(renderer, times):
+    """By pictures of the field itself, from 6 degrees aside; taken for known, it is paid for in the pose."""
+    true, lens = pose_at(1.2, 1.92, 0.8), LENS.zoomed(times)
+    query = blurred(renderer.pictures([true], lens, (32, 12, 0))[0].rgb)
+    twist = jnp.array([0.06, -0.05, 0.07, 0.02, -0.01, 0.015])
+    found = {}
+    for sought in (True, False):
+        pose, zooms = (np.asarray(exp_se3(twist)) @ true)[None], np.ones(1)
+        for _ in range(12):
+            own = [LENS.zoomed(zooms[0])]
+            picture = renderer.pictures(pose, own, (32, 12, 0))[0]
+            points, counts = points_of(picture, pose[0], own[0])
+            colours = blurred(picture.rgb).reshape(1, -1, 3)
+            pose, zooms = align(
+                query, colours, points[None], counts[None], pose, own, 6, zooms if sought else None
+            )
+        found[sought] = PoseError.between(pose[0], true), float(zooms[0])
+    error, zoom = found[True]
+    assert found[False][1] == 1
+    assert abs(zoom / times - 1) < 0.03, found
+    assert error.degrees < 0.5
+    assert error.units < 0.1 < found[False][0].units  # in depth, which goes with the focal length
 
 
 def test_nothing_rendered_gives_points_that_do_not_count():
