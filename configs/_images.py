@@ -5,16 +5,22 @@ from ml_collections import ConfigDict
 from ipad_jax.configs._base import parse_arg
 
 ARGS = {
-    "parts": "rendered parts (`ipad-jax prepare parts`), 160x160",
+    "parts": "rendered parts (`ipad-jax prepare parts`)",
     "tiny": "a CPU minute: images at 64x64",
     "paper": "the published settings; see the file's text",
 }
 
 
 def image_config(
-    task: str, arg: str | None, choices: dict[str, str] = ARGS
+    task: str, arg: str | None, choices: dict[str, str] = ARGS, parts_px: int = 160
 ) -> tuple[ConfigDict, set[str]]:
     """Every leaf that all image methods have, and the options of `arg`.
+
+    Args:
+      task: the method.
+      arg: options, separated by commas.
+      choices: those that there are.
+      parts_px: side of a picture of rendered parts, which are 160 x 160.
 
     Raises:
       ValueError: an unknown option.
@@ -71,7 +77,7 @@ def image_config(
 
     if "parts" in options:
         data.builder, data.name = "parts", "plate"
-        data.height = data.width = 160  # pixels
+        data.height = data.width = parts_px
     if "paper" in options:
         data.holdout_share = 0.0  # the papers train on every good image, and have no threshold
     if "tiny" in options:

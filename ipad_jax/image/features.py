@@ -109,6 +109,19 @@ def level_scales(levels: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([1 / max(norm, 1e-12) for norm in norms], np.float32)
 
 
+def evened(x: jax.Array, evenness: float) -> jax.Array:
+    """Features [..., c] of mean length 1 whose lengths n become (1 + evenness) n / (1 + evenness n).
+
+    A feature's length goes with the contrast of its place and with the light: without this a smooth fault
+    is near everything, and other light far from everything. 0: nothing; infinity would give all length 1,
+    and noise of flat places a full length.
+    """
+    if not evenness:
+        return x
+    squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * ((1 + evenness) / (1 + evenness * jnp.sqrt(squares)))
+
+
 def stacked(levels: Sequence[jax.Array], scales: jax.Array) -> jax.Array:
     """Levels [..., c] times their scales [levels], side by side on the last axis."""
     return jnp.concatenate([x * scales[i] for i, x in enumerate(levels)], axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,8 @@ from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Bars
 
 FEWEST = 4  # good images to train on, half of them held out
-LONGEST = 256  # pixels, longest side of a network's input, unless a config says more
+SQUARE = 256  # pixels, side of a network's input for square images
+LONGEST = 1024  # pixels, longest side of its input for others
 HOLDOUT = 0.2  # of the good images, as configs/bank.py
 
 
@@ -171,16 +173,18 @@ def supported(num_good: int) -> str:
     )
 
 
-def fitting_size(sizes: Mapping[str, int], longest: int = LONGEST) -> tuple[int, int]:
+def fitting_size(sizes: Mapping[str, int]) -> tuple[int, int]:
     """Height and width of a network's input with the proportions that most images have.
+
+    It has as many pixels as a square one of SQUARE, so that a wide image is seen no coarser and takes no
+    longer than a square one; LONGEST is kept for any.
 
     Args:
         sizes: "HEIGHTxWIDTH" -> number of images.
-        longest: pixels of the longer side.
 
     Returns: both multiples of 16, the stride of most deepest layers.
     """
     height, width = (int(side) for side in max(sizes, key=lambda size: sizes[size]).split("x"))
-    scale = longest / max(height, width)
+    scale = min(SQUARE / math.sqrt(height * width), LONGEST / max(height, width))
     rounded = [max(32, round(side * scale / 16) * 16) for side in (height, width)]
     return rounded[0], rounded[1]

@@ -6,6 +6,7 @@ import pytest
 from drawn_images import spot, stripes
 
 from ipad_jax.image.detector import load
+from ipad_jax.image.features import evened
 from ipad_jax.image.methods.bank import cover, nearest
 from ipad_jax.training.fitted import load_fitted
 
@@ -48,6 +49,23 @@ def test_distance_is_that_to_the_nearest_row():
     )
     found = nearest(jnp.asarray(cells, jnp.float32), jnp.asarray(rows, jnp.float32))
     np.testing.assert_allclose(found, slow, rtol=1e-5)  # float32 of distances around 2
+
+
+def test_evened_features_keep_their_direction_and_know_less_of_contrast():
+    cells = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8)), jnp.float32)
+    plain = cells / jnp.linalg.norm(cells, axis=-1, keepdims=True)
+
+    def length(scale, evenness):
+        found = evened(scale * plain, evenness)
+        along = jnp.sum(found * plain, axis=-1)
+        np.testing.assert_allclose(along, jnp.linalg.norm(found, axis=-1), rtol=1e-5)
+        return float(along[0])
+
+    assert length(0.5, 0) == pytest.approx(0.5)
+    assert length(1, 3) == pytest.approx(1)  # the mean stays
+    assert 1 < length(2, 30) < length(2, 3) < 2
+    assert 0.5 < length(0.5, 3) < length(0.5, 30) < 1
+    np.testing.assert_array_equal(evened(jnp.zeros((2, 8)), 3), np.zeros((2, 8)))
 
 
 @pytest.mark.slow

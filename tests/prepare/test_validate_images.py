@@ -110,5 +110,12 @@ def test_enough_images_need_no_warning():
 
 def test_the_network_sees_the_proportions_of_most_images():
     assert fitting_size({"900x900": 5, "100x400": 1}) == (256, 256)
-    assert fitting_size({"1080x1920": 5}) == (144, 256)
-    assert fitting_size({"10x4000": 1}) == (32, 256)
+    assert fitting_size({"1080x1920": 5}) == (192, 336)
+    assert fitting_size({"400x1600": 5}) == (128, 512)
+    assert fitting_size({"10x4000": 1}) == (32, 1024)
+
+
+def test_images_of_any_proportions_are_seen_with_as_many_pixels():
+    for size in ("300x300", "480x640", "256x1600", "4000x1000"):
+        height, width = fitting_size({size: 1})
+        assert 0.8 < height * width / 256**2 < 1.25  # sides are rounded to 16

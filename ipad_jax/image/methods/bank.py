@@ -3,11 +3,12 @@
 Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (PatchCore), 2022, sec. 3; public code
 amazon-science/patchcore-inspection. Deviations: the bank has a fixed number of rows, not a share of the
 training cells, so that its memory does not grow with their number (the share is a leaf); each level is
-brought to the same mean norm; proportions are kept and nothing is cropped; a patch is the mean of its
-cells, where the code pools channels and cells together to 1024 numbers.
+brought to the same mean norm, and lengths within it are evened out (`evenness`, a leaf); proportions are
+kept and nothing is cropped; a patch is the mean of its cells, where the code pools channels and cells
+together to 1024 numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.image.feature_task import FeatureTask, lit
-from ipad_jax.image.features import each_picture, level_scales
+from ipad_jax.image.features import each_picture, evened, level_scales
 from ipad_jax.image.task import Arrays, NormalImages
 
 BLOCK = 512  # rows, at least, whose products with the cells of a picture are made at once
@@ -25,7 +26,7 @@ MOST_BLOCKS = 32
 
 
 class BankTask(FeatureTask):
-    """The bank; `model` adds rows, rows_share, candidates, projection, brightness."""
+    """The bank; `model` adds evenness, rows, rows_share, candidates, projection, brightness."""
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -35,14 +36,26 @@ class BankTask(FeatureTask):
                 f"model.rows={model.rows} must be 1 or more and at most model.candidates="
                 f"{model.candidates}, from which they are chosen."
             )
+        self.evenness = model.get("evenness", 0.0)  # 0: a run from before this leaf
+        if not 0 <= self.evenness < float("inf"):
+            raise ValueError(f"model.evenness={self.evenness} must be 0 (off) or more.")
         if not 0 <= model.rows_share <= 1:
             raise ValueError(f"model.rows_share={model.rows_share} must lie in [0, 1]; 0: off.")
+
+    def cells(self, model: Any, scales: jax.Array, pictures: jax.Array) -> jax.Array:
+        return self.joined(self.levels(model, pictures), scales)
+
+    def joined(self, levels: Sequence[Any], scales: Any) -> jax.Array:
+        """Levels [..., c] side by side, each to a mean length of 1 and evened."""
+        return jnp.concatenate(
+            [evened(x * scales[i], self.evenness) for i, x in enumerate(levels)], axis=-1
+        )
 
     def fit_arrays(self, model: Any, normal: NormalImages) -> Arrays:
         section = self.config.model
         levels = self.normal_cells(model, normal, section.candidates, tuple(section.brightness))
         scales = level_scales(levels)
-        candidates = np.concatenate([x * scale for x, scale in zip(levels, scales)], axis=-1)
+        candidates = np.asarray(self.joined(levels, scales))
         rows = section.rows
         if section.rows_share:
             rows = min(rows, max(1, round(section.rows_share * len(candidates))))
