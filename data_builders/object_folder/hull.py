@@ -111,6 +111,54 @@ def _judge(
     return judged, judged & missed
 
 
+def covered(
+    views: Sequence[View],
+    silhouettes: Sequence[np.ndarray],
+    hull: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """Share of each silhouette that a hull's picture covers, [n]: 1 where poses and silhouettes agree.
+
+    Args: hull: bool [side, side, side] over the box low to high.
+    """
+    size = (np.asarray(high) - np.asarray(low)) / hull.shape
+    places = np.asarray(low) + size * (np.argwhere(hull) + 0.5)
+    found = []
+    for view, silhouette in zip(views, silhouettes):
+        pose = view.world_from_camera
+        seen = (places - pose[:3, 3]) @ pose[:3, :3]
+        depth = np.maximum(-seen[:, 2], 1e-9)
+        column = view.cx + view.fx * seen[:, 0] / depth
+        row = view.cy - view.fy * seen[:, 1] / depth
+        inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
+        shown = np.zeros(silhouette.shape, np.uint8)
+        shown[row[inside].astype(int), column[inside].astype(int)] = 1
+        reach = max(view.fx, view.fy) * np.linalg.norm(size) / 2 / np.median(depth)
+        wide = 2 * int(np.ceil(reach)) + 1
+        found.append(cv2.dilate(shown, np.ones((wide, wide), np.uint8))[silhouette].mean())
+    return np.array(found)
+
+
+def refusing_most(
+    views: Sequence[View],
+    silhouettes: Sequence[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    side: int,
+) -> list[str]:
+    """Names of the views that alone, or with one other, refuse the most of what all the others allow."""
+    size = (np.asarray(high, np.float32) - np.asarray(low, np.float32)) / side
+    axes = [low[axis] + size[axis] * (np.arange(side) + 0.5) for axis in range(3)]
+    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    centres, radius = centres.astype(np.float32), float(np.linalg.norm(size)) / 2
+    missed = np.stack([_judge(*pair, centres, radius)[1] for pair in zip(views, silhouettes)])
+    few = (missed.sum(0) > 0) & (missed.sum(0) <= 2)
+    counts = missed[:, few].sum(1)
+    order = np.argsort(-counts, kind="stable")
+    return [str(views[n].path) for n in order if counts[n] > 0.5 * counts[order[0]]]
+
+
 def _some(names: list[str]) -> str:
     """The first five, and how many more."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ipad_jax.prepare.check_mad import ClassFindings
     from ipad_jax.run.table import Table
 
+ALIKE = 3  # files with the same problem that have a line each
 # What is checked: in a line, usage, example.
 NAMES = {
     "ipad": (
@@ -213,8 +214,8 @@ def report(
     print()
     for title, attribute in (("problem", "problems"), ("note", "notes")):
         for f in findings:
-            for problem in getattr(f, attribute):
-                print(f"{title}: {problem}")
+            for line in told(getattr(f, attribute)):
+                print(f"{title}: {line}")
     for problem in extra:
         print(f"problem: {problem}")
     good = [f.name for f in findings if not f.problems]
@@ -223,6 +224,21 @@ def report(
         return 1
     print(f"usable; {opened}")
     return 0
+
+
+def told(problems: Sequence[Any]) -> list[str]:
+    """A line each; of many files with the same words the first `ALIKE`, and the names of the others."""
+    of_words: dict[str, list[Any]] = {}
+    for problem in problems:
+        of_words.setdefault(getattr(problem, "message", str(problem)), []).append(problem)
+    lines = []
+    for alike in of_words.values():
+        shown = alike if len(alike) <= ALIKE + 1 else alike[:ALIKE]
+        lines += map(str, shown)
+        if rest := alike[len(shown) :]:
+            names = ", ".join(problem.path.name for problem in rest)
+            lines.append(f"the same of {len(rest)} more: {names}")
+    return lines
 
 
 def footage_table(findings: Sequence[Findings]) -> Table:

@@ -98,7 +98,7 @@ LINES = [
         ("detect",),
         {"--workdir": ["{walk}/run"] * 8 + RUNS, "--video": FOOTAGE, "--no-side-by-side": []},
         {"--out": PATHS, "--threshold": NUMBERS, "--stride": INTEGERS, "--fps": NUMBERS}
-        | {"--step": INTEGERS, "--batch-size": INTEGERS}
+        | {"--step": INTEGERS, "--batch-size": INTEGERS, "--seek-focal": []}
         | {"--calibration": ["held_out", *NAMES]},
         weight=6,
     ),

@@ -4,11 +4,13 @@ import json
 import shutil
 import struct
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from ipad_jax.commands import prepare, validate
+from ipad_jax.data_builders import objects
 from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.object_folder.colmap import read_colmap
 from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
@@ -141,6 +143,42 @@ def test_poses_that_no_object_fits_are_refused(folder):
     change(folder, shift)
     with pytest.raises(DataError, match="The hull is empty"):
         read_object(folder, 48)
+
+
+def swap(content, *pairs):
+    frames = content["frames"]
+    for a, b in pairs:
+        one, other = frames[a]["transform_matrix"], frames[b]["transform_matrix"]
+        frames[a]["transform_matrix"], frames[b]["transform_matrix"] = other, one
+
+
+def test_poses_that_are_swapped_are_named_and_where_no_object_fits_them_refused(
+    folder, monkeypatch
+):
+    assert read_object(folder, 48)[1]["notes"] == []
+    change(folder, lambda content: swap(content, (5, 9), (4, 11)))
+    (note,) = read_object(folder, 48)[1]["notes"]
+    assert "some poses are of other photos" in note
+    assert {"4.png", "5.png", "9.png", "11.png"} & set(note.rpartition(": ")[2].split(", "))
+    monkeypatch.setattr(objects, "NO_OBJECT", objects.AGREE)
+    with pytest.raises(DataError, match="of one in the median, expected 95% or more"):
+        read_object(folder, 48)
+
+
+def test_a_training_photo_of_other_proportions_is_named(folder):
+    path = folder / "train/good/5.png"
+    cv2.imwrite(str(path), cv2.imread(str(path))[:36])
+    with pytest.raises(DataError, match=r"13 are 48x48, 5\.png 48x36: photos of one camera"):
+        read_object(folder, 48)
+
+
+def test_the_same_problem_of_many_files_is_said_once(folder, capsys):
+    change(folder, lambda content: content.update(camera_angle_x=0.01))
+    assert validate.main(["object_folder", "--source", str(folder)]) == 1
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem:")]
+    assert len(told) == validate.ALIKE + 1
+    assert told[-1].startswith("problem: the same of 11 more: ")
+    assert told[-1].endswith(", 13.png")
 
 
 def test_what_is_wrong_is_said_by_the_command(folder, capsys):
