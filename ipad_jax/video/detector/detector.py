@@ -258,6 +258,18 @@ class Detector:
             judged(scorer.close())
         return FrameRows.concat([part for part in parts if len(part)])
 
+    def _strength(self, distance: np.ndarray) -> np.ndarray | None:
+        """Of each place [h, w] its score as a share of the lower threshold; None where it is not scored."""
+        rule, calibration = self.rule, self.calibration
+        if rule is None or calibration is None or "nearest" not in calibration.components:
+            return None
+        weight = calibration.weights.get("nearest", 0.0)
+        lower = min(rule.threshold, rule.sustained)
+        if min(weight, lower) <= 0:
+            return None
+        usual = calibration.components["nearest"]
+        return weight * (distance - usual.location) / usual.scale / lower
+
     @property
     def _needs_reconstruction(self) -> bool:
         """Whether the score has a component of it, or clips begin with frames that it leaves out."""
@@ -322,7 +334,8 @@ class Detector:
                 verdict = alarms.add(frame, float(score[i]))
             if renewed is not None:
                 on = alarms is None or alarms.open is not None
-                renewed.add(*scored.compared[i], on)
+                picture, phase, distance = scored.compared[i]
+                renewed.add(picture, phase, on, self._strength(distance) if on else None)
             yield FrameScore(
                 frame=frame,
                 time_s=frame / self.fps,

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -94,8 +94,30 @@ def rescored(
     for path, group in _by_source(marks).items():
         for stretch, rows, fps in _scored(detector, config, normal, path, group):
             for mark in stretch.marks:
-                found[mark.key] = Rescored(mark, rows, fps, on_footage=True)
+                again = Rescored(mark, rows, fps, on_footage=True)
+                found[mark.key] = nearer(again, detector) if config.eval.renew_minutes else again
     return found
+
+
+def nearer(again: Rescored, detector: Detector) -> Rescored:
+    """The event with the distance that its detection wrote down, where that is smaller.
+
+    The detection also compared with normal frames that it had renewed, which nobody keeps for a file. Without
+    them an ordinary event of a day whose light has moved would score high. Where its scores.csv is gone,
+    what was scored again counts.
+    """
+    try:
+        seen = recorded(detector, again.mark).rows
+    except (FileNotFoundError, ValueError):
+        return again
+    rows, name = again.rows, "nearest"
+    written = dict(zip(seen.frame.tolist(), seen.components[name].tolist()))
+    also = np.array([written.get(frame, math.nan) for frame in rows.frame.tolist()], np.float32)
+    now = rows.components[name]
+    least = np.where(np.isfinite(now), np.fmin(now, also), now)
+    return replace(
+        again, rows=FrameRows(rows.frame, rows.position, {**rows.components, name: least})
+    )
 
 
 def sampled(

@@ -62,12 +62,13 @@ class ScoredRows(NamedTuple):
     Attributes:
       rows: the rows.
       pictures: of each, where they were asked for.
-      compared: small picture and phase of each, as compared with normal frames; empty without those.
+      compared: small picture and phase of each, as compared with normal frames, and the distance; empty
+        without those.
     """
 
     rows: FrameRows
     pictures: list[Pictures | None]
-    compared: list[tuple[np.ndarray, float]]
+    compared: list[tuple[np.ndarray, float, np.ndarray]]
 
 
 @dataclass
@@ -198,7 +199,7 @@ class FrameScorer:
         if self._tracker is not None and normal.frames is not None:
             phases = list(map(self._tracker.add, small[normal.frames.view.side], phases))
             found["tracked_phase"] = phases
-        seen = {}
+        seen, maps = {}, {}
         if normal.frames is not None:
             seen["nearest"] = small[normal.frames.view.side]
         if normal.features is not None:
@@ -206,12 +207,12 @@ class FrameScorer:
         for name, part in normal.maps.items():
             if name == "nearest" and self._renewed is not None:
                 more = map(self._renewed.near, phases)
-                maps = list(self._pool.map(part.distance, seen[name], phases, more))
+                maps[name] = list(self._pool.map(part.distance, seen[name], phases, more))
             else:
-                maps = list(self._pool.map(part.distance, seen[name], phases))
-            found[name] = [self._trails[name].add(float(m.max())) for m in maps]
+                maps[name] = list(self._pool.map(part.distance, seen[name], phases))
+            found[name] = [self._trails[name].add(float(m.max())) for m in maps[name]]
             if name == self._mapped:
-                for h, m in zip(held, maps):
+                for h, m in zip(held, maps[name]):
                     h.error = h.error if h.error is None else m
         if normal.motion is not None:
             moving = small[normal.motion.view.side]
@@ -221,7 +222,7 @@ class FrameScorer:
                 found["fastest"] = [self._fastest.add(picture) for picture in moving]
         columns = {name: np.array(values, np.float32) for name, values in found.items()}
         complete = FrameRows(rows.frame, rows.position, {**rows.components, **columns})
-        compared = list(zip(seen.get("nearest", ()), phases))
+        compared = list(zip(seen.get("nearest", ()), phases, maps.get("nearest", ())))
         return ScoredRows(complete, [_pictures(h) for h in held], compared)
 
 

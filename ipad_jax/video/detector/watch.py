@@ -142,6 +142,7 @@ class _Watch:
                 self._report.tell(row, utc_s, alarm)
                 if self._renewed is not None:
                     self._renewed.tick()
+                    self._report.taken_up(self._renewed.frames.num_taken, utc_s)
             if self._alarms is not None:
                 self._alarms.close()
             if alarm := self._record.end_alarm():
@@ -273,6 +274,8 @@ class _Report:
         self._judged_utc_s: float | None = None
         self._delay_s = self._score = math.nan
         self._problem, self._alarm_start, self._lost = "", -1, 0
+        self._num_taken = 0  # normal frames that were renewed
+        self._taken_utc_s: float | None = None
         self._minute_s = time.monotonic()
 
     def state(self) -> dict[str, Any]:
@@ -290,6 +293,8 @@ class _Report:
             "delay_s": _finite(self._delay_s),
             "last_picture_utc": utc(self.seen_utc_s) or None,
             "last_judged_utc": utc(self._judged_utc_s) or None,
+            "frames_taken_up": self._num_taken,
+            "last_taken_up_utc": utc(self._taken_utc_s) or None,
             "score": _finite(self._score),
             "alarm": record.open_alarm is not None,
             "alarms": record.num_alarms,
@@ -306,6 +311,11 @@ class _Report:
     def say(self, text: str) -> None:
         """Says a line, with the time."""
         self._say(f"{utc(time.time())[:19]}Z  {text}")
+
+    def taken_up(self, num_frames: int, utc_s: float) -> None:
+        """Notes how many normal frames were renewed by now, and when the latest was."""
+        if num_frames != self._num_taken:
+            self._num_taken, self._taken_utc_s = num_frames, utc_s
 
     def over(self, alarm: Alarm) -> None:
         """Says that an alarm is over."""

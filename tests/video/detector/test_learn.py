@@ -1,11 +1,13 @@
 """What a person marks: normal events raise no alarm any more, faults do, and there is a way back."""
 
+import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 from fake_detector import SIZE, FakePredictor, write_avi
+from ml_collections import ConfigDict
 
 from ipad_jax.commands import review
 from ipad_jax.input.live import open_video
@@ -19,6 +21,7 @@ from ipad_jax.video.detector.detector import Detector, Footage
 from ipad_jax.video.detector.fresh_calibration import calibrate_on
 from ipad_jax.video.detector.learn import LEARNT, learn, undo
 from ipad_jax.video.detector.marks import add_marks, listed, marks_of
+from ipad_jax.video.detector.rescored import rescored
 from ipad_jax.video.evaluation.judge_run import check_learnt
 from ipad_jax.video.normal.motion import LAGS, changes_at
 from ipad_jax.video.normal.small_picture import small_picture
@@ -221,6 +224,34 @@ def test_without_footage_an_event_counts_by_its_recorded_scores(run):
     undo(folder)
     with pytest.raises(FileNotFoundError, match="neither footage"):
         learn(folder, detector_of(folder, config), config, marks)
+
+
+def test_an_event_is_as_near_to_normal_frames_as_its_detection_saw_it(run):
+    """Frames that a detection renewed are kept by nobody, but its scores are."""
+    folder, config, _, events = run
+    marks, detector = mark(events)[:2], detector_of(folder, config)
+    path = events.parent / "scores.csv"
+
+    def distances(minutes):
+        wanted = ConfigDict({**config.to_dict(), "eval": {**config.eval, "renew_minutes": minutes}})
+        found = rescored(detector, wanted, detector.predictor.normal, marks)
+        rows = [one.event_rows(0.0, marks) for one in found.values()]
+        return np.concatenate([one.components["nearest"] for one in rows])
+
+    without = distances(0.0)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["nearest"] = 0.5
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert without.max() > 0.5
+    np.testing.assert_array_equal(distances(5.0), np.minimum(without, 0.5))
+    np.testing.assert_array_equal(distances(0.0), without)
+    path.unlink()
+    np.testing.assert_array_equal(distances(5.0), without)
 
 
 def test_a_source_that_has_changed_is_refused(run):

@@ -2,11 +2,13 @@
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_detector import CYCLE, SIZE, FakePredictor, faulty, frames, make_config
 
+from ipad_jax.evaluation.alarm_rule import AlarmRule
 from ipad_jax.input.clips import clip_index
 from ipad_jax.input.frames import Video
 from ipad_jax.input.split import Segment
@@ -18,6 +20,7 @@ from ipad_jax.video.normal.motion import LAGS, FastestPlace, MotionStream, Norma
 from ipad_jax.video.normal.phase_tracking import PhaseMap, PhaseTracker
 from ipad_jax.video.normal.small_picture import SmallPictures
 from ipad_jax.video.normal.stored import Normal
+from ipad_jax.video.scores.components import Statistics
 from ipad_jax.video.scores.frame_difference import FrameDifference
 
 CLIP = 8  # frames, of make_config
@@ -184,6 +187,18 @@ def test_an_alarm_renews_nothing(normal):
     as_it_was = nearest(detector_of(normal, 0.0), stained)
     assert nearest(detector_of(normal, WAIT, threshold=-1.0), stained) == as_it_was
     assert detector_of(normal, WAIT, threshold=None).renewed_frames() is None
+
+
+def test_a_place_is_as_strong_as_its_part_of_the_score_to_the_lower_threshold(normal):
+    detector = detector_of(normal, WAIT)
+    distance = np.array([[1.0, 2.0], [3.0, 0.0]], np.float32)
+    assert detector._strength(distance) is None  # nothing says what is usual
+    usual = Statistics(location=1.0, scale=0.5, num_frames=9, by_position={})
+    detector.calibration = SimpleNamespace(components={"nearest": usual}, weights={"nearest": 2.0})
+    detector.rule = AlarmRule(10.0, sustained=4.0)
+    np.testing.assert_allclose(detector._strength(distance), [[0.0, 1.0], [2.0, -1.0]])
+    detector.calibration.weights = {"motion": 1.0}
+    assert detector._strength(distance) is None
 
 
 def test_memory_is_constant(normal):

@@ -5,7 +5,7 @@ import pytest
 
 from ipad_jax.evaluation.alarm_rule import AlarmRule, AlarmStream
 from ipad_jax.video.normal.frames import NormalFrames
-from ipad_jax.video.normal.renewed import CLEAR_S, EACH, SPAN, RenewedFrames
+from ipad_jax.video.normal.renewed import CLEAR_S, EACH, SPAN, RenewedFrames, without_fault
 from ipad_jax.video.normal.small_picture import SmallPictures
 
 SIZE, CYCLE = 16, 8  # pixels, frames
@@ -39,8 +39,11 @@ def normal_frames(has_phase=True):
     return NormalFrames(finished(pictures(seen, seed=9)), phases(seen, has_phase), view, share=0.05)
 
 
-def watched(drawn, minutes=MINUTES, *, has_phase=True, renewed=None):
-    """Distances, alarms and what was taken up of pictures as they come; 0 minutes: nothing is."""
+def watched(drawn, minutes=MINUTES, *, has_phase=True, renewed=None, places=True):
+    """Distances, alarms and what was taken up of pictures as they come.
+
+    0 minutes: nothing is; without `places` nobody says where a fault is.
+    """
     frames = normal_frames(has_phase)
     if minutes:
         renewed = renewed or RenewedFrames(frames, FPS, minutes)
@@ -50,10 +53,12 @@ def watched(drawn, minutes=MINUTES, *, has_phase=True, renewed=None):
         zip(finished(drawn), phases(len(drawn), has_phase).tolist())
     ):
         more = None if renewed is None else renewed.near(phase)
-        found.append(float(frames.distance(picture, phase, more).max()))
+        distance = frames.distance(picture, phase, more)
+        found.append(float(distance.max()))
         alarm.append(alarms.add(number, found[-1]).alarm)
         if renewed is not None:
-            renewed.add(picture, phase, alarms.open is not None)
+            strength = distance / THRESHOLD if places else None
+            renewed.add(picture, phase, alarms.open is not None, strength)
     return np.array(found), np.array(alarm), renewed
 
 
@@ -63,9 +68,10 @@ def with_fault(drawn, start, stop, levels=60.0):
 
 
 def holds_fault(renewed):
-    """Whether any frame taken up shows the fault."""
-    taken = renewed.arrays()["ring"][..., FAULT[0], FAULT[1], :].mean(axis=(-3, -2, -1))
-    return bool((taken > 110).any())
+    """Whether any frame taken up shows the fault: unlike its surroundings."""
+    taken = renewed.arrays()["ring"][..., :10, :, :].astype(float)
+    here = taken[..., FAULT[0], FAULT[1], :].mean(axis=(-3, -2, -1))
+    return bool((abs(here - taken[..., :2, :, :].mean(axis=(-3, -2, -1))) > 10).any())
 
 
 @pytest.mark.parametrize("has_phase", [True, False])
@@ -94,6 +100,42 @@ def test_a_fault_stays_an_alarm_as_long_as_it_lasts(minutes):
     assert not alarm[stop + 2 :].any()
     assert not holds_fault(renewed)
     assert renewed.num_taken > CYCLE * EACH // 2  # before and after it others were
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_light_that_moves_during_a_long_fault_raises_no_alarm_after_it(places):
+    start, stop = HOUR // 2, HOUR * 3 // 2
+    drawn = with_fault(pictures(2 * HOUR), start, stop)
+    drawn += np.linspace(0, 60, len(drawn))[:, None, None, None]
+    _, alarm, renewed = watched(drawn, places=places)
+    assert not alarm[:start].any()
+    assert alarm[start:stop].all()
+    assert alarm[stop + 2 :].all() == (not places)
+    assert alarm[stop + 2 :].any() == (not places)
+    assert not holds_fault(renewed)
+
+
+def test_a_fault_is_replaced_by_what_was_there_in_the_light_around_it():
+    rng = np.random.default_rng(0)
+    before, fault = finished(pictures(1))[0], np.zeros((SIZE, SIZE), bool)
+    fault[FAULT] = True
+    now = before + np.uint8(30)  # all of it is brighter
+    now[fault] = rng.integers(0, 256, (fault.sum(), 3))
+    made = without_fault(now, before, fault)
+    np.testing.assert_array_equal(made, before + np.uint8(30))
+    np.testing.assert_array_equal(without_fault(now, before, ~fault & fault), now)
+    now[~fault] = rng.integers(0, 256, ((~fault).sum(), 3))
+    np.testing.assert_array_equal(without_fault(now, before, fault)[~fault], now[~fault])
+
+
+def test_an_alarm_without_a_place_lets_nothing_be_taken_up():
+    frames, drawn = normal_frames(), finished(pictures(HOUR))
+    nowhere = np.full((SIZE, SIZE), 0.9, np.float32)
+    for strength in (None, nowhere):
+        renewed = RenewedFrames(frames, FPS, MINUTES)
+        for picture, phase in zip(drawn, phases(HOUR).tolist()):
+            renewed.add(picture, phase, True, strength)
+        assert not renewed.num_taken
 
 
 def test_a_fault_that_comes_and_goes_is_never_taken_up():
