@@ -95,5 +95,6 @@ def _as_published(config: ConfigDict) -> None:
     config.model.backbone = "efficientnet_b4"  # PAD's retrieval/config.yaml
     config.model.weights = ""  # its file; "": colours are compared alone
     config.model.stages = ("blocks.1", "blocks.5", "blocks.9", "blocks.21")  # the same
+    del config.eval.seek_focal
     config.eval.steps = 300  # of the search; PAD's anomaly_nerf_lego.py
     config.eval.pixels = 3072  # a step

@@ -17,6 +17,8 @@ from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.checkpoints import restore_for_inference
 
+SEEKS_FOCAL = "pose.omnipose"
+
 
 class Detector:
     """A fitted method that judges images.
@@ -142,10 +144,9 @@ def load(
     if batch_size is not None:
         config.eval.batch_size = batch_size
     if seek_focal:
-        if "seek_focal" not in config.eval:
+        if config.task != SEEKS_FOCAL:
             raise ValueError(
-                f"{workdir} is a run of {config.task} without eval.seek_focal: only omnipose seeks a focal "
-                "length, in runs trained by this version."
+                f"{workdir} is a run of {config.task}, which seeks no focal length: {SEEKS_FOCAL} does."
             )
         config.eval.seek_focal = True
     scorer = load_scorer(workdir, config, model, step)

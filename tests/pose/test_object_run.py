@@ -240,6 +240,17 @@ def test_no_held_out_view_says_what_is_usual_of_itself(workdir, monkeypatch):
     assert all(found.score > 1e-3 for found in pair)  # by the folds', not by what is usual of all
 
 
+def test_a_focal_length_is_sought_where_it_is_asked_for(workdir):
+    """With a threshold of its own, of held-out views whose focal length was sought too."""
+    plain, seeking = load_detector(workdir), load_detector(workdir, seek_focal=True)
+    image = open_images(plain.config, "test").image(0)
+    assert plain.inspect(image).found.zoom == 1
+    assert seeking.inspect(image).found.zoom != 1
+    assert seeking.made_with["eval.seek_focal"]
+    assert seeking.calibration.scores.tolist() != plain.calibration.scores.tolist()
+    assert load_detector(workdir).threshold == plain.threshold
+
+
 def test_the_rays_of_a_step_depend_on_the_step_alone(data_dir):
     task = make_task(tiny(data_dir))
     first = task.train_data(1, 0, 1)
