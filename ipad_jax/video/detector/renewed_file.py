@@ -65,7 +65,7 @@ class RenewedFile:
         return cls(frames, epath.Path(folder) / FILE, made, say)
 
     def tick(self) -> None:
-        """Saves now and then, beside the stream: packing takes half a second, too long for a camera."""
+        """Saves now and then, beside the stream: a slow disk must not hold the camera up."""
         if time.monotonic() - self._saved_s < SAVE_S or self._writing.is_alive():
             return
         self._writing = Thread(target=self._save, args=self._state(), daemon=True)
@@ -85,7 +85,8 @@ class RenewedFile:
         if num_taken == self._num_saved:
             return
         try:
-            save_fitted(self._path, arrays, self._made)
+            # an ending watch has no time to compress
+            save_fitted(self._path, arrays, self._made, compressed=False)
             self._num_saved = num_taken
         except OSError as error:
             self._say(f"{self._path.name} could not be written ({error}): the next start lacks it")
