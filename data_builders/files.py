@@ -57,7 +57,7 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(
-            f"{path}: not an image ({len(data)} bytes beginning {data[:4]!r}); "
-            f"expected one of {', '.join(IMAGE_SUFFIXES)}"
+            f"{path}: not an image that can be read ({len(data)} bytes beginning {data[:4]!r}); copy the "
+            "file again, or save it as PNG or JPEG"
         )
     return image
