@@ -30,7 +30,7 @@ from ipad_jax.run.stopwatch import INTERRUPTED
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector.calibration_files import fit
 from ipad_jax.video.detector.detector import Detector, load
-from ipad_jax.video.normal.renewed import RenewedFrames
+from ipad_jax.video.normal.renewed import VERSION, RenewedFrames
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 
 PIECE_S = 150.0
@@ -177,7 +177,11 @@ def _watch_drift(plan: Plan, scene: str, detector: Detector, made: MadeWith, say
     detector.rule = rule = detector.calibration.rule
     alarms, renewed = AlarmStream(rule, FPS), detector.renewed_frames(FASTER)
     # alarms decide what is renewed
-    by = {"eval.renew_minutes": config.eval.renew_minutes, "rule": dataclasses.astuple(rule)}
+    by = {
+        "eval.renew_minutes": config.eval.renew_minutes,
+        "renewed": VERSION,
+        "rule": dataclasses.astuple(rule),
+    }
     made_renewed = json.loads(json.dumps({**made, **by}))
     todo = [(purpose, number) for purpose in DRIFT for number in range(plan.pieces(purpose))]
     there = [_is_there(plan.path(scene, *one), made) for one in todo]

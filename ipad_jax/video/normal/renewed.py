@@ -34,6 +34,7 @@ from ipad_jax.video.normal.frames import (
     without_border,
 )
 
+VERSION = 2  # of the way; 2: during an alarm all but the fault is taken up
 PHASES = 60  # told apart
 EACH = 24  # frames of a phase, compared with frames of it and of its two neighbours; chosen
 WITHOUT_PHASE = 60  # frames in all where there is no cycle, as every one is compared
