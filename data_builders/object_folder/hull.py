@@ -20,12 +20,15 @@ def visual_hull(
     low: np.ndarray,
     high: np.ndarray,
     side: int,
+    overruled: float = 0.0,
 ) -> np.ndarray:
     """Voxels of a box that may hold the object (Laurentini, PAMI 1994).
 
     Args:
         views: pinhole cameras. silhouettes: bool [h, w] of each, true on the object.
         low, high: [3], corners of the box in the world. side: voxels along each edge.
+        overruled: share of the views that together carve nothing, so that a part whose highlight looks like
+            the background in some photos stays; 0: each view carves.
 
     Returns: bool [side, side, side] by x, y, z. A silhouette that meets its picture's border says nothing
         about what lies outside the picture; what no view judges is not in the hull.
@@ -49,11 +52,12 @@ def visual_hull(
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     centres, radius = centres.astype(np.float32), float(np.linalg.norm(size)) / 2
     left = np.arange(len(centres))  # only these go on to the next view: most are gone after a few
-    known = np.zeros(len(centres), bool)
+    known, refused = np.zeros(len(centres), bool), np.zeros(len(centres), np.int32)
     for view, silhouette in zip(views, silhouettes):
         judged, missed = _judge(view, silhouette, centres[left], radius)
         known[left] |= judged
-        left = left[~missed]
+        refused[left] += missed
+        left = left[refused[left] <= overruled * len(views)]
     left = left[known[left]]
     if not len(left):
         against = _views_against(views, silhouettes, centres, radius)

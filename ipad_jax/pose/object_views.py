@@ -9,13 +9,16 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
-from ipad_jax.data_builders.object_folder.hull import visual_hull
+from ipad_jax.data_builders.object_folder.hull import covered, visual_hull
 from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
 from ipad_jax.data_builders.object_folder.transforms import View
 from ipad_jax.data_builders.objects import ball_of, normalised
 from ipad_jax.input.images import ImageSource
 
 HULL_SIDE = 64  # voxels along each side of the box [-1, 1]^3
+# Where the hull covers less than that of the silhouettes in the mean, some of them lack a part: so many of
+# the views together carve nothing then. White highlights before white take a glossy part in so many
+WHOLE, OVERRULED = 0.99, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +103,12 @@ class ObjectViews:
     def hull(self) -> np.ndarray:
         """Voxels that may hold the object, bool [HULL_SIDE] * 3 over the box [-1, 1]^3."""
         views = [_view(*pair) for pair in zip(self.lenses, self.poses)]
-        return visual_hull(views, list(self.silhouettes), -np.ones(3), np.ones(3), HULL_SIDE)
+        box = (-np.ones(3), np.ones(3))
+        silhouettes = list(self.silhouettes)
+        hull = visual_hull(views, silhouettes, *box, HULL_SIDE)
+        if covered(views, silhouettes, hull, *box).mean() >= WHOLE:
+            return hull
+        return visual_hull(views, silhouettes, *box, HULL_SIDE, OVERRULED)
 
 
 def read_views(source: ImageSource, size: int) -> ObjectViews:

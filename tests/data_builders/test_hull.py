@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipad_jax.data_builders.object_folder.hull import occupied_box, visual_hull
+from ipad_jax.data_builders.object_folder.hull import (
+    covered,
+    occupied_box,
+    refusing_most,
+    visual_hull,
+)
 from ipad_jax.data_builders.object_folder.transforms import View
 from ipad_jax.pose.cameras import Camera, look_at, pixel_centres, pixel_rays
 
@@ -74,6 +79,20 @@ def test_more_views_only_carve():
     every = visual_hull(VIEWS, SILHOUETTES, LOW, HIGH, 16)
     assert (part | ~every).all()
     assert part.sum() > every.sum()
+
+
+def test_a_highlight_that_one_view_takes_for_the_background_carves_nothing_where_one_is_overruled():
+    every = visual_hull(VIEWS, SILHOUETTES, LOW, HIGH, 24)
+    bitten = [silhouette.copy() for silhouette in SILHOUETTES]
+    bitten[2][:, : np.nonzero(bitten[2].any(0))[0].mean().astype(int)] = False
+    carved = visual_hull(VIEWS, bitten, LOW, HIGH, 24)
+    kept = visual_hull(VIEWS, bitten, LOW, HIGH, 24, overruled=1 / len(VIEWS))
+    assert carved.sum() < 0.8 * every.sum()  # a quarter is gone
+    assert kept[every].all()
+    assert kept.sum() < 2 * every.sum()
+    lost, whole = (covered(VIEWS, SILHOUETTES, hull, LOW, HIGH).min() for hull in (carved, kept))
+    assert lost < 0.99 < whole
+    assert refusing_most(VIEWS, bitten, LOW, HIGH, 24)[0] == "2.png"
 
 
 def test_a_cut_off_silhouette_says_nothing_about_what_its_picture_does_not_hold():

@@ -1,5 +1,7 @@
 """The parts of the default method for objects: fields, samples along rays, and the search of a pose."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +9,14 @@ import pytest
 from ball_field import LENS, ball_renderer, pose_at
 from flax import nnx
 
+from ipad_jax.data_builders.object_folder.hull import visual_hull
 from ipad_jax.data_builders.toys import animals, switches
 from ipad_jax.data_builders.toys.cast import cast
 from ipad_jax.pose.alignment import align, bilinear, blurred, points_of
 from ipad_jax.pose.cameras import exp_se3
 from ipad_jax.pose.hash_field import HashConfig, HashField, corner_rows, interpolate
 from ipad_jax.pose.marching import occupied_interval, place_samples
-from ipad_jax.pose.object_views import Lens
+from ipad_jax.pose.object_views import HULL_SIDE, Lens, ObjectViews, _view
 from ipad_jax.pose.pictures import Picture
 from ipad_jax.pose.pose_search import FoundPose, Known
 from ipad_jax.pose.retrieval import ROLLS, crop_of, degrees_apart, descriptor, gallery_of, starts
@@ -47,6 +50,31 @@ def test_rows_are_in_the_table_and_shared_only_where_they_must_be():
     shared = np.asarray(corner_rows(corners, 16, 2**10))
     assert shared.max() < 2**10
     assert len(np.unique(shared)) > 0.95 * 2**10
+
+
+def test_a_part_that_few_silhouettes_lack_is_not_carved_away_and_nothing_changes_without():
+    """A toy's views of which some have a white highlight before white, as large as a quarter of it."""
+    solids = animals.build("duck").solids
+    eyes = np.random.default_rng(3).normal(size=(40, 3))
+    poses = np.stack([pose_at(*(3 * eye / np.linalg.norm(eye))) for eye in eyes])
+    lens = Lens(139.0, 139.0, 50, 50, 100, 100)
+    images = np.stack([cast(solids, pose, lens.fx, 100).image for pose in poses])
+    white = np.full(3, 255, np.float32)
+    whole = ObjectViews(images, poses.astype(np.float32), (lens,) * 40, white, 3.0)
+    bright = images.copy()
+    for image, shown in zip(bright[:2], whole.silhouettes[:2]):
+        image[:, : np.quantile(np.nonzero(shown)[1], 0.4).astype(int)] = 255
+    bitten = dataclasses.replace(whole, images=bright)
+    strict = visual_hull(
+        [_view(lens, pose) for pose in poses],
+        list(bitten.silhouettes),
+        -np.ones(3),
+        np.ones(3),
+        HULL_SIDE,
+    )
+    assert strict.sum() < 0.9 * whole.hull.sum()
+    assert bitten.hull[whole.hull].all()
+    assert bitten.hull.sum() < 1.3 * whole.hull.sum()
 
 
 @pytest.mark.slow
