@@ -50,9 +50,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     evaluation = config.eval
     evaluation.batch_size = 1  # queries go one by one
     evaluation.starts = 8  # poses that a search begins from
-    evaluation.seek_focal = (
-        False  # sought with each query's pose, for photos of another camera or zoom
-    )
+    evaluation.seek_focal = False  # with each query's pose: photos of another camera or zoom
     evaluation.blur_px = 1.0  # pixels, std of the Gaussian over differences; our choice
 
     if "own" in options:

@@ -102,7 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seek-focal",
         action="store_true",
-        help="images of an object by another camera or zoom: the focal length is sought with the pose",
+        help="seek the focal length too: photos of an object by another camera or zoom",
     )
     parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
     parser.add_argument(
@@ -148,13 +148,13 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
         "--keep-days",
         type=amount,
         metavar="N",
-        help="remove a camera's pictures and clips of alarms when they are older",
+        help="remove a camera's pictures and clips of older alarms",
     )
     parser.add_argument(
         "--keep-gb",
         type=amount,
         metavar="N",
-        help="remove a camera's oldest pictures and clips of alarms when there is more of them",
+        help="remove the oldest of them when there is more",
     )
     parser.add_argument(
         "--health-file",

@@ -91,7 +91,7 @@ def test_published_sizes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("low", "high", "make"), [
     (41.25e6 + 3.65e6, 41.35e6 + 3.75e6, fastflow("wide_resnet50_2", LAYERS, True)),
-    (7.65e6, 7.75e6, lambda rngs: Rebuild(272, (14, 14), load_config("uniad").model, rngs=rngs)),
+    (7.65e6, 7.75e6, lambda rngs: Rebuild(272, (14, 14), load_config("uniad:paper").model, rngs=rngs)),
     (20.25e6, 20.35e6, favae),
     (54.35e6, 54.45e6, lambda rngs: UNet(64, 8, rngs=rngs)),
     (47.95e6, 48.05e6, lambda rngs: Judge(64, 100, (256, 256), rngs=rngs)),
