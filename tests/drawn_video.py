@@ -38,10 +38,13 @@ def write(
 ) -> Path:
     """Writes BGR pictures (or that many of `scene`), at `times` in seconds or evenly."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    options = dict(options or {})
+    if codec == "libx264":  # whose vector code writes other bytes in one of some fifty files
+        options["x264-params"] = ":".join(["asm=0", *filter(None, [options.get("x264-params")])])
     if isinstance(pictures, int):
         pictures = [scene(number) for number in range(pictures)]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream = container.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
         if times is not None:

@@ -126,7 +126,9 @@ def test_a_few_flipped_bytes_do_not_pass(tmp_path, name):
     codec = "mpeg4" if name == "a.avi" else "libx264"
     path = write(tmp_path / name, 100, codec=codec)
     data = bytearray(path.read_bytes())
-    for place in range(len(data) // 2, len(data) // 2 + 200):
+    # packets of 188 bytes are filled up where frames are so small: the first may hold nothing else
+    count = 4 * 188 if name == "a.ts" else 200
+    for place in range(len(data) // 2, len(data) // 2 + count):
         data[place] ^= 0x5A
     path.write_bytes(data)
     assert "is damaged" in read(path)[3]

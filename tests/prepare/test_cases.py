@@ -111,8 +111,8 @@ def test_damaged_in_the_middle(check, case):
     said = re.search(r"dmg.mp4: is damaged: (\d+) frames .* are lost at (\S+) to (\S+) s", text)
     assert said
     lost, start_s, end_s = int(said[1]), float(said[2]), float(said[3])
-    # Of 10 s, the bytes from a third to a half. The stored file is always the same; x264 does not
-    # write the drawn one to the last bit alike, and a frame more or less can be decoded.
+    # Of 10 s, the bytes from a third to a half. The stored file is always the same; another x264 may
+    # write the drawn one otherwise, and a frame more or less can then be decoded.
     assert 2 < start_s < 10 / 3
     assert 4.5 < end_s < 5.5
     assert abs(lost - (end_s - start_s) * 25) < 3
