@@ -1,4 +1,4 @@
-"""Pictures made smaller by averaging areas, in a sixth of OpenCV's time where they are much larger."""
+"""Much larger pictures made small by averaging areas, in a third to a sixth of OpenCV's time."""
 
 from __future__ import annotations
 

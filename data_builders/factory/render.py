@@ -29,9 +29,8 @@ BLOCK = 4  # samples along each side that share one thick ray
 TILE = 256  # samples computed together: so few that XLA leaves a step to one core, and cores take chunks
 COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 24, 12, 10
 OCCLUSION_LEVELS = ((0.07, 3.0), (0.30, 1.2))  # height above, weight
-OCCLUSION_REACH = (
-    0.7  # from the machine's box; twice the height and some: further off nothing hides
-)
+# From the machine's box; twice the largest height and some: further off nothing hides.
+OCCLUSION_REACH = 0.7
 
 
 class Parts(NamedTuple):

@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     from ipad_jax.image.record import Result
 
 ALARM = 3  # exit status
-OF_RUNS = (
-    "false_alarms",
-    "calibration",
-    "seek_focal",
-    "step",
-    "batch_size",
-)  # options that need the run folder
+# Options that need the run folder.
+OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step", "batch_size")
 
 
 def detect_images(args: argparse.Namespace) -> int:

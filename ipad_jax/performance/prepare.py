@@ -40,8 +40,8 @@ def time_prepare(
     """Draws frames of width x height pixels and prepares them at `size`, step by step.
 
     Args:
-      width: of the drawn frames, even.
-      height: of the drawn frames, even.
+      width: of the drawn frames, of files even.
+      height: of the drawn frames, of files even.
       jpeg: they are JPEGs; else H.264 files.
       frames: drawn, at least `MIN_FRAMES_FOR_WORKERS`.
       size: of the stored frames, pixels.
@@ -49,14 +49,15 @@ def time_prepare(
       repeats: counted rounds.
 
     Raises:
-      ValueError: an odd width or height, or fewer frames.
+      ValueError: an odd width or height of files, or fewer frames.
     """
-    if width % 2 or height % 2:
+    if not jpeg and (width % 2 or height % 2):
         raise ValueError(f"{width}x{height}: H.264 has even widths and heights alone; give such.")
     if frames < MIN_FRAMES_FOR_WORKERS:
         raise ValueError(
             f"--frames {frames}: below {MIN_FRAMES_FOR_WORKERS} `prepare` starts no workers; give as many."
         )
+    frames -= frames % VIDEOS  # as many in each
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # as in a worker
     try:

@@ -2,8 +2,7 @@
 
 What is usual is learned: on good views that the field has not learned, the difference grows with edges, with
 what the references disagree about, with steps in depth, and with how far the nearest reference looks from
-another side. PAD compares features of one rendering
-instead (arXiv 2310.07716, section 4.3).
+another side. PAD compares features of one rendering instead (arXiv 2310.07716, section 4.3).
 """
 
 from collections.abc import Sequence
@@ -22,10 +21,8 @@ LARGEST_STEP = 0.2  # in depth, of the object's radius: a larger one counts as t
 EXPECTILE = 0.95  # what is usual covers more than the mean difference
 ASIDE_DEGREES = 10.0  # to the nearest training view, that count as 1
 TRAITS = ("constant", "edge", "disagreement", "depth_step", "outline", "seen_by_none")
-FROM_ASIDE = (
-    "edge",
-    "disagreement",
-)  # which count once more, times how far aside the nearest training view is
+# Those that count once more, times how far aside the nearest training view is.
+FROM_ASIDE = ("edge", "disagreement")
 NUM_TRAITS = len(TRAITS) + len(FROM_ASIDE)
 
 

@@ -54,9 +54,8 @@ PREDICTION_LEAVES = (
 )
 OCCUPIED_DENSITY = 0.5  # a unit of length; less lets a hundredth of a voxel's light be lost
 OCCUPIED_SIDE = 96
-USUAL_VIEWS = (
-    24  # training views that say what is usual of the light, and of all where none is held out
-)
+# Training views that say what is usual of the light, and of all where none is held out.
+USUAL_VIEWS = 24
 FOLDS = 5  # of the views held out: each is judged by what is usual of the other four
 Rows = tuple[np.ndarray, np.ndarray]
 DISTANCE: Counts = (32, 12, 0)  # samples along rays whose distance alone counts

@@ -39,9 +39,8 @@ PHASES = 60  # told apart
 EACH = 24  # frames of a phase, compared with frames of it and of its two neighbours; chosen
 WITHOUT_PHASE = 60  # frames in all where there is no cycle, as every one is compared
 SPAN = 2.0  # waits that the frames of a phase are spread over; chosen
-AROUND_PX = (
-    4.0  # pixels, spread of the surroundings that say how light has changed at a fault; our choice
-)
+# Pixels, spread of the surroundings that say how light has changed at a fault; our choice.
+AROUND_PX = 4.0
 SMOOTHING = 0.5  # share of the newest frame in the strength of a phase's place; our choice
 CLEAR_S = 2.0  # seconds before and after an alarm of which no frame is taken up; chosen
 
