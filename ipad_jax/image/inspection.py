@@ -28,6 +28,11 @@ class Inspection:
         """What speaks against trusting the score; ""."""
         return getattr(self.found, "note", "")
 
+    @property
+    def remark(self) -> str:
+        """The note, or else what was not judged; ""."""
+        return getattr(self.found, "remark", self.note)
+
 
 class Inspector(Protocol):
     """What judges image files.

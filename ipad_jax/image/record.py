@@ -34,7 +34,7 @@ class Result:
       x, y: pixel of the map's maximum; -1 where the file could not be read.
       seconds: for the map, without reading the file.
       problem: what is wrong with the file; "".
-      note: what speaks against trusting the score, such as an uncertain pose; "".
+      note: what speaks against trusting the score, such as an uncertain pose, or what was not judged; "".
     """
 
     image: str
@@ -90,7 +90,7 @@ def inspect_files(
                 y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
                 seconds = time.perf_counter() - start
                 result = Result(
-                    name, found.score, found.alarm, int(x), int(y), seconds, note=found.note
+                    name, found.score, found.alarm, int(x), int(y), seconds, note=found.remark
                 )
                 if overlays:
                     write_overlay(folder / OVERLAYS / f"{name}.jpg", image, found, detector)

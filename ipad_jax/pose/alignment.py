@@ -32,10 +32,21 @@ def blurred(image: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), BLUR_PX, borderType=cv2.BORDER_REPLICATE)
 
 
-def points_of(picture: Picture, pose: np.ndarray, lens: Lens) -> tuple[np.ndarray, np.ndarray]:
+def blurred_inside(picture: Picture, background: np.ndarray) -> np.ndarray:
+    """A picture's object, blurred without the background float32 [3] that shows at its outline."""
+    share = picture.opacity[..., None]
+    both = np.concatenate([picture.rgb - (1 - share) * background, share], axis=-1)
+    both = cv2.GaussianBlur(both, (0, 0), BLUR_PX, borderType=cv2.BORDER_REPLICATE)
+    return both[..., :3] / np.maximum(both[..., 3:], 1e-3)
+
+
+def points_of(
+    picture: Picture, pose: np.ndarray, lens: Lens, band_px: int = BAND_PX
+) -> tuple[np.ndarray, np.ndarray]:
     """Points of the world that a picture shows, [h * w, 3] float32, and which of them count, bool [h * w].
 
-    All have a finite place, since what is not finite would stop every step without a word.
+    Those of a band outside the silhouette count too. All have a finite place, since what is not finite would
+    stop every step without a word.
     """
     solid = picture.opacity > 0.5
     if not solid.any():
@@ -50,7 +61,7 @@ def points_of(picture: Picture, pose: np.ndarray, lens: Lens) -> tuple[np.ndarra
     distance = np.where(solid, picture.distance, of_label[nearest])
     rays = lens.directions() @ pose[:3, :3].T.astype(np.float32)
     points = pose[:3, 3].astype(np.float32) + rays * distance.reshape(-1, 1)
-    return points, (away <= BAND_PX).ravel()
+    return points, (away <= band_px).ravel()
 
 
 def align(

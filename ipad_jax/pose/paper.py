@@ -157,6 +157,9 @@ class PaperScorer(PoseScorer):
         network = getattr(model, "backbone", None)
         self._features = None if network is None else jax.jit(lambda x: network(x[None]))
 
+    def fitted(self, image: np.ndarray) -> np.ndarray:
+        return self.exposed(super().fitted(image))
+
     def searched(self, small: np.ndarray) -> FoundPose:
         section = self.task.config.eval
         return adam_search(

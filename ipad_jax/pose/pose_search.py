@@ -1,17 +1,19 @@
 """The pose of a query: starts from the training views that look like it, then render-and-align."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ipad_jax.data_builders.object_folder.silhouettes import border_of, silhouette
-from ipad_jax.pose.alignment import align, blurred, points_of
+from ipad_jax.pose.alignment import BAND_PX, align, blurred, blurred_inside, points_of
+from ipad_jax.pose.cutting import cut_out
 from ipad_jax.pose.object_views import Lens
 from ipad_jax.pose.pictures import Counts, Picture, Renderer
 from ipad_jax.pose.retrieval import Gallery, crop_of, degrees_apart
+from ipad_jax.pose.templates import Templates
 
 APART_DEGREES = 8.0  # between two answers that count as different
 UNUSUAL = 2.0  # times the usual residual, beyond which a rendering does not fit
@@ -58,7 +60,8 @@ class FoundPose:
       tied: whether another pose, far from this one, explains the query as well.
       degrees_to_view: from the nearest training view, about the object's centre.
       usual: the largest residual of training views at their own poses.
-      strange: whether the background is not the training views'.
+      strange: whether the background is not the training views', so that what is outside the rendering is
+        not judged.
       zoom: focal length, times the training views'; sought only where the lens is not known.
     """
 
@@ -79,13 +82,23 @@ class FoundPose:
     @property
     def note(self) -> str:
         """Why the pose cannot be trusted; ""."""
-        if self.strange:
-            return "not inspected: the background is not that of the training photos"
+        if self.strange and not self.fits:
+            return (
+                "not inspected: no pose fits, before a background that is not the training photos'"
+            )
         if self.degrees_to_view > UNSEEN_DEGREES:
             return "not inspected: no training view is near this side"
         if not self.fits:
             return "pose uncertain: the rendering does not fit"
         return "pose uncertain: another pose fits as well" if self.tied else ""
+
+    @property
+    def remark(self) -> str:
+        """The note, or what else was not judged; ""."""
+        other = (
+            "what juts out of the object is not judged: the background is not the training photos'"
+        )
+        return self.note or (other if self.strange else "")
 
     @property
     def reference(self) -> np.ndarray:
@@ -100,10 +113,12 @@ class Known:
     Attributes:
       lens: of the image.
       background, levels: of `silhouettes.background_of`.
+      templates: for a background that is not the training views'.
     """
 
     renderer: Renderer
     gallery: Gallery
+    templates: Callable[[], Templates]
     lens: Lens
     background: np.ndarray
     levels: float
@@ -143,70 +158,148 @@ def search(
     count: int,
     say: Callable[[str], None] = lambda text: None,
     seek_focal: bool = False,
+    strange: bool = False,
 ) -> FoundPose:
     """The pose from which the object looks as in an image uint8 [h, w, 3] of the lens's size.
 
     Args:
       count: starts.
       seek_focal: the focal length is not known, the rest of the lens is.
+      strange: the background is not the training views'. What the object covers counts alone at first; then
+        it is cut out (`cutting`), so that its outline counts too.
     """
-    renderer, lens, seen = known.renderer, known.lens, known.silhouette(image)
-    query = image.astype(np.float32) / 255
-    poses = known.starts(image, count).astype(np.float64)
-    zooms = np.ones(len(poses))
-    best, least, tied = poses, np.zeros(len(poses)), False
-    shown: list[Picture | None] = []
-    for level in LEVELS:
-        own = lens.scaled(round(lens.width * level.scale), round(lens.height * level.scale))
-        size = (own.width, own.height)
-        small = query if level.scale == 1 else cv2.resize(query, size, interpolation=cv2.INTER_AREA)
-        inside = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
-        target = blurred(small)
-        best, least = poses.copy(), np.full(len(poses), np.inf)
-        best_zooms = zooms.copy()
-        shown = [None] * len(poses)
-        for turn in range(level.renders + 1):
-            only_judged = turn == level.renders
-            lenses = [own.zoomed(zoom) for zoom in zooms]
-            if only_judged and level is LEVELS[-1]:  # one of these is compared
-                pictures = renderer.pictures(poses, lenses, FINAL)
-            else:
-                pictures = renderer.pictures(poses, lenses, level.counts, steps=64)
-            for number, picture in enumerate(pictures):
-                residual = residual_of(small, picture, inside)
-                if residual < least[number]:
-                    best[number], least[number] = poses[number], residual
-                    best_zooms[number] = zooms[number]
-                    shown[number] = picture if only_judged else None
-            if only_judged:
-                break
-            found = [points_of(*three) for three in zip(pictures, poses, lenses)]
-            moved, moved_zooms = align(
-                target,
-                np.stack([blurred(p.rgb).reshape(-1, 3) for p in pictures]),
-                np.stack([points for points, _ in found]),
-                np.stack([counts for _, counts in found]),
-                poses,
-                lenses,
-                level.steps,
-                zooms if seek_focal else None,
-            )
-            poses, zooms = moved.astype(np.float64), moved_zooms
-        order = np.argsort(least)
-        say(f"{level.scale}: {np.round(least[order], 4).tolist()}")
-        kept: list[int] = []
-        for index in order:  # two that came to the same place are one
-            if all(degrees_apart(best[index], best[k]) > 2 for k in kept):
-                kept.append(int(index))
-        others = [i for i in kept if degrees_apart(best[i], best[kept[0]]) > APART_DEGREES]
-        tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
-        going_on = [i for i in kept[: level.keep] if least[i] <= CLEAR * least[kept[0]]]
-        poses, zooms = best[going_on], best_zooms[going_on]
-    pose, zoom = poses[0].astype(np.float32), float(zooms[0])
-    final = shown[int(np.argmin(least))] or renderer.pictures([pose], lens.zoomed(zoom), FINAL)[0]
+    query, nowhere = image.astype(np.float32) / 255, np.zeros(image.shape[:2], bool)
+    if strange:
+        starts = known.templates().starts(image, known.gallery, known.lens, count)
+        climb = _Climb(known, query, nowhere, seek_focal, say, inside_only=True)
+        first = climb.up(starts, np.ones(len(starts)), LEVELS[:-1])
+        seen = cut_out(image, first.picture.opacity)
+        before = np.where(seen[..., None], query, known.background / 255)
+        climb = _Climb(known, before.astype(np.float32), seen, seek_focal, say)
+        best = climb.up(first.pose[None], np.array([first.zoom]), LEVELS[1:])
+        best = best._replace(tied=first.tied)
+        residual = residual_of(query, best.picture, nowhere)
+    else:
+        starts, seen = known.starts(image, count), known.silhouette(image)
+        climb = _Climb(known, query, seen, seek_focal, say)
+        best = climb.up(starts, np.ones(len(starts)), LEVELS)
+        residual = residual_of(query, best.picture, seen)
     eyes = known.gallery.poses[:, :3, 3]
     directions = eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
-    eye = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
+    eye = best.pose[:3, 3] / np.linalg.norm(best.pose[:3, 3])
     nearest = np.degrees(np.arccos(np.clip((directions @ eye).max(), -1, 1)))
-    residual, strange = residual_of(query, final, seen), known.strange_background(image)
-    return FoundPose(pose, final, residual, tied, float(nearest), strange=strange, zoom=zoom)
+    return FoundPose(
+        best.pose,
+        best.picture,
+        residual,
+        best.tied,
+        float(nearest),
+        strange=strange,
+        zoom=best.zoom,
+    )
+
+
+class _Best(NamedTuple):
+    """The best hypothesis, as in `FoundPose`."""
+
+    pose: np.ndarray
+    zoom: float
+    picture: Picture
+    tied: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Climb:
+    """From many hypotheses at a coarse level to one at a fine level.
+
+    Attributes:
+      query: float32 [h, w, 3] in [0, 1].
+      seen: bool [h, w], its silhouette.
+      inside_only: whether nothing counts but what a rendering covers.
+    """
+
+    known: Known
+    query: np.ndarray
+    seen: np.ndarray
+    seek_focal: bool
+    say: Callable[[str], None]
+    inside_only: bool = False
+
+    def up(self, starts: np.ndarray, zooms: np.ndarray, levels: Sequence[Level]) -> _Best:
+        """The best of poses [k, 4, 4] with zooms [k]."""
+        renderer, lens = self.known.renderer, self.known.lens
+        poses = starts.astype(np.float64)
+        least, tied = np.zeros(len(poses)), False
+        shown: list[Picture | None] = []
+        for level in levels:
+            own = lens.scaled(round(lens.width * level.scale), round(lens.height * level.scale))
+            size = (own.width, own.height)
+            small = self.query
+            if level.scale != 1:
+                small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+            seen = (
+                cv2.resize(self.seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+            )
+            target = blurred(small)
+            best, least = poses.copy(), np.full(len(poses), np.inf)
+            best_zooms = zooms.copy()
+            shown = [None] * len(poses)
+            for turn in range(level.renders + 1):
+                only_judged = turn == level.renders
+                lenses = [own.zoomed(zoom) for zoom in zooms]
+                if only_judged and level is LEVELS[-1]:  # one of these is compared
+                    pictures = renderer.pictures(poses, lenses, FINAL)
+                else:
+                    pictures = renderer.pictures(poses, lenses, level.counts, steps=64)
+                for number, picture in enumerate(pictures):
+                    residual = residual_of(small, picture, seen)
+                    if residual < least[number]:
+                        best[number], least[number] = poses[number], residual
+                        best_zooms[number] = zooms[number]
+                        shown[number] = picture if only_judged else None
+                if only_judged:
+                    break
+                poses, zooms = self._aligned(target, pictures, poses, lenses, zooms, level.steps)
+            order = np.argsort(least)
+            self.say(f"{level.scale}: {np.round(least[order], 4).tolist()}")
+            kept: list[int] = []
+            for index in order:  # two that came to the same place are one
+                if all(degrees_apart(best[index], best[k]) > 2 for k in kept):
+                    kept.append(int(index))
+            others = [i for i in kept if degrees_apart(best[i], best[kept[0]]) > APART_DEGREES]
+            tied = bool(others) and min(least[others]) < TIE * least[kept[0]]
+            going_on = [i for i in kept[: level.keep] if least[i] <= CLEAR * least[kept[0]]]
+            poses, zooms = best[going_on], best_zooms[going_on]
+        pose, zoom = poses[0].astype(np.float32), float(zooms[0])
+        final = shown[int(np.argmin(least))] if levels[-1] is LEVELS[-1] else None
+        final = final or renderer.pictures([pose], lens.zoomed(zoom), FINAL)[0]
+        return _Best(pose, zoom, final, tied)
+
+    def _aligned(
+        self,
+        target: np.ndarray,
+        pictures: Sequence[Picture],
+        poses: np.ndarray,
+        lenses: Sequence[Lens],
+        zooms: np.ndarray,
+        steps: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Poses and zooms moved by `align` towards the blurred query."""
+        if self.inside_only:
+            background = np.asarray(self.known.background, np.float32) / 255
+            colours = [blurred_inside(picture, background) for picture in pictures]
+        else:
+            colours = [blurred(picture.rgb) for picture in pictures]
+        band_px = 0 if self.inside_only else BAND_PX
+        found = [points_of(*three, band_px) for three in zip(pictures, poses, lenses)]
+        moved, zooms = align(
+            target,
+            np.stack(colours).reshape(len(poses), -1, 3),
+            np.stack([points for points, _ in found]),
+            np.stack([counts for _, counts in found]),
+            poses,
+            lenses,
+            steps,
+            zooms if self.seek_focal else None,
+        )
+        return moved.astype(np.float64), zooms

@@ -45,14 +45,14 @@ def crop_of(image: np.ndarray, background: np.ndarray, levels: float) -> Crop:
     scale = CROP_PX / (WINDOW * radius)
     if scale < 1:
         both = cv2.GaussianBlur(both, (0, 0), 0.5 / scale)
-    picture = cv2.warpAffine(both, _about(u, v, scale, 0.0, CROP_PX), (CROP_PX, CROP_PX))
+    picture = cv2.warpAffine(both, about(u, v, scale, 0.0, CROP_PX), (CROP_PX, CROP_PX))
     return Crop(picture, np.array([u, v, radius], np.float32))
 
 
 def descriptor(picture: np.ndarray, turn: float = 0.0) -> np.ndarray:
     """A crop turned by an angle from x to y (down), small, inside its circle: float32 [d]."""
     scale = SMALL_PX / CROP_PX
-    matrix = _about(CROP_PX / 2, CROP_PX / 2, scale, turn, SMALL_PX)
+    matrix = about(CROP_PX / 2, CROP_PX / 2, scale, turn, SMALL_PX)
     smooth = cv2.GaussianBlur(picture, (0, 0), 1.4)
     small = cv2.warpAffine(smooth, matrix, (SMALL_PX, SMALL_PX)).astype(np.float32) / 255
     away = np.arange(SMALL_PX) + 0.5 - SMALL_PX / 2
@@ -60,7 +60,7 @@ def descriptor(picture: np.ndarray, turn: float = 0.0) -> np.ndarray:
     return (small * inside[..., None]).ravel()
 
 
-def _about(u: float, v: float, scale: float, turn: float, side: int) -> np.ndarray:
+def about(u: float, v: float, scale: float, turn: float, side: int) -> np.ndarray:
     """The map of pixels that brings u, v (the first pixel's centre at 0.5) into the middle: [2, 3]."""
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     shift = side / 2 - linear @ [u, v] + linear @ [0.5, 0.5] - 0.5
@@ -86,9 +86,9 @@ class Gallery:
     def starts(self, crop: Crop, lens: Lens, count: int) -> np.ndarray:
         """Poses [n, 4, 4] of the entries most like a crop, apart from each other, moved to its place."""
         chosen = starts(descriptor(crop.picture), self.small, self.poses, count)
-        return np.stack([self._placed(index, crop.circle, lens) for index in chosen])
+        return np.stack([self.placed(index, crop.circle, lens) for index in chosen])
 
-    def _placed(self, index: int, circle: np.ndarray, lens: Lens) -> np.ndarray:
+    def placed(self, index: int, circle: np.ndarray, lens: Lens) -> np.ndarray:
         """An entry's camera, moved until its silhouette has the place and size of a query's."""
         pose = self.poses[index].astype(np.float64)
         origin = -pose[:3, :3].T @ pose[:3, 3]
@@ -127,10 +127,18 @@ def starts(query: np.ndarray, small: np.ndarray, poses: np.ndarray, count: int) 
 
     Args: query [d], small [m, d] of `descriptor`; poses [m, 4, 4].
     """
-    chosen: list[int] = []
     # squared distances but for the query's own square
     away = np.einsum("md,md->m", small, small) - 2 * (small @ query)
-    for index in np.argsort(away, kind="stable"):
+    return apart(np.argsort(away, kind="stable"), poses, count)
+
+
+def apart(order: np.ndarray, poses: np.ndarray, count: int) -> np.ndarray:
+    """The first of an order of entries that lie `APART_DEGREES` from each other: [n], `count` at most.
+
+    Args: order [m], indices of poses [m, 4, 4].
+    """
+    chosen: list[int] = []
+    for index in order:
         if len(chosen) == count:
             break
         if all(degrees_apart(poses[index], poses[other]) > APART_DEGREES for other in chosen):

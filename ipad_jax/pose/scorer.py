@@ -16,6 +16,7 @@ from ipad_jax.image.task import Arrays
 from ipad_jax.input.images import ImageSource
 from ipad_jax.pose.bent_lens import BentLens
 from ipad_jax.pose.comparison import least_difference, over_usual
+from ipad_jax.pose.cutting import with_known_background
 from ipad_jax.pose.lighting import with_background, without_gain
 from ipad_jax.pose.object_views import Lens, shrunk
 from ipad_jax.pose.pictures import Counts, Renderer
@@ -30,6 +31,7 @@ from ipad_jax.pose.retrieval import degrees_apart, gallery_of
 from ipad_jax.pose.shading import light_of
 from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
 from ipad_jax.pose.task import OCCUPIED_SIDE
+from ipad_jax.pose.templates import Templates, templates_of
 from ipad_jax.pose.warping import GoodViews
 from ipad_jax.run.progress import Stages
 
@@ -120,10 +122,22 @@ class PoseScorer:
         """An image whose pose was found before: its map without another search."""
         return self._compared(image, self.fitted(image), found)
 
+    @cached_property
+    def templates(self) -> Templates:
+        """What a search begins with where the background is not the training views'."""
+        return templates_of(self.arrays["crops"], self.gallery)
+
     @property
     def known(self) -> Known:
         """What every search takes besides the image."""
-        return Known(self.renderer, self.gallery, self.lens, self.background, self.levels)
+        return Known(
+            self.renderer,
+            self.gallery,
+            lambda: self.templates,
+            self.lens,
+            self.background,
+            self.levels,
+        )
 
     @property
     def usual(self) -> float:
@@ -133,29 +147,49 @@ class PoseScorer:
     def searched(self, small: np.ndarray) -> FoundPose:
         """The pose that fits best; where none fits, once more from `MORE_STARTS` times as many starts.
 
+        A border of another colour is another exposure where that explains the object too, else another
+        background.
+
         Args: small, an image as `fitted` gives it.
         """
+        exposed = self.exposed(small)
+        if self.known.strange_background(exposed):
+            return self._searched(small, strange=True)
+        found = self._searched(exposed, strange=False)
+        if found.fits or exposed is small:
+            return found
+        return min(found, self._searched(small, strange=True), key=lambda one: one.residual)
+
+    def _searched(self, small: np.ndarray, strange: bool) -> FoundPose:
         starts = self.task.config.eval.starts
-        found = self._search(small, starts)
-        if not found.fits and not found.strange:
-            again = self._search(small, MORE_STARTS * starts)
+        found = self._search(small, starts, strange)
+        if not found.fits:
+            again = self._search(small, MORE_STARTS * starts, strange)
             found = min(found, again, key=lambda one: one.residual)
         return found
 
-    def _search(self, small: np.ndarray, starts: int) -> FoundPose:
+    def _search(self, small: np.ndarray, starts: int, strange: bool) -> FoundPose:
         seek_focal = self.task.config.eval.get("seek_focal", False)  # runs from before have no leaf
-        found = search(small, self.known, starts, seek_focal=seek_focal)
+        found = search(small, self.known, starts, seek_focal=seek_focal, strange=strange)
         return dataclasses.replace(found, usual=self.usual)
 
     def at_pose(self, image: np.ndarray, pose: np.ndarray) -> Scored:
         """The map from a pose that is known."""
         small = self.fitted(image)
+        exposed = self.exposed(small)
         picture = self.renderer.pictures([pose], self.lens, self.final)[0]
-        residual = residual_of(small.astype(np.float32) / 255, picture, picture.opacity > 0.5)
-        return self._compared(image, small, FoundPose(pose, picture, residual, usual=self.usual))
+        residual, before = (
+            residual_of(one.astype(np.float32) / 255, picture, picture.opacity > 0.5)
+            for one in (exposed, small)
+        )
+        strange = self.known.strange_background(exposed) or before < residual
+        found = FoundPose(
+            pose, picture, before if strange else residual, usual=self.usual, strange=strange
+        )
+        return self._compared(image, small, found)
 
     def fitted(self, image: np.ndarray) -> np.ndarray:
-        """An image at the size of the training views, its background as bright as theirs.
+        """An image at the size of the training views.
 
         Raises:
           ValueError: see `scored`.
@@ -175,6 +209,10 @@ class PoseScorer:
         small = shrunk(image, max(size))
         if small.shape[1::-1] != size:
             small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        return small
+
+    def exposed(self, small: np.ndarray) -> np.ndarray:
+        """An image as `fitted` gives it, its background as bright as the training views'."""
         return with_background(small, self.background, self.levels)
 
     def _compared(
@@ -186,8 +224,13 @@ class PoseScorer:
     ) -> Scored:
         """An image's map from its pose; `usual` in place of what is usual of all views held out."""
         usual = self.arrays["usual"] if usual is None else usual
-        query = small.astype(np.float32) / 255
+        query = small if found.strange else self.exposed(small)
+        query = query.astype(np.float32) / 255
         picture, blur_px = found.picture, self.task.config.eval.blur_px
+        judged = np.ones(small.shape[:2], bool)
+        if found.strange:
+            query = with_known_background(query, picture.opacity, self.background / 255)
+            judged = picture.opacity > 0.5
         lens = self.lens.zoomed(found.zoom)
         warped = self.good.warped(picture, found.pose, lens)
         evened = without_gain(query, picture, self.arrays["usual_gain"])
@@ -198,7 +241,7 @@ class PoseScorer:
             rendered = picture._replace(rgb=light.on(picture.rgb))
             least = np.minimum(least, least_difference(query, rendered, lit, blur_px))
         aside = self.good.aside(found.pose)
-        score_map = over_usual(least, picture, warped, aside, usual, blur_px)
+        score_map = over_usual(least, picture, warped, aside, usual, blur_px) * judged
         score = self.task.reduce(score_map)
         size = (image.shape[1], image.shape[0])
         if size != (self.lens.width, self.lens.height):

@@ -264,3 +264,23 @@ def test_the_rays_of_a_step_depend_on_the_step_alone(data_dir):
     assert {n: (x.shape, x.dtype) for n, x in shapes.items()} == {
         n: (x.shape, x.dtype) for n, x in again.items()
     }
+
+
+def test_an_object_before_a_wall_is_posed_as_before_the_known_background(workdir):
+    detector = load_detector(workdir)
+    source, rng, apart = open_images(detector.config, "test"), np.random.default_rng(0), []
+    for index in range(len(source)):
+        image = source.image(index)
+        wall = rng.integers(0, 256, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        seen = detector.scorer.known.silhouette(image)[..., None]
+        plain, found = (detector.inspect(x) for x in (image, np.where(seen, image, wall)))
+        assert not plain.found.strange
+        assert found.found.strange
+        assert "background" in found.remark
+        assert not found.map[found.found.picture.opacity <= 0.5].any()
+        again = detector.inspect_again(np.where(seen, image, wall), found.found)
+        np.testing.assert_array_equal(again.map, found.map)
+        if plain.found.fits:
+            apart.append(degrees_apart(plain.found.pose, found.found.pose))
+    assert len(apart) >= 2
+    assert np.median(apart) < 5  # of 48 pixels and a short training, where chance is above 90

@@ -243,9 +243,9 @@ def test_a_crop_knows_neither_roll_nor_distance_nor_place_and_a_start_has_them()
     assert np.square(found - gallery.small).sum(1).argmin() // ROLLS == 1
 
 
-def test_a_strange_background_is_said_and_not_searched_twice():
+def test_a_strange_background_is_told_from_an_object_that_leaves_the_picture():
     white = np.full((40, 40, 3), 255, np.uint8)
-    known = Known(None, None, LENS, np.full(3, 255.0), 3.0)  # type: ignore[arg-type]
+    known = Known(None, None, None, LENS, np.full(3, 255.0), 3.0)  # type: ignore[arg-type]
     assert not known.strange_background(white)
     out_of_picture = white.copy()
     out_of_picture[5:, 10:30] = 90  # the object leaves below
@@ -265,4 +265,3 @@ def test_an_answer_says_why_it_cannot_be_trusted():
     assert "does not fit" in note(residual=0.2)
     assert "another pose" in note(tied=True)
     assert "not inspected: no training view" in note(degrees_to_view=50.0)
-    assert "not inspected: the background" in note(strange=True)
