@@ -11,10 +11,9 @@ INSIDE = 0.03  # of the picture's width: deeper inside the rendering is the obje
 OUTSIDE = 0.04  # farther outside is the background for certain
 ROUNDS = 3
 NOTHING = 0.02  # opacity below which a rendering shows the background alone
-AROUND = (
-    0.0125,
-    0.05,
-)  # of the picture's width: Gaussians over which the background is averaged, near first
+# Gaussians over which the background is averaged, of the picture's width: the near one where it reaches.
+AROUND = (0.0125, 0.05)
+CLUSTERS = 5  # of colours of the object, as many as GrabCut needs pixels
 
 
 def cut_out(image: np.ndarray, opacity: np.ndarray) -> np.ndarray:
@@ -25,7 +24,7 @@ def cut_out(image: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     solid = (opacity > 0.5).astype(np.uint8)
     certain = cv2.erode(solid, _disc(INSIDE * image.shape[1])) > 0
     around = cv2.dilate(solid, _disc(OUTSIDE * image.shape[1])) > 0
-    if not certain.any() or around.all():
+    if certain.sum() < CLUSTERS or around.all():
         return solid > 0
     marks = np.where(around, cv2.GC_PR_BGD, cv2.GC_BGD)
     marks = np.where(solid, np.where(certain, cv2.GC_FGD, cv2.GC_PR_FGD), marks).astype(np.uint8)

@@ -83,9 +83,7 @@ class FoundPose:
     def note(self) -> str:
         """Why the pose cannot be trusted; ""."""
         if self.strange and not self.fits:
-            return (
-                "not inspected: no pose fits, before a background that is not the training photos'"
-            )
+            return "not inspected: no pose fits, and the background is not the training photos'"
         if self.degrees_to_view > UNSEEN_DEGREES:
             return "not inspected: no training view is near this side"
         if not self.fits:
@@ -95,9 +93,7 @@ class FoundPose:
     @property
     def remark(self) -> str:
         """The note, or what else was not judged; ""."""
-        other = (
-            "what juts out of the object is not judged: the background is not the training photos'"
-        )
+        other = "background not the training photos': what juts out of the object is not judged"
         return self.note or (other if self.strange else "")
 
     @property

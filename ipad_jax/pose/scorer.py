@@ -57,8 +57,8 @@ class PoseScorer:
     def __init__(self, task: Any, model: Any, arrays: Arrays):
         if set(self.needs) - arrays.keys():
             raise ValueError(
-                "fitted.npz of this run was made by an earlier version: delete it and run again where the "
-                "dataset is."
+                "fitted.npz of this run was made by an earlier version: delete it, in the run's folder or "
+                "in one below eval/, and run again where the dataset is."
             )
         self.task, self.model, self.arrays = task, model, arrays
         self.background = arrays["background"][:3]

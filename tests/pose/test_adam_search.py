@@ -56,7 +56,7 @@ def test_it_finds_a_pose_from_4_degrees_aside():
     image = np.rint(255 * renderer.pictures([true], LENS, (32, 12, 0))[0].rgb).astype(np.uint8)
     start = np.asarray(exp_se3(jnp.array([0.04, -0.03, 0.05, 0, 0, 0]))) @ true
     gallery = OneStart(start)
-    known = Known(renderer, gallery, LENS, np.full(3, 255.0), 3.0)
+    known = Known(renderer, gallery, None, LENS, np.full(3, 255.0), 3.0)  # type: ignore[arg-type]
     found = adam_search(image, known, steps=80, pixels=192)
     before, after = PoseError.between(start, true), PoseError.between(found.pose, true)
     assert before.degrees > 3.5
