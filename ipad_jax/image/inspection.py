@@ -30,7 +30,7 @@ class Inspection:
 
     @property
     def remark(self) -> str:
-        """The note, or else what was not judged; ""."""
+        """The note, and what else was not judged; ""."""
         return getattr(self.found, "remark", self.note)
 
 

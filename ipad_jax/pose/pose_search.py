@@ -92,9 +92,11 @@ class FoundPose:
 
     @property
     def remark(self) -> str:
-        """The note, or what else was not judged; ""."""
+        """The note, and what else was not judged; ""."""
+        if not self.strange or not self.fits:
+            return self.note
         other = "background not the training photos': what juts out of the object is not judged"
-        return self.note or (other if self.strange else "")
+        return f"{self.note}; {other}" if self.note else other
 
     @property
     def reference(self) -> np.ndarray:

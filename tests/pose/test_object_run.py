@@ -283,4 +283,5 @@ def test_an_object_before_a_wall_is_posed_as_before_the_known_background(workdir
         if plain.found.fits:
             apart.append(degrees_apart(plain.found.pose, found.found.pose))
     assert len(apart) >= 2
-    assert np.median(apart) < 5  # of 48 pixels and a short training, where chance is above 90
+    # at 48 pixels and after a short training not each; one of 3,000 turns is as near by chance
+    assert np.mean(np.array(apart) < 10) > 0.5
