@@ -6,6 +6,7 @@ one matrix product a size.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ SIDE_PX = 24  # of a template, whose object has a radius of SIDE_PX / WINDOW
 SIZE_STEP = 1.15  # from one size of the object in the picture to the next
 SIZES = (0.85, 1.18)  # of the object, times those of the smallest and the largest training view
 MOST_VIEWS = 256  # as many are enough to be near each side; more are taken evenly
+MOST_PLACES = 4096  # of one size; an object is small where there are more, and they are thinned out
+PLACES_AT_ONCE = 1024  # of one product: enough for its speed, 40 MB
 INSIDE = 0.95  # of a template's pixel, that must be the object's
 OUT_OF_PICTURE = 0.3  # squared colour difference of what would lie outside the query
 
@@ -43,13 +46,13 @@ class Templates:
         least = np.full(len(self.rows), np.inf, np.float32)
         circles = np.zeros((len(self.rows), 3))
         for radius in self.radii:
-            windows, places = _windows(image, SIDE_PX / (WINDOW * radius))
-            away = windows @ self.rows.T
-            at = away.argmin(0)
-            mean = (away[at, np.arange(len(at))] + self.squares) / self.areas
-            better = mean < least
-            least[better] = mean[better]
-            circles[better, :2], circles[better, 2] = places[at[better]], radius
+            for windows, places in _windows(image, SIDE_PX / (WINDOW * radius)):
+                away = windows @ self.rows.T
+                at = away.argmin(0)
+                mean = (away[at, np.arange(len(at))] + self.squares) / self.areas
+                better = mean < least
+                least[better] = mean[better]
+                circles[better, :2], circles[better, 2] = places[at[better]], radius
         chosen = apart(np.argsort(least, kind="stable"), gallery.poses[self.entries], count)
         return np.stack([gallery.placed(int(self.entries[i]), circles[i], lens) for i in chosen])
 
@@ -82,10 +85,11 @@ def _turned(picture: np.ndarray, turn: float) -> np.ndarray:
     return cv2.warpAffine(smooth, matrix, (SIDE_PX, SIDE_PX)).astype(np.float32) / 255
 
 
-def _windows(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of an image times `scale`, around each of its pixels: [n, SIDE_PX**2 * 4], and places [n, 2].
+def _windows(image: np.ndarray, scale: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Windows of an image times `scale`: [n, SIDE_PX**2 * 4], and their middles [n, 2], some rows at a time.
 
-    A window has colours and their squares' sum; places are in the image's own pixels, x and y.
+    A window has colours and their squares' sum; middles are in the image's own pixels, x and y. There is one
+    around every pixel, or around every other or third, where there are more than `MOST_PLACES`.
     """
     height, width = image.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -99,8 +103,13 @@ def _windows(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         four, half, half, half, half, cv2.BORDER_CONSTANT, value=(0, 0, 0, OUT_OF_PICTURE)
     )
     views = np.lib.stride_tricks.sliding_window_view(four, (SIDE_PX, SIDE_PX), axis=(0, 1))
-    rows = views.transpose(0, 1, 3, 4, 2).reshape(views.shape[0] * views.shape[1], -1)
-    y, x = np.mgrid[: views.shape[0], : views.shape[1]]
-    # a window's middle is the corner between four pixels
-    places = np.stack([x.ravel() * width / size[0], y.ravel() * height / size[1]], axis=-1)
-    return rows, places
+    step = int(np.ceil(np.sqrt(views.shape[0] * views.shape[1] / MOST_PLACES)))
+    views = views[::step, ::step]
+    across = np.arange(views.shape[1]) * step * width / size[0]
+    together = max(1, PLACES_AT_ONCE // len(across))
+    for first in range(0, len(views), together):
+        some = views[first : first + together]
+        down = (first + np.arange(len(some))) * step * height / size[1]
+        # a window's middle is the corner between four pixels
+        middles = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+        yield some.transpose(0, 1, 3, 4, 2).reshape(len(middles), -1), middles
