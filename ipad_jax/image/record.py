@@ -137,7 +137,10 @@ def summary(results: Sequence[Result], folder: Path) -> str:
     if len(alarms) > 20:
         lines.append(f"  ... and {len(alarms) - 20} more in {RESULTS}")
     lines += [f"  not read: {r.problem}" for r in results if r.problem]
-    lines += [f"  {r.image}: {r.note}" for r in judged if r.note][:20]
+    for note in dict.fromkeys(r.note for r in judged if r.note):
+        images = [r.image for r in judged if r.note == note]
+        rest = f" and {len(images) - 5} more" if len(images) > 5 else ""
+        lines.append(f"  {', '.join(images[:5])}{rest}: {note}")
     if judged:
         each = 1000 * float(np.median([r.seconds for r in judged]))
         lines.append(f"{each:.0f} ms an image, median; written to {folder}")

@@ -46,12 +46,16 @@ def object_gain(query: np.ndarray, picture: Picture) -> np.ndarray:
 def without_gain(query: np.ndarray, picture: Picture, usual_gain: np.ndarray) -> np.ndarray:
     """A query with its object as bright as rendered, where that differs more than in any training view.
 
+    In the channels in which it does: where an object is dark in one, its gain is the field's own error.
+
     Args:
       query: float32 [h, w, 3] in [0, 1].
       usual_gain: [3], the largest absolute logarithm of training views' gains.
     """
     gain = object_gain(query, picture)
-    if (np.abs(np.log(gain)) <= usual_gain).all():
+    unusual = np.abs(np.log(gain)) > usual_gain
+    if not unusual.any():
         return query
     share = picture.opacity[..., None]
-    return np.clip(query * (1 - share + share / gain), 0, 1).astype(np.float32)
+    factor = np.where(unusual, 1 / gain, 1)
+    return np.clip(query * (1 - share + share * factor), 0, 1).astype(np.float32)

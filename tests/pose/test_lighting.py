@@ -54,6 +54,15 @@ def test_a_gain_as_in_training_views_changes_nothing(photo):
     assert without_gain(query, picture, np.full(3, 0.05)) is query
 
 
+def test_a_channel_with_a_usual_gain_is_left_when_another_is_not(photo):
+    picture = picture_of(photo)
+    query = picture.rgb * np.array([0.9, 0.97, 0.8], np.float32)
+    query[picture.opacity == 0] = picture.rgb[picture.opacity == 0]
+    found = without_gain(query, picture, np.array([0.05, 0.05, 0.3]))
+    np.testing.assert_array_equal(found[..., 1:], query[..., 1:])
+    np.testing.assert_allclose(found[..., 0], picture.rgb[..., 0], atol=0.02)
+
+
 def test_nothing_rendered_has_no_gain(photo):
     nothing = Picture(np.ones((60, 80, 3), np.float32), np.zeros((60, 80)), np.zeros((60, 80)))
     np.testing.assert_array_equal(object_gain(photo / 255, nothing), 1)
