@@ -81,6 +81,20 @@ def favae(rngs):
     return FavaeRebuild(load_config("favae:paper").model, (128, 128), vgg, rngs=rngs)
 
 
+@pytest.mark.parametrize("loss", ["mse", "ssim", "both"])
+def test_the_autoencoders_loss_is_least_for_the_picture_and_largest_for_its_negative(loss):
+    task = make_task(load_config("autoencoder:tiny", {"model.loss": loss}))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+
+    def of(rebuild):
+        batch = {"picture": jnp.asarray(pictures)}
+        return float(task.loss_fn(SimpleNamespace(rebuild=rebuild), batch, jax.random.key(0))[0])
+
+    same, grey, negative = of(lambda x: x), of(jnp.zeros_like), of(lambda x: -x)
+    assert same == pytest.approx(0, abs=1e-5)  # float32
+    assert same < grey < negative
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name):

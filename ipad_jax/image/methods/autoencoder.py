@@ -95,7 +95,8 @@ class AutoencoderTask(SteppedTask):
         if wanted != "ssim":
             terms["mse"] = jnp.mean(jnp.square(made - x))
         if wanted != "mse":
-            terms["ssim"] = 1 - jnp.mean(ssim(made, x))
+            # from 0 on: about 0 the similarity of a picture and its negative is 1
+            terms["ssim"] = 1 - jnp.mean(ssim(made + 1, x + 1, 2.0))
         return sum(terms.values(), jnp.zeros(())) / len(terms), terms
 
     def map_fn(self, model: Any, arrays: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
@@ -129,8 +130,11 @@ def centred(pictures: jax.Array) -> jax.Array:
     return pictures.astype(jnp.float32) / 127.5 - 1
 
 
-def ssim(a: jax.Array, b: jax.Array, value_range: float = 2.0) -> jax.Array:
-    """Structural similarity of two pictures [b, h, w, c] at every pixel, in a box (Wang 2004, eq. 13)."""
+def ssim(a: jax.Array, b: jax.Array, value_range: float) -> jax.Array:
+    """Structural similarity of two pictures [b, h, w, c] at every pixel, in a box (Wang 2004, eq. 13).
+
+    Their values lie between 0 and value_range.
+    """
     c1, c2 = (0.01 * value_range) ** 2, (0.03 * value_range) ** 2
 
     def mean(x: jax.Array) -> jax.Array:
