@@ -1,8 +1,8 @@
 """Where an object is before a background that nobody knows: training views, turned, slid over the query.
 
 No silhouette is needed: a view's colours are compared where it shows the object and nowhere else, at every
-place, in every size and turn, as template matching with a mask does (OpenCV's `matchTemplate`). All of it is
-one matrix product a size.
+place, in every size and turn, as template matching with a mask does (OpenCV's `matchTemplate`). All views and
+turns are one matrix product, for some rows of places in a size at once.
 """
 
 import dataclasses
