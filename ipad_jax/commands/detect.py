@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ipad_jax.commands.detect_images import (
     ALARM,
     check_can_be_folder,
+    check_threshold,
     detect_by_file,
     detect_images,
 )
@@ -227,6 +228,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=args.calibration,
             progress=progress,
         )
+    check_threshold(args, detector.threshold)
     if detector.threshold is None:
         print(
             "no alarms: the run held out no normal footage, so it has no threshold; pass --threshold to "

@@ -40,6 +40,7 @@ def detect_images(args: argparse.Namespace) -> int:
             seek_focal=args.seek_focal,
             progress=progress,
         )
+    check_threshold(args, detector.threshold)
     detector.scorer.warm_up()
     results = _judge(args, detector, files, folder)
     if any(result.alarm for result in results):
@@ -65,6 +66,7 @@ def detect_by_file(args: argparse.Namespace) -> int:
     folder = args.out or args.model.parent / "detect" / (args.images.stem or "images")
     check_can_be_folder(folder, "--out" if args.out else "--model")
     detector = ExportedDetector(args.model, args.threshold)
+    check_threshold(args, detector.threshold)
     results = _judge(args, detector, files, folder)
     return status(args, results)
 
@@ -97,6 +99,20 @@ def status(args: argparse.Namespace, results: "list[Result]") -> int:
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
     return 1 if any(result.problem for result in results) else 0
+
+
+def check_threshold(args: argparse.Namespace, threshold: float | None) -> None:
+    """Raises UsageError where --fail-on-alarm could never come true."""
+    if not args.fail_on_alarm or threshold is not None:
+        return
+    of_images = args.images is not None
+    source = ("good images", "--images FOLDER") if of_images else ("normal footage", "--video FILE")
+    run = args.workdir or "RUN"
+    again = "" if args.workdir else ", then export it again"
+    raise UsageError(
+        f"--fail-on-alarm: there is no threshold, so nothing could raise an alarm. Give --threshold X, or "
+        f"set one on {source[0]}: `ipad-jax calibrate --workdir {run} {source[1]}`{again}."
+    )
 
 
 def check_can_be_folder(path: Path, option: str) -> None:
