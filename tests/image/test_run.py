@@ -9,7 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from drawn_images import prepare, spot, stripes, write, write_folder
+from drawn_images import deepen, prepare, spot, stripes, trained, write, write_folder
 
 from ipad_jax import load_detector
 from ipad_jax.commands import calibrate, detect, evaluate
@@ -91,6 +91,45 @@ def test_a_lines_controller_learns_of_an_alarm(bank_run, tmp_path, capsys):
     torn.write_bytes(good.read_bytes()[:99])
     assert detect.main([*words, "--images", str(torn)]) == 1  # never as if it were good
     assert "truncated PNG" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def deep_run(tmp_path_factory):
+    """A run without a threshold on images of 12 bits in 16-bit files, which lie beside it in good/."""
+    folder = tmp_path_factory.mktemp("deep")
+    source = write_folder(folder / "source", 6, 0, 0)
+    for path in source.rglob("*.png"):
+        deepen(path)
+    prepare(source, folder / "data")
+    leaves = {"data.holdout_share": 0.0, "data.train_share": 0.5}
+    trained("pca:tiny", folder / "data", folder / "run", **leaves)
+    shutil.copytree(source / "train/good", folder / "good")
+    return folder / "run"
+
+
+def test_without_a_threshold_a_lines_controller_is_told_at_once(deep_run, tmp_path, capsys):
+    """Never status 0 for any part; and nothing is judged, no file is written."""
+    from ipad_jax.main import main
+
+    words = ["detect", "--workdir", str(deep_run), "--images", str(deep_run.parent / "good")]
+    words += ["--out", str(tmp_path / "out"), "--fail-on-alarm"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "--threshold X" in said
+    assert f"ipad-jax calibrate --workdir {deep_run} --images FOLDER" in said
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--threshold", "-1"]) == detect.ALARM
+
+
+def test_16_bit_images_are_read_by_a_run_that_has_no_calibration(deep_run, tmp_path):
+    detector = load_detector(deep_run)
+    assert (detector.calibration, detector.bit_depth) == (None, 12)
+    good = sorted((deep_run.parent / "good").iterdir())
+    np.testing.assert_array_equal(detector.read(good[1]), stripes(1))
+    run = shutil.copytree(deep_run, tmp_path / "run")
+    assert calibrate.main(["--workdir", str(run), "--images", str(deep_run.parent / "good")]) == 0
+    detector = load_detector(run)
+    assert detector.calibration.bit_depth == detector.bit_depth == 12
 
 
 def test_a_wish_of_fewer_false_alarms_raises_the_threshold(bank_run):
