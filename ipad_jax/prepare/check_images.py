@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ipad_jax.data_builders.bit_depth import describe_bit_depth, find_bit_depth
+from ipad_jax.data_builders.bit_depth import DEPTHS, describe_bit_depth, find_bit_depth
 from ipad_jax.data_builders.files import Problem
 from ipad_jax.data_builders.image_folder.layout import GOOD, Layout, Photo, scan
 from ipad_jax.data_builders.photos import read_mask, read_photo
@@ -66,10 +66,13 @@ def check_images(folder: Path, name: str, bars: Bars) -> ImageFindings:
     photos = (*layout.train, *layout.test)
     try:
         bit_depth = find_bit_depth([photo.path for photo in photos])
-    except ValueError:
-        bit_depth = None  # the file at fault is named below
-    if bit_depth:
-        findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
+    except ValueError as error:
+        # 8-bit files among 16-bit ones are named here, what cannot be read below
+        findings.problems += getattr(error, "problems", ())
+        bit_depth = DEPTHS[-1]  # the other files are no problem
+    else:
+        if bit_depth:
+            findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
     opened = open_all(photos, bit_depth, bars, name)
     findings.opened = len(opened)
     findings.problems += [found.problem for found in opened if found.problem]

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from drawn_images import spot, stripes, write, write_folder
+from drawn_images import deepen, spot, stripes, write, write_folder
 
 from ipad_jax.commands import validate
 from ipad_jax.prepare.check_images import check_images, fitting_size, supported
@@ -68,6 +68,24 @@ def _few(folder):
         file.unlink()
 
 
+def _deep(folder):
+    deepen(folder / "train/good/001.png")
+
+
+def _deep_but_one(folder):
+    for file in sorted(folder.glob("t*/*/*.png"))[1:]:
+        deepen(file)
+
+
+def _torn_among_deep(folder):
+    _torn(folder)
+    for file in folder.glob("t*/*/*.png"):
+        if file.name != "001.png":
+            deepen(file)
+    deepen(folder / "test/good/001.png")
+    deepen(folder / "test/spot/001.png")
+
+
 @pytest.mark.parametrize(
     ("harm", "file", "words"),
     [
@@ -79,6 +97,9 @@ def _few(folder):
         (_torn, "train/good/001.png", "truncated PNG"),
         (_bad_in_train, "train/dent", "move these to test/"),
         (_loose, "test", "1 images lie outside"),
+        (_deep, "train/good/001.png", "16-bit image among 8-bit ones"),
+        (_deep_but_one, "test/good/000.png", "8-bit picture among 16-bit ones"),
+        (_torn_among_deep, "train/good/001.png", "truncated PNG"),
         (_few, "train/good", "2 good images: at least 4"),
     ],
 )
