@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipad_jax.commands.next_step import print_next
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +45,10 @@ def detect_images(args: argparse.Namespace) -> int:
     results = _judge(args, detector, files, folder)
     if any(result.alarm for result in results):
         print_next("review", "--workdir", args.workdir, "--events", folder)
+    elif detector.threshold is None:
+        print_next("calibrate", "--workdir", args.workdir, "--images", "FOLDER")
     else:
-        print_next("evaluate", "--workdir", args.workdir)
+        print_next(*detection(args.workdir, "image"))
     return status(args, results)
 
 

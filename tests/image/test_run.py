@@ -17,6 +17,7 @@ from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
+from ipad_jax.image.record import images_in
 from ipad_jax.nn.efficientnet_weights import lite0_file
 from ipad_jax.nn.weight_files import described
 
@@ -119,6 +120,28 @@ def test_without_a_threshold_a_lines_controller_is_told_at_once(deep_run, tmp_pa
     assert f"ipad-jax calibrate --workdir {deep_run} --images FOLDER" in said
     assert not (tmp_path / "out").exists()
     assert main([*words, "--threshold", "-1"]) == detect.ALARM
+
+
+def test_what_comes_next_can_be_done(deep_run, bank_run, tmp_path, capsys):
+    """A set without test images is not to be evaluated, a run without a threshold is to be calibrated."""
+    assert train_command.next_words(str(bank_run))[0] == "evaluate"
+    assert train_command.next_words(str(deep_run))[0] == "detect"
+    image = ["--images", str(deep_run.parent / "good/000.png"), "--out", str(tmp_path)]
+    for words, command in (([], "calibrate"), (["--threshold", "1e9"], "detect")):
+        assert detect.main(["--workdir", str(deep_run), *image, *words]) == 0
+        assert f"next: ipad-jax {command} --workdir" in capsys.readouterr().out
+
+
+def test_masks_of_an_archive_are_no_parts(tmp_path, caplog):
+    """Neither of one category nor of many; the names of the images stay those below the folder."""
+    write_folder(tmp_path / "bolt", 2, 1, 2)
+    caplog.set_level("INFO", logger="ipad_jax")
+    for place in (tmp_path, tmp_path / "bolt"):
+        names = [name for name, _ in images_in(place)]
+        assert len(names) == 2 + 1 + 2
+        assert all((place / name).is_file() for name in names)
+        assert not any("mask" in name for name in names)
+    assert caplog.text.count("left out: 2 masks in ground_truth/") == 2
 
 
 def test_16_bit_images_are_read_by_a_run_that_has_no_calibration(deep_run, tmp_path):
