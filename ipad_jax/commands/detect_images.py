@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ALARM = 3  # exit status
 # Options that need the run folder.
-OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step", "batch_size")
+OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step")
 
 
 def detect_images(args: argparse.Namespace) -> int:

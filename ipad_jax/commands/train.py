@@ -1,4 +1,4 @@
-"""Trains a config, then sets the threshold on held-out footage. The same command resumes.
+"""Trains a config, then sets the threshold on held-out footage or images. The same command resumes.
 
 --config.LEAF=VALUE sets any leaf of the config, such as --config.optim.lr=1e-4.
 It ends after total_steps, in max_seconds, or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the
