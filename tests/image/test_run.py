@@ -1,8 +1,10 @@
 """A run of images from end to end: what it writes, and that all ways to a score give the same."""
 
 import base64
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import shutil
 
@@ -25,9 +27,28 @@ pytestmark = pytest.mark.slow  # trains
 
 
 @pytest.fixture(scope="module")
-def evaluated(bank_run):
-    assert evaluate.main(["--workdir", str(bank_run), "--config.eval.save_maps=True"]) == 0
+def said():
+    """What the evaluation printed."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def evaluated(bank_run, said):
+    with contextlib.redirect_stdout(said):
+        assert evaluate.main(["--workdir", str(bank_run), "--config.eval.save_maps=True"]) == 0
     return bank_run / "eval/test"
+
+
+def test_aupimo_and_the_best_f1_are_shown_with_what_they_are(evaluated, said):
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    oracle = f"{metrics['f1_max']:.3f} (oracle: the best threshold for these very labels)"
+    assert metrics["aupimo"] is None  # of so few pixels
+    page = " ".join((evaluated / "report.html").read_text().split())
+    assert "AUPIMO - (" in said.getvalue()
+    assert page.count("AUPIMO") >= 3  # card, head and cell
+    for text in (said.getvalue(), page):
+        assert "a million" in text
+        assert oracle in text
 
 
 def test_metrics_have_their_names(evaluated):
