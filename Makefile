@@ -19,7 +19,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "[set-up 1/3] virtual environment in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@echo "[set-up 2/3] $$(wc -l < requirements.lock) locked packages (about 300 MB to download, 1.1 GB on disk)"
+	@echo "[set-up 2/3] $$(wc -l < requirements.lock) locked packages (about 340 MB to download, 1.2 GB on disk)"
 	@start=$$(date +%s); $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock && echo "             done in $$(( $$(date +%s) - start )) s"
 	@echo "[set-up 3/3] ipad_jax itself, editable"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ipad_jax.data_builders.files import read_image
+from ipad_jax.data_builders.files import DataError, Problem, read_image
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras
 ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -23,13 +23,24 @@ def find_bit_depth(files: Sequence[Path], workers: int = 4) -> int | None:
     """Bits that the largest value of 16-bit pictures needs; None where pictures have 8.
 
     Reads the first picture, and all where it has 16 bits.
-    Raises: ValueError where one cannot be read, or is neither 8 nor 16 bits.
+    Raises: ValueError where one cannot be read, or is neither 8 nor 16 bits; DataError naming those of 8
+        bits among others of 16.
     """
     if not files or _read(files[0]).dtype == np.uint8:
         return None
     with ThreadPoolExecutor(workers) as pool:
-        largest = max(pool.map(lambda path: int(_read(path).max()), files))
+        found = list(pool.map(_bits_and_largest, files))
+    message = "is an 8-bit picture among 16-bit ones; convert all alike"
+    if odd := [Problem(path, message) for path, (bits, _) in zip(files, found) if bits == 8]:
+        raise DataError(odd)
+    largest = max(value for _, value in found)
     return next(depth for depth in DEPTHS if largest < 1 << depth)
+
+
+def _bits_and_largest(path: Path) -> tuple[int, int]:
+    """Bits that a picture's values are stored in, and the largest of them."""
+    image = _read(path)
+    return 8 * image.itemsize, int(image.max())
 
 
 def read_picture(path: Path, bit_depth: int | None = None) -> np.ndarray:

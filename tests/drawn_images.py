@@ -49,6 +49,13 @@ def write_folder(folder: Path, train: int = 10, good: int = 3, spots: int = 3) -
     return folder
 
 
+def deepen(path: Path) -> Path:
+    """Makes an image file one of 12 bits stored in 16."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint16) << 4
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+    return path
+
+
 def prepare(folder: Path, data_dir: Path, name: str = "stripes"):
     """Builds the dataset of a folder; its builder."""
     from ipad_jax.data_builders.image_folder.image_folder_dataset_builder import (
@@ -61,12 +68,12 @@ def prepare(folder: Path, data_dir: Path, name: str = "stripes"):
     return prepare(Builder, config, str(data_dir))[0]
 
 
-def trained(spec, data_dir, folder):
+def trained(spec, data_dir, folder, **leaves):
     """A run folder on the drawn set `stripes`, fitted and calibrated."""
     from ipad_jax.image.detector import calibrate
     from ipad_jax.training.loop import train
 
-    train(image_config(spec, data_dir), str(folder), progress=lambda *_: None)
+    train(image_config(spec, data_dir, **leaves), str(folder), progress=lambda *_: None)
     calibrate(folder)
     return folder
 

@@ -11,6 +11,7 @@ from ipad_jax.data_builders.files import Problem
 from ipad_jax.data_builders.photos import SUFFIXES, is_photo
 
 GOOD = "good"
+MASKS = "ground_truth"  # folder of masks
 TREE = """
     DIR/train/good/<name>.png                good images; a folder of images alone is taken as these
     DIR/test/good/<name>.png                 optional
@@ -98,7 +99,7 @@ def scan(source: Path) -> tuple[Layout, list[Problem]]:
             )
         )
     for folder in _folders(source / "test"):
-        truth = _masks(source / "ground_truth" / folder.name)
+        truth = _masks(source / MASKS / folder.name)
         for path in photos_in(folder):
             mask = truth.get(f"{path.stem}_mask", truth.get(path.stem))
             if mask:
@@ -106,7 +107,7 @@ def scan(source: Path) -> tuple[Layout, list[Problem]]:
             test.append(Photo(path, folder.name, mask if folder.name != GOOD else None))
     unpaired = [
         mask
-        for folder in _folders(source / "ground_truth")
+        for folder in _folders(source / MASKS)
         if folder.name != GOOD
         for mask in _masks(folder).values()
         if mask not in masks

@@ -2,8 +2,8 @@
 
 Causal: what is written about a frame never changes. Rows are written as they come, so a killed process
 leaves a readable scores.csv or results.csv. A camera that goes away is opened again, for ever; each
-start has a folder of its own. Exit status 1 where a source could not be read to its end, 3 with
---fail-on-alarm where there was an alarm.
+start has a folder of its own. Exit status 1 where a file could not be read to its end; with
+--fail-on-alarm 3 where there was an alarm, and 2 at once where there is no threshold.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ipad_jax.commands.detect_images import (
     ALARM,
     check_can_be_folder,
+    check_threshold,
     detect_by_file,
     detect_images,
 )
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ipad_jax.video.detector.notify import Notifier
 
 
+OF_IMAGES = ("false_alarms", "seek_focal")
+OF_FOOTAGE = ("stride", "fps", "batch_size", "on_alarm", "webhook")  # of a video or camera
 CAMERA_ONLY = ("give_up_after", "keep_days", "keep_gb", "health_file")
 MOST_CLIP_SECONDS = 30.0  # so much of the source is held in memory, and a clip has a minute at most
 SOON_S, PATIENTLY_S = 0.3, 30.0  # for messages that wait, after Ctrl-C and at a file's end
@@ -41,7 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
         "detect",
         __doc__,
         "--workdir DIR (--video PATH | --camera ADDRESS | --images PATH) [options]",
-        "ipad-jax detect --workdir runs/press --video today.mp4",
+        "ipad-jax detect --workdir runs/press --video today.mp4\n"
+        "  ipad-jax detect --workdir runs/bottle --images today --fail-on-alarm",
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", metavar="DIR", help="run folder made by `ipad-jax train`")
@@ -74,8 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         metavar="X",
-        help="alarm above it (default: calibrated), in spreads of normal footage; of a run without "
-        "calibration the pooled error, 0 to 1",
+        help="alarm above it (default: calibrated): of images a raw score; of footage in spreads of normal "
+        "footage, without calibration the pooled error, 0 to 1",
     )
     parser.add_argument(
         "--calibration",
@@ -160,7 +164,7 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
         "--health-file",
         type=Path,
         metavar="PATH",
-        help="JSON written once a second beside a camera: frames a second, delay, last picture",
+        help="JSON of the watch, written once a second beside a camera",
     )
 
 
@@ -182,6 +186,9 @@ def amount(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Detects in each source; 1 where one could not be read to its end, 130 or 143 after a signal."""
+    if args.images is not None:
+        refuse(args, OF_FOOTAGE, "--video and --camera")
+        refuse(args, CAMERA_ONLY, "--camera")
     if args.model is not None:
         return detect_by_file(args)
     if "://" in args.workdir and args.out is None:
@@ -197,8 +204,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.workdir} is a run of the {family} family: give {wanted}.")
     if args.images is not None:
         return detect_images(args)
-    if args.seek_focal:
-        raise UsageError("--seek-focal is for --images of an object.")
+    refuse(args, OF_IMAGES, "--images")
     # Sources and folders first: a wrong path is named before a model is loaded.
     check_alarm_options(args)
     sources = open_sources(args)
@@ -227,6 +233,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=args.calibration,
             progress=progress,
         )
+    check_threshold(args, detector.threshold)
     if detector.threshold is None:
         print(
             "no alarms: the run held out no normal footage, so it has no threshold; pass --threshold to "
@@ -296,6 +303,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def refuse(args: argparse.Namespace, options: Sequence[str], owner: str) -> None:
+    """Raises UsageError for options that would be of no effect without others, which it names."""
+    for option in options:
+        value = getattr(args, option)
+        if value is not None and value is not False:
+            raise UsageError(f"--{option.replace('_', '-')} is for {owner}.")
+
+
 def make_notifiers(args: argparse.Namespace, say: Callable[[str], None]) -> "list[Notifier]":
     """Those that the arguments ask for, each with its thread."""
     from ipad_jax.video.detector.notify import Notifier, command, shown_url, webhook
@@ -352,9 +367,7 @@ def open_sources(args: argparse.Namespace) -> "Sequence[VideoSource | Camera]":
 
     if args.camera is not None:
         return [open_camera(args.camera, args.fps, args.give_up_after)]
-    for option in CAMERA_ONLY:
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option.replace('_', '-')} is for --camera.")
+    refuse(args, CAMERA_ONLY, "--camera")
     paths = videos_in(args.video)
     sources: list[VideoSource] = [open_video(path, args.fps) for path in paths]
     if len({source.name for source in sources}) < len(sources):  # a.mp4 beside a.avi

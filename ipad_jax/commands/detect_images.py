@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipad_jax.commands.next_step import print_next
+from ipad_jax.commands.next_step import detection, print_next
 from ipad_jax.commands.parsing import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ALARM = 3  # exit status
 # Options that need the run folder.
-OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step", "batch_size")
+OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step")
 
 
 def detect_images(args: argparse.Namespace) -> int:
@@ -40,12 +40,15 @@ def detect_images(args: argparse.Namespace) -> int:
             seek_focal=args.seek_focal,
             progress=progress,
         )
+    check_threshold(args, detector.threshold)
     detector.scorer.warm_up()
     results = _judge(args, detector, files, folder)
     if any(result.alarm for result in results):
         print_next("review", "--workdir", args.workdir, "--events", folder)
+    elif detector.threshold is None:
+        print_next("calibrate", "--workdir", args.workdir, "--images", "FOLDER")
     else:
-        print_next("evaluate", "--workdir", args.workdir)
+        print_next(*detection(args.workdir, "image"))
     return status(args, results)
 
 
@@ -65,6 +68,7 @@ def detect_by_file(args: argparse.Namespace) -> int:
     folder = args.out or args.model.parent / "detect" / (args.images.stem or "images")
     check_can_be_folder(folder, "--out" if args.out else "--model")
     detector = ExportedDetector(args.model, args.threshold)
+    check_threshold(args, detector.threshold)
     results = _judge(args, detector, files, folder)
     return status(args, results)
 
@@ -97,6 +101,20 @@ def status(args: argparse.Namespace, results: "list[Result]") -> int:
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
     return 1 if any(result.problem for result in results) else 0
+
+
+def check_threshold(args: argparse.Namespace, threshold: float | None) -> None:
+    """Raises UsageError where --fail-on-alarm could never come true."""
+    if not args.fail_on_alarm or threshold is not None:
+        return
+    of_images = args.images is not None
+    source = ("good images", "--images FOLDER") if of_images else ("normal footage", "--video FILE")
+    run = args.workdir or "RUN"
+    again = "" if args.workdir else ", then export it again"
+    raise UsageError(
+        f"--fail-on-alarm: there is no threshold, so nothing could raise an alarm. Give --threshold X, or "
+        f"set one on {source[0]}: `ipad-jax calibrate --workdir {run} {source[1]}`{again}."
+    )
 
 
 def check_can_be_folder(path: Path, option: str) -> None:

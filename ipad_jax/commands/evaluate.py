@@ -27,11 +27,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--name",
-        help="results go to WORKDIR/eval/NAME (default: the protocol, with --scores PROTOCOL_rescored)",
+        help='results go to WORKDIR/eval/NAME (default: the protocol, of images "test"; with --scores that '
+        'and "_rescored")',
     )
     parser.add_argument("--step", type=int, metavar="N", help="checkpoint (default: the newest)")
     parser.add_argument(
-        "--protocol", choices=("paper", "strict"), help="of scoring (default: the config's)"
+        "--protocol", choices=("paper", "strict"), help="of scoring footage (default: the config's)"
     )
     parser.add_argument(
         "--scores", metavar="FILE", help="score this scores.npz again, without the model"

@@ -1,4 +1,4 @@
-"""Trains a config, then sets the threshold on held-out footage. The same command resumes.
+"""Trains a config, then sets the threshold on held-out footage or images. The same command resumes.
 
 --config.LEAF=VALUE sets any leaf of the config, such as --config.optim.lr=1e-4.
 It ends after total_steps, in max_seconds, or on SIGTERM or Ctrl-C; each of them leaves a checkpoint of the
@@ -10,8 +10,15 @@ import argparse
 import shlex
 import time
 
-from ipad_jax.commands.next_step import print_next
-from ipad_jax.commands.parsing import UNITS, UsageError, add_config, load_with_leaves, new_parser
+from ipad_jax.commands.next_step import detection, print_next
+from ipad_jax.commands.parsing import (
+    IMAGE_FAMILIES,
+    UNITS,
+    UsageError,
+    add_config,
+    load_with_leaves,
+    new_parser,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,8 +78,21 @@ def run(args: argparse.Namespace) -> int:
         )
         if summary.reason == "max_seconds":
             print(f"to train longer: ipad-jax {shlex.join(again)}")
-    print_next("evaluate", "--workdir", args.workdir)
+    print_next(*next_words(args.workdir))
     return 0
+
+
+def next_words(workdir: str) -> tuple[object, ...]:
+    """`evaluate`; of images without any to test on, which it refuses, `detect`."""
+    from ipad_jax.input.images import open_images
+    from ipad_jax.run.config import read_config
+    from ipad_jax.training.task import family_of
+
+    config = read_config(workdir)
+    family = family_of(config)
+    if family in IMAGE_FAMILIES and not len(open_images(config, "test")):
+        return detection(workdir, family)
+    return ("evaluate", "--workdir", workdir)
 
 
 def _calibrate(workdir: str) -> None:

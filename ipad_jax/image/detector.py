@@ -13,6 +13,7 @@ from ipad_jax.data_builders.photos import read_photo
 from ipad_jax.image.calibration import Calibration, calibration_of
 from ipad_jax.image.inspection import Inspection
 from ipad_jax.image.scorer import Scored, Scorer, load_scorer
+from ipad_jax.image.task import BIT_DEPTH
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import MadeWith, made_with
 from ipad_jax.training.checkpoints import restore_for_inference
@@ -54,6 +55,9 @@ class Detector:
     @property
     def bit_depth(self) -> int | None:
         """Bits that 16-bit images of the dataset use; None where it has none."""
+        if BIT_DEPTH in self.scorer.arrays:
+            return int(self.scorer.arrays[BIT_DEPTH]) or None
+        # fitted before 0.3.0 had it there
         return None if self.calibration is None else self.calibration.bit_depth
 
     @property

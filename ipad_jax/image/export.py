@@ -17,6 +17,7 @@ import numpy as np
 from etils import epath
 
 from ipad_jax.image.detector import Detector, load
+from ipad_jax.image.task import arrays_of_method
 from ipad_jax.input.images import open_images
 from ipad_jax.run.graph_file import MAKERS, RUNNERS, Graph, check_format, write_graph
 from ipad_jax.training.checkpoints import restore_for_inference
@@ -83,11 +84,7 @@ def export(
     config, _, model, step = restore_for_inference(workdir, step)
     detector = load(workdir, step=step)
     task, views = detector.scorer.task, detector.scorer.task.views
-    own = {
-        name: jnp.asarray(value)
-        for name, value in detector.scorer.arrays.items()
-        if not name.startswith("untrained/")
-    }
+    own = {name: jnp.asarray(x) for name, x in arrays_of_method(detector.scorer.arrays).items()}
 
     def fresh() -> Any:
         # one each: what jax2onnx has traced with its own operations must not be what the run is judged by

@@ -131,7 +131,7 @@ def calibrate_on(
         np.array([image.score for image in images]),
         share if false_alarms is None else false_alarms,
         detector.made_with,
-        before.bit_depth if before else None,
+        detector.bit_depth,
         images,
         held.marked if held else (),
         doubtful=len(doubtful) + (held.doubtful if held else 0),

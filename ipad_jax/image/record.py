@@ -6,6 +6,7 @@ Lines are written as they come, so a killed process leaves a readable file.
 import csv
 import dataclasses
 import io
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ipad_jax.data_builders.image_folder.layout import MASKS
 from ipad_jax.data_builders.photos import SUFFIXES, is_photo
 from ipad_jax.evaluation.report.heatmap import overlay
 from ipad_jax.image.inspection import Inspection, Inspector
@@ -20,6 +22,8 @@ from ipad_jax.run.files import LineFile
 
 COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem", "note")
 RESULTS, OVERLAYS = "results.csv", "overlays"
+logger = logging.getLogger(__name__)
+
 REBUILT = ".rebuilt.jpg"  # ends the name of what an image was compared with
 
 
@@ -50,6 +54,9 @@ class Result:
 def images_in(place: Path) -> list[tuple[str, Path]]:
     """Names and paths of an image file, or of all below a folder, in order of their names.
 
+    Masks of an archive in MVTec AD's layout, below ground_truth/, are no images of parts: they are left out,
+    and their number is logged.
+
     Raises:
       FileNotFoundError: there is none.
     """
@@ -57,7 +64,10 @@ def images_in(place: Path) -> list[tuple[str, Path]]:
         return [(place.name, place)]
     if not place.is_dir():
         raise FileNotFoundError(f"--images {place}: no such file or folder.")
-    found = sorted(p for p in place.rglob("*") if p.is_file() and is_photo(p))
+    files = sorted(p for p in place.rglob("*") if p.is_file() and is_photo(p))
+    found = [p for p in files if MASKS not in p.relative_to(place).parts[:-1]]
+    if masks := len(files) - len(found):
+        logger.info("left out: %d masks in %s/ of %s", masks, MASKS, place)
     if not found:
         raise FileNotFoundError(f"--images {place}: holds no image ({', '.join(SUFFIXES)}).")
     return [(p.relative_to(place).as_posix(), p) for p in found]

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from ipad_jax.image.task import Arrays, ImageTask
+from ipad_jax.image.task import Arrays, ImageTask, arrays_of_method
 from ipad_jax.input.images import ImageSource
 from ipad_jax.run.progress import Stages
 from ipad_jax.training.fitted import fitted_arrays
@@ -37,7 +37,7 @@ class Scorer:
 
     def __init__(self, task: ImageTask, model: Any, arrays: Arrays):
         self.task, self.model, self.arrays = task, model, arrays
-        own = {k: jnp.asarray(v) for k, v in arrays.items() if not k.startswith("untrained/")}
+        own = {name: jnp.asarray(x) for name, x in arrays_of_method(arrays).items()}
         graph = jax.jit(task.map_fn)
         self._maps = lambda pictures: np.asarray(graph(model, own, pictures))
 

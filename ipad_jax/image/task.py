@@ -40,6 +40,13 @@ FIT_LEAVES = (
     "model",
     "seed",
 )
+BIT_DEPTH = (
+    "data/bit_depth"  # of `fit`: bits that 16-bit images of the dataset use, 0 where it has none
+)
+BESIDE = (
+    "untrained/",
+    "data/",
+)  # begin the names of those arrays of `fit` that `map_fn` does not take
 PREDICTION_LEAVES = (*FIT_LEAVES, "optim", "eval.blur_px")  # those that change a map
 EVAL_LEAVES = ("batch_size", "false_alarm_share", "blur_px", "save_maps")
 
@@ -198,9 +205,11 @@ class ImageTask(ABC):
         return NormalImages(self.source, tuple(self.indices[0]), self.views)
 
     def fit(self, model: Any, data: NormalImages) -> Arrays:
-        """The method's arrays, with those of the rows that need no training."""
+        """The method's arrays, with those of the rows that need no training, and the images' bit depth."""
         own = self.fit_arrays(model, data)
-        return own | {f"untrained/{k}": v for k, v in fit_untrained(data).items()}
+        depth = data.source.metadata.get("bit_depth") or 0
+        beside = {f"untrained/{k}": v for k, v in fit_untrained(data).items()}
+        return own | beside | {BIT_DEPTH: np.array(depth)}
 
     def describe(self) -> str:
         """Parameters by part of the model, frozen ones apart; the images, where they are prepared."""
@@ -226,6 +235,11 @@ class ImageTask(ABC):
         except FileNotFoundError as error:
             lines += ["", f"data: {error}"]
         return "\n".join(lines)
+
+
+def arrays_of_method(arrays: Arrays) -> Arrays:
+    """Those arrays of `ImageTask.fit` that `map_fn` takes."""
+    return {name: x for name, x in arrays.items() if not name.startswith(BESIDE)}
 
 
 @runtime_checkable

@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ipad_jax.data_builders.bit_depth import describe_bit_depth, find_bit_depth
+from ipad_jax.data_builders.bit_depth import DEPTHS, describe_bit_depth, find_bit_depth
 from ipad_jax.data_builders.files import Problem
 from ipad_jax.data_builders.image_folder.layout import GOOD, Layout, Photo, scan
 from ipad_jax.data_builders.photos import read_mask, read_photo
+from ipad_jax.evaluation.false_alarms import conformal_bound
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Bars
 
 FEWEST = 4  # good images to train on, half of them held out
 SQUARE = 256  # pixels, side of a network's input for square images
 LONGEST = 1024  # pixels, longest side of its input for others
-HOLDOUT = 0.2  # of the good images, as configs/bank.py
+HOLDOUT, HOLDOUT_MIN, WISH = 0.2, 5, 0.05  # data.holdout_share and its like in configs/_images.py
 
 
 @dataclasses.dataclass
@@ -66,10 +67,13 @@ def check_images(folder: Path, name: str, bars: Bars) -> ImageFindings:
     photos = (*layout.train, *layout.test)
     try:
         bit_depth = find_bit_depth([photo.path for photo in photos])
-    except ValueError:
-        bit_depth = None  # the file at fault is named below
-    if bit_depth:
-        findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
+    except ValueError as error:
+        # 8-bit files among 16-bit ones are named here, what cannot be read below
+        findings.problems += getattr(error, "problems", ())
+        bit_depth = DEPTHS[-1]  # the other files are no problem
+    else:
+        if bit_depth:
+            findings.notes.append(Problem(folder, describe_bit_depth(bit_depth)))
     opened = open_all(photos, bit_depth, bars, name)
     findings.opened = len(opened)
     findings.problems += [found.problem for found in opened if found.problem]
@@ -139,9 +143,8 @@ def _copies(opened: Sequence[Opened], num_train: int) -> list[Problem]:
 def _notes(layout: Layout, findings: ImageFindings) -> list[str]:
     """What a person should know before relying on this set."""
     notes = []
-    digits = supported(findings.train)
-    if digits:
-        notes.append(digits)
+    if promise := supported(findings.train):
+        notes.append(promise)
     if len(findings.sizes) > 1:
         shown = ", ".join(f"{count} of {size}" for size, count in list(findings.sizes.items())[:4])
         notes.append(f"sizes differ (height x width): {shown}; each is judged at its own")
@@ -158,19 +161,26 @@ def _notes(layout: Layout, findings: ImageFindings) -> list[str]:
 
 
 def supported(num_good: int) -> str:
-    """What a number of good images supports: 10 a provisional threshold, 100 a bound of 14 %."""
-    held = max(min(round(HOLDOUT * num_good), num_good // 2), min(5, num_good // 2))
+    """What a number of good images promises of a threshold, and what promises more; "" of less than two."""
+    held = _held_out(num_good)
     if not held:
         return ""
-    bound = 1 - 0.05 ** (
-        1 / held
-    )  # 95 % confidence, threshold at the largest of the held-out scores
-    if bound < 0.1:
-        return ""
+    others = ", ".join(f"{n}: {_promise(_held_out(n))}" for n in (10, 30, 100))
     return (
-        f"{num_good} good images, {held} of them to set the threshold: it can promise no better than "
-        f"{100 * bound:.0f} % false alarms (10 good images: 45 %, 30: 39 %, 100: 14 %, 150: 10 %)"
+        f"{num_good} good images, {held} of them to set the threshold: with a wish of {100 * WISH:g} % "
+        f"false alarms it promises at most {_promise(held)} of good parts (good images {others}). More of "
+        "them for `ipad-jax calibrate`, or a larger data.holdout_share, promise better"
     )
+
+
+def _held_out(num_good: int) -> int:
+    """Of so many good images, those that training leaves to the threshold; see `input.images.split_good`."""
+    return min(max(HOLDOUT_MIN, round(HOLDOUT * num_good)), num_good // 2)
+
+
+def _promise(held: int) -> str:
+    """False alarms at 95 % confidence, at most, in per cent."""
+    return f"{100 * conformal_bound(held, WISH):.0f} %"
 
 
 def fitting_size(sizes: Mapping[str, int]) -> tuple[int, int]:

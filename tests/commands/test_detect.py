@@ -23,6 +23,7 @@ from fake_detector import (
 
 from ipad_jax.commands import detect as command_line
 from ipad_jax.commands import prepare
+from ipad_jax.commands.parsing import UsageError
 from ipad_jax.input import live
 from ipad_jax.input.frames import open_source
 from ipad_jax.input.live import open_video
@@ -318,6 +319,13 @@ def test_command(prepared, command, tmp_path, capsys):
     assert "in place of earlier results: scores.csv, events.csv, timeline.png" in said
     assert not (folder / "side_by_side.webm").exists()
     assert (folder / "notes.txt").exists()
+
+
+def test_fail_on_alarm_needs_a_threshold(command, prepared, monkeypatch, tmp_path):
+    monkeypatch.setattr(detector, "_calibration", lambda *_: None)
+    with pytest.raises(UsageError, match=r"--threshold X.*calibrate --workdir .* --video FILE"):
+        command("--video", prepared[0], "--fail-on-alarm")
+    assert not (tmp_path / "run" / "detect").exists()
 
 
 def test_a_damaged_frame_loses_neither_its_alarm_nor_the_next_source(

@@ -24,3 +24,22 @@ def test_it_is_refused_before_anything_is_read(spec, words, instead, tmp_path, c
     assert " family" in said or "is of image" in said
     assert instead in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "words", "owner"),
+    [
+        ("bank:tiny", ["--images", "a", "--batch-size", "4"], "--video and --camera"),
+        ("bank:tiny", ["--images", "a", "--stride", "0"], "--video and --camera"),
+        ("bank:tiny", ["--images", "a", "--keep-days", "1"], "--camera"),
+        ("conae:tiny", ["--video", "a", "--keep-days", "1"], "--camera"),
+        ("conae:tiny", ["--video", "a", "--false-alarms", "1%"], "--images"),
+        ("conae:tiny", ["--video", "a", "--seek-focal"], "--images"),
+    ],
+)
+def test_an_option_of_another_source_is_not_without_effect_in_silence(
+    spec, words, owner, tmp_path, capsys
+):
+    save_config(tmp_path, load_config(spec))
+    assert main(["detect", "--workdir", str(tmp_path), *words]) == 2
+    assert f"{words[2]} is for {owner}." in capsys.readouterr().err

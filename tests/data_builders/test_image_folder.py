@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from drawn_images import prepare, spot, stripes, write, write_folder
+from drawn_images import deepen, prepare, spot, stripes, write, write_folder
 from PIL import Image
 
 from ipad_jax.data_builders.image_folder.layout import scan
@@ -99,6 +99,23 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path):
     folder = write_folder(tmp_path / "source")
     mask = write(folder / "ground_truth/spot/001_mask.png", np.zeros((5, 5), np.uint8))
     with pytest.raises(ValueError, match=rf"{mask}: is 5x5, its image 40x32"):
+        prepare(folder, tmp_path / "data")
+    assert not (tmp_path / "data" / "image_folder").exists()
+
+
+@pytest.mark.parametrize(
+    ("deep", "odd", "words"),
+    [
+        (["002"], "002", "16-bit image among 8-bit"),
+        (["000", "001"], "002", "8-bit picture among 16"),
+    ],
+)
+def test_images_of_8_and_of_16_bits_are_not_mixed(tmp_path, deep, odd, words):
+    """Whichever comes first: 8 bits of one are not the upper 8 of the other."""
+    folder = write_folder(tmp_path / "source", 3, 0, 0)
+    for name in deep:
+        deepen(folder / f"train/good/{name}.png")
+    with pytest.raises(ValueError, match=rf"train/good/{odd}\.png: is an? {words}"):
         prepare(folder, tmp_path / "data")
     assert not (tmp_path / "data" / "image_folder").exists()
 

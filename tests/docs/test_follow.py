@@ -8,9 +8,11 @@ from fnmatch import fnmatch
 import cv2
 import numpy as np
 import pytest
+from drawn_images import spot, stripes, write, write_folder
 from moving import write_moving
 from pages import ROOT, blocks, commands
 
+from ipad_jax.commands.detect import ALARM
 from ipad_jax.main import main
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
@@ -50,13 +52,22 @@ def undocumented(run):
     return [file for file in files if not any(fnmatch(file, pattern) for pattern in patterns)]
 
 
-# Arguments of commands for images and objects, which have their own tests, and of the page, which serves.
-OTHERS = {"bottle", "runs/bottle", "bottle/test", "valve", "runs/valve", "toys", "ui"}
+IMAGES = {"bottle", "runs/bottle", "bottle/test"}  # arguments of commands for images of parts
+# Those of commands for objects, which have their own tests, and of the page, which serves.
+OTHERS = {*IMAGES, "valve", "runs/valve", "toys", "ui"}
 # What makes a page's command small enough for a test; everything else is typed as it stands.
 SMALLER = {
     "--size 128": "--size 32 --data-dir data",
     "--config video_folder": "--config video_folder:tiny --config.total_steps=2"
     " --config.data.data_dir=data",
+}
+
+
+SMALLER_IMAGES = {
+    "--name bottle": "--name bottle --data-dir data",
+    "--config bank": "--config bank:tiny --config.data.data_dir=data",
+    "--format onnx": "--format stablehlo",  # jax2onnx is not among the tests' packages
+    "model.onnx": "model.stablehlo",
 }
 
 
@@ -101,6 +112,59 @@ def test_the_commands_for_your_own_footage(tmp_path, monkeypatch, capsys):
     assert metrics["num_videos"] == 2
     assert (tmp_path / "runs/press7/detect/new/events.csv").exists()
     assert not undocumented(tmp_path / "runs" / "press7")
+
+
+@pytest.mark.slow
+def test_the_commands_for_your_own_images(tmp_path, monkeypatch, capsys):
+    """From a folder to a verdict, its correction, and a file that judges alone."""
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "bottle", 12, 4, 4)
+    for number in range(8):
+        write(tmp_path / "good_parts_of_tuesday" / f"{number}.png", stripes(300 + number))
+        write(tmp_path / "today" / f"{number}.png", stripes(400 + number))
+    write(tmp_path / "today" / "6.png", spot(406)[0])  # the seventh
+    typed = [c for c in commands((ROOT / "docs" / "use.md").read_text()) if set(c) & IMAGES]
+    train = [c[1] for c in typed].index("train")
+    assert {c[1] for c in typed} == {
+        *("validate", "prepare", "train", "evaluate", "detect"),
+        *("calibrate", "review", "learn", "export"),
+    }
+    for number, command in enumerate(typed):
+        line = shlex.join(command[1:])
+        for long, short in SMALLER_IMAGES.items():
+            line = line.replace(long, short)
+        status = ALARM if "--fail-on-alarm" in command else 0  # of spots in bottle/test
+        assert main(shlex.split(line)) == status, f"ipad-jax {line}\n{capsys.readouterr()}"
+        if number == train:  # so that there are maps to find in the run folder
+            assert (
+                main(
+                    [
+                        "evaluate",
+                        "--workdir",
+                        "runs/bottle",
+                        "--config.eval.save_maps=True",
+                        "--name",
+                        "maps",
+                    ]
+                )
+                == 0
+            )
+    run = tmp_path / "runs/bottle"
+    assert not (unknown := undocumented(run)), f"say in docs/run_folder.md: {unknown}"
+    assert (run / "calibrations/learnt/calibration.npz").exists()
+    rows = (run / "export/detect/test/results.csv").read_text().splitlines()
+    assert len(rows) == 1 + 8
+    page = (ROOT / "docs" / "run_folder.md").read_text().split("## metrics.json of images")[1]
+    documented = {
+        key
+        for row in re.findall(r"^\|([^|]*)\|", page, re.M)
+        for key in re.findall(r"`(\w+)`", row)
+    }
+    made = json.loads((run / "eval/test/metrics.json").read_text()).keys()
+    assert made <= documented, f"say in docs/run_folder.md what {made - documented} are"
+    of_objects = {name for name in documented if name.startswith(("pose_", "beside"))}
+    of_objects |= {name for name in documented if name.endswith(("_flagged", "_uncertain"))}
+    assert documented - made == of_objects, f"no longer written: {documented - made - of_objects}"
 
 
 def test_the_readme_types_what_the_page_types():

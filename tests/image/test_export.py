@@ -8,8 +8,9 @@ import sys
 
 import jax
 import numpy as np
+import onnx
 import pytest
-from drawn_images import spot, stripes, write
+from drawn_images import deepen, spot, stripes, trained, write
 from jax import export as jax_export
 
 from ipad_jax.commands import detect
@@ -17,6 +18,9 @@ from ipad_jax.commands import export as command
 from ipad_jax.commands.parsing import UsageError
 from ipad_jax.image import export as exporting
 from ipad_jax.image.detector import load
+from ipad_jax.image.exported import ExportedDetector
+from ipad_jax.image.views import Views
+from ipad_jax.run.graph_file import write_graph
 
 
 @pytest.mark.slow
@@ -62,6 +66,77 @@ def test_a_file_judges_images_as_its_run_does(bank_run, tmp_path):
     file.write_bytes(file.read_bytes() + b"0")
     with pytest.raises(ValueError, match="belongs to another"):
         detect.main(["--model", str(file), *words, str(tmp_path / "c")])
+
+
+@pytest.fixture(scope="module")
+def mean_run(drawn, tmp_path_factory):
+    """A method with steps whose score is its map's mean."""
+    leaves = {"total_steps": 2, "model.score": "mean"}
+    return trained("autoencoder:tiny", drawn, tmp_path_factory.mktemp("mean_run"), **leaves)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "score"), [("pca_run", "max"), ("mean_run", "mean")])
+def test_the_json_says_how_a_method_reduces_its_map(request, tmp_path, run, score):
+    """Fitted or trained: score and alarm of the file are the run's, though it never sees `task.reduce`."""
+    folder = request.getfixturevalue(run)
+    found = exporting.export(folder, "stablehlo", folder=tmp_path)
+    assert found.difference <= exporting.BOUND
+    detector, file = load(folder), ExportedDetector(found.path)
+    assert file.facts["score"] == score
+    for image in (spot(11)[0], stripes(300, (48, 40))):
+        ours, its = detector.inspect(image), file.inspect(image)
+        assert its.score == pytest.approx(detector.scorer.task.reduce(its.map), rel=1e-6)
+        assert its.score == pytest.approx(ours.score, abs=exporting.BOUND * float(ours.map.max()))
+        assert its.alarm == ours.alarm
+
+
+def brightness(views):
+    """An ONNX file of the brightest channel of each pixel of its pictures, as maps."""
+    shape = (views.tiles**2, views.height, views.width)
+    nodes = [
+        onnx.helper.make_node("Cast", ["pictures"], ["numbers"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("ReduceMax", ["numbers", "axes"], ["maps"], keepdims=0),
+    ]
+    tensor = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "brightness",
+        [tensor("pictures", onnx.TensorProto.UINT8, (*shape, 3))],
+        [tensor("maps", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, (1,), [3])],
+    )
+    imports = [onnx.helper.make_opsetid("", 18)]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString()
+
+
+def test_an_onnx_file_judges_images_where_jax_is_not_installed(tmp_path):
+    """The command from end to end, in a process that cannot import JAX, against the same in numpy."""
+    views = Views(64, 48, tiles=3)
+    facts = {"picture": vars(views), "blur_px": 2.0, "score": "max", "heat": (0.0, 255.0)}
+    facts |= {"threshold": 220.0, "threshold_statement": "by hand", "bit_depth": 12}
+    file = write_graph(tmp_path / "export", "onnx", brightness(views), facts)
+    for number in range(2):
+        write(tmp_path / "day" / f"good{number}.png", stripes(300 + number))
+        write(tmp_path / "day" / f"spot{number}.png", spot(number)[0])
+    deepen(tmp_path / "day/spot1.png")
+    code = "import sys; sys.modules |= dict.fromkeys(('jax', 'jaxlib', 'flax')); "
+    code += "from ipad_jax.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["detect", "--model", file, "--images", tmp_path / "day", "--fail-on-alarm"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == detect.ALARM, done.stderr
+    results = tmp_path / "export/detect/day"
+    with (results / "results.csv").open(newline="") as table:
+        rows = {row["image"]: row for row in csv.DictReader(table)}
+    assert [name for name, row in rows.items() if int(row["alarm"])] == ["spot0.png", "spot1.png"]
+    for number, name in enumerate(rows):
+        image = spot(number % 2)[0] if "spot" in name else stripes(300 + number)
+        maps = views.cut(image).max(-1).astype(np.float32)
+        wanted = views.join(maps, image.shape[:2], 2.0)
+        assert float(rows[name]["score"]) == pytest.approx(wanted.max(), rel=1e-5)
+        assert (results / "overlays" / f"{name}.jpg").exists()
 
 
 def test_an_exported_file_is_read_without_jax():

@@ -1,15 +1,17 @@
 """A run of images from end to end: what it writes, and that all ways to a score give the same."""
 
 import base64
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import shutil
 
 import cv2
 import numpy as np
 import pytest
-from drawn_images import prepare, spot, stripes, write, write_folder
+from drawn_images import deepen, prepare, spot, stripes, trained, write, write_folder
 
 from ipad_jax import load_detector
 from ipad_jax.commands import calibrate, detect, evaluate
@@ -17,6 +19,7 @@ from ipad_jax.commands import train as train_command
 from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
+from ipad_jax.image.record import images_in
 from ipad_jax.nn.efficientnet_weights import lite0_file
 from ipad_jax.nn.weight_files import described
 
@@ -24,9 +27,28 @@ pytestmark = pytest.mark.slow  # trains
 
 
 @pytest.fixture(scope="module")
-def evaluated(bank_run):
-    assert evaluate.main(["--workdir", str(bank_run), "--config.eval.save_maps=True"]) == 0
+def said():
+    """What the evaluation printed."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def evaluated(bank_run, said):
+    with contextlib.redirect_stdout(said):
+        assert evaluate.main(["--workdir", str(bank_run), "--config.eval.save_maps=True"]) == 0
     return bank_run / "eval/test"
+
+
+def test_aupimo_and_the_best_f1_are_shown_with_what_they_are(evaluated, said):
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    oracle = f"{metrics['f1_max']:.3f} (oracle: the best threshold for these very labels)"
+    assert metrics["aupimo"] is None  # of so few pixels
+    page = " ".join((evaluated / "report.html").read_text().split())
+    assert "AUPIMO - (" in said.getvalue()
+    assert page.count("AUPIMO") >= 3  # card, head and cell
+    for text in (said.getvalue(), page):
+        assert "a million" in text
+        assert oracle in text
 
 
 def test_metrics_have_their_names(evaluated):
@@ -91,6 +113,67 @@ def test_a_lines_controller_learns_of_an_alarm(bank_run, tmp_path, capsys):
     torn.write_bytes(good.read_bytes()[:99])
     assert detect.main([*words, "--images", str(torn)]) == 1  # never as if it were good
     assert "truncated PNG" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def deep_run(tmp_path_factory):
+    """A run without a threshold on images of 12 bits in 16-bit files, which lie beside it in good/."""
+    folder = tmp_path_factory.mktemp("deep")
+    source = write_folder(folder / "source", 6, 0, 0)
+    for path in source.rglob("*.png"):
+        deepen(path)
+    prepare(source, folder / "data")
+    leaves = {"data.holdout_share": 0.0, "data.train_share": 0.5}
+    trained("pca:tiny", folder / "data", folder / "run", **leaves)
+    shutil.copytree(source / "train/good", folder / "good")
+    return folder / "run"
+
+
+def test_without_a_threshold_a_lines_controller_is_told_at_once(deep_run, tmp_path, capsys):
+    """Never status 0 for any part; and nothing is judged, no file is written."""
+    from ipad_jax.main import main
+
+    words = ["detect", "--workdir", str(deep_run), "--images", str(deep_run.parent / "good")]
+    words += ["--out", str(tmp_path / "out"), "--fail-on-alarm"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "--threshold X" in said
+    assert f"ipad-jax calibrate --workdir {deep_run} --images FOLDER" in said
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--threshold", "-1"]) == detect.ALARM
+
+
+def test_what_comes_next_can_be_done(deep_run, bank_run, tmp_path, capsys):
+    """A set without test images is not to be evaluated, a run without a threshold is to be calibrated."""
+    assert train_command.next_words(str(bank_run))[0] == "evaluate"
+    assert train_command.next_words(str(deep_run))[0] == "detect"
+    image = ["--images", str(deep_run.parent / "good/000.png"), "--out", str(tmp_path)]
+    for words, command in (([], "calibrate"), (["--threshold", "1e9"], "detect")):
+        assert detect.main(["--workdir", str(deep_run), *image, *words]) == 0
+        assert f"next: ipad-jax {command} --workdir" in capsys.readouterr().out
+
+
+def test_masks_of_an_archive_are_no_parts(tmp_path, caplog):
+    """Neither of one category nor of many; the names of the images stay those below the folder."""
+    write_folder(tmp_path / "bolt", 2, 1, 2)
+    caplog.set_level("INFO", logger="ipad_jax")
+    for place in (tmp_path, tmp_path / "bolt"):
+        names = [name for name, _ in images_in(place)]
+        assert len(names) == 2 + 1 + 2
+        assert all((place / name).is_file() for name in names)
+        assert not any("mask" in name for name in names)
+    assert caplog.text.count("left out: 2 masks in ground_truth/") == 2
+
+
+def test_16_bit_images_are_read_by_a_run_that_has_no_calibration(deep_run, tmp_path):
+    detector = load_detector(deep_run)
+    assert (detector.calibration, detector.bit_depth) == (None, 12)
+    good = sorted((deep_run.parent / "good").iterdir())
+    np.testing.assert_array_equal(detector.read(good[1]), stripes(1))
+    run = shutil.copytree(deep_run, tmp_path / "run")
+    assert calibrate.main(["--workdir", str(run), "--images", str(deep_run.parent / "good")]) == 0
+    detector = load_detector(run)
+    assert detector.calibration.bit_depth == detector.bit_depth == 12
 
 
 def test_a_wish_of_fewer_false_alarms_raises_the_threshold(bank_run):

@@ -1,14 +1,18 @@
 """`validate image_folder`: each thing that makes a set of images unusable is named, with its file."""
 
 import io
+import re
 import shutil
 
 import numpy as np
 import pytest
-from drawn_images import spot, stripes, write, write_folder
+from drawn_images import deepen, spot, stripes, write, write_folder
 
 from ipad_jax.commands import validate
+from ipad_jax.evaluation import false_alarms
+from ipad_jax.input.images import split_good
 from ipad_jax.prepare.check_images import check_images, fitting_size, supported
+from ipad_jax.run.config import load_config
 from ipad_jax.run.progress import Bars
 
 
@@ -68,6 +72,24 @@ def _few(folder):
         file.unlink()
 
 
+def _deep(folder):
+    deepen(folder / "train/good/001.png")
+
+
+def _deep_but_one(folder):
+    for file in sorted(folder.glob("t*/*/*.png"))[1:]:
+        deepen(file)
+
+
+def _torn_among_deep(folder):
+    _torn(folder)
+    for file in folder.glob("t*/*/*.png"):
+        if file.name != "001.png":
+            deepen(file)
+    deepen(folder / "test/good/001.png")
+    deepen(folder / "test/spot/001.png")
+
+
 @pytest.mark.parametrize(
     ("harm", "file", "words"),
     [
@@ -79,6 +101,9 @@ def _few(folder):
         (_torn, "train/good/001.png", "truncated PNG"),
         (_bad_in_train, "train/dent", "move these to test/"),
         (_loose, "test", "1 images lie outside"),
+        (_deep, "train/good/001.png", "16-bit image among 8-bit ones"),
+        (_deep_but_one, "test/good/000.png", "8-bit picture among 16-bit ones"),
+        (_torn_among_deep, "train/good/001.png", "truncated PNG"),
         (_few, "train/good", "2 good images: at least 4"),
     ],
 )
@@ -102,9 +127,19 @@ def test_an_archive_needs_a_category(tmp_path, capsys):
     assert "bolt" in capsys.readouterr().out
 
 
-def test_enough_images_need_no_warning():
-    assert "45 %" in supported(10)
-    assert supported(150) == ""
+def test_what_the_threshold_promises_is_said_of_any_number():
+    """As `train` will hold out and state it, for the configs' own wish; more images are what helps."""
+    config = load_config("bank")
+    data, wish = config.data, config.eval.false_alarm_share
+    for count in (10, 36, 150, 1000):
+        held = len(split_good(range(count), data.holdout_share, data.holdout_min)[1])  # type: ignore[arg-type]
+        stated = false_alarms.threshold(np.arange(held), wish, "image").statement
+        (bound,) = re.findall(r"at most (\d+ %)", stated)
+        said = supported(count)
+        assert f"{count} good images, {held} of them" in said
+        assert f"at most {bound} of good parts" in said
+        assert "`ipad-jax calibrate`" in said
+        assert "data.holdout_share" in said
     assert supported(1) == ""
 
 

@@ -164,6 +164,13 @@ def image_cards(metrics: Mapping[str, Any]) -> list[Card]:
             "false pixels.",
             detail("aupro_30"),
         ),
+        Card(
+            number(metrics["aupimo"]),
+            "AUPIMO",
+            "How much of each defect is found while 1 to 10 of 100,000 pixels of good images are flagged; it "
+            "needs a million of these.",
+            detail("aupimo"),
+        ),
     ]
     if metrics.get("threshold") is not None:
         cards += [

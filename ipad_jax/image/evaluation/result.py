@@ -77,7 +77,11 @@ def summary_text(evaluation: Evaluation) -> str:
     if kinds:
         head = ("kind", "images", "image AUROC", "AUPRO 0.3", "found")
         tables.append(Table("", head, tuple(kinds)).text(screen_width()))
-    lines = []
+    lines = [
+        f"AUPRO 0.05 {cell(metrics, 'aupro_05')}, AUPIMO {cell(metrics, 'aupimo')} (how much of a defect is "
+        "found while 1 to 10 of 100,000 pixels of good images are; it needs a million of these)",
+        f"Best F1 of images {cell(metrics, 'f1_max')} ({metrics['f1_max_rule']})",
+    ]
     if evaluation.calibration is not None:
         lines.append(evaluation.calibration.statement())
         alarmed = {
