@@ -36,13 +36,14 @@ from ipad_jax.data_builders.object_folder.transforms import (
     scaled,
     undistort,
 )
-from ipad_jax.data_builders.photos import read_mask, read_photo
+from ipad_jax.data_builders.photos import read_mask, read_photo, size_of
 
 TRUE_POSES = "test_poses.json"  # of test views, where somebody knows them
 MASKS = "masks"  # folder of masks that cut training photos out
 HULL_SIDE = 48  # voxels along each side of the box that the object is looked for in
 HULL_PX = 160  # pixels of the longer side of the silhouettes that carve it
 FEWEST = 8  # training views
+SAME_PROPORTIONS = 0.02  # relative: of a photo to be judged and the training photos
 # Of a silhouette that the hull covers, in the median: right ones have 0.98 to 1, two swapped poses of 53
 # leave 0.90, poses of other photos 0.4
 AGREE, NO_OBJECT = 0.95, 0.7
@@ -97,6 +98,8 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
         DataError: names every file that is wrong.
     """
     views, layout_test, kinds, notes = find_views(folder)
+    if problems := _other_cameras(layout_test, views[0]):
+        raise DataError(problems)
     pictures = {view.path: _small(read_view(view), view, HULL_PX) for view in views}
     try:
         _check_sizes(views)
@@ -284,6 +287,30 @@ def _check_sizes(views: Sequence[View]) -> None:
         )
 
 
+def _other_cameras(test: Sequence[Photo], lens: View) -> list[Problem]:
+    """Test photos that the training photos' camera did not take; those that cannot be read are not looked at.
+
+    Of another size are refused where the lens bends, else those of other proportions.
+    """
+    problems = []
+    for photo in test:
+        size = size_of(photo.path)
+        if size is None:
+            continue
+        width, height = size
+        away = abs(width * lens.height / (height * lens.width) - 1)
+        what = "of other proportions" if away > SAME_PROPORTIONS else ""
+        if lens.distortion and size != (lens.width, lens.height):
+            what = "and their lens bends"
+        if what:
+            about = (
+                f"is {width}x{height}, the training photos are {lens.width}x{lens.height}, {what}: a test "
+                "photo must come from the same camera, uncropped and the same way up"
+            )
+            problems.append(Problem(photo.path, about))
+    return problems
+
+
 def _small(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
     """A picture and its camera, a pinhole's, at most so large."""
     image, view = undistort(image, view)
@@ -305,15 +332,7 @@ def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[st
         view = images.views.get(photo.path)
         image = read_photo(photo.path) if view is None else read_view(view)
         height, width = image.shape[:2]
-        same = (width, height) == (lens.width, lens.height)
-        if view is None and lens.distortion and not same:
-            raise ValueError(
-                f"{photo.path}: is {width}x{height}, the training photos are {lens.width}x{lens.height}, and "
-                "their lens bends: a test photo must come from the same camera"
-            )
         camera = view or dataclasses.replace(lens, path=photo.path, width=width, height=height)
-        if view is None and not same:
-            camera = dataclasses.replace(camera, distortion=())
         stored, camera = _small(image, camera, images.size)
         known = view is not None
         unknown = np.full(2, np.nan, np.float32)

@@ -51,6 +51,16 @@ def _over_white(image: np.ndarray) -> np.ndarray:
     return np.rint(rgb * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of a photograph as `read_photo` gives it, by its head alone; None: it has none."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return (height, width) if orientation_of(path) >= 5 else (width, height)
+
+
 def orientation_of(path: Path) -> int:
     """EXIF orientation of a file, 1 (as it is) to 8; 1 where it has none."""
     if path.suffix.lower() in (".tif", ".tiff", ".bmp"):  # OpenCV turns TIFF itself

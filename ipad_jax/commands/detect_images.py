@@ -19,7 +19,7 @@ OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step")
 
 
 def detect_images(args: argparse.Namespace) -> int:
-    """Judges image files; 1 where one could not be read, 3 on an alarm with --fail-on-alarm."""
+    """Judges image files; 1 where one could not be judged, 3 on an alarm with --fail-on-alarm."""
     from ipad_jax.image.detector import load
     from ipad_jax.image.record import images_in
     from ipad_jax.run.compile_cache import enable_compile_cache
@@ -97,7 +97,7 @@ def _judge(
 
 
 def status(args: argparse.Namespace, results: "list[Result]") -> int:
-    """Exit status: 3 on an alarm with --fail-on-alarm, 1 where an image could not be read."""
+    """Exit status: 3 on an alarm with --fail-on-alarm, 1 where an image could not be judged."""
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
     return 1 if any(result.problem for result in results) else 0

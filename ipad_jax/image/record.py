@@ -33,11 +33,11 @@ class Result:
 
     Attributes:
       image: path as it was found below the folder that was asked for.
-      score: NaN where the file could not be read.
+      score: NaN where there is a problem.
       alarm: whether the score is above the threshold.
-      x, y: pixel of the map's maximum; -1 where the file could not be read.
+      x, y: pixel of the map's maximum; -1 where there is a problem.
       seconds: for the map, without reading the file.
-      problem: what is wrong with the file; "".
+      problem: why the file was not judged: it could not be read, or is no image of the method's; "".
       note: what speaks against trusting the score, such as an uncertain pose, or what was not judged; "".
     """
 
@@ -83,7 +83,7 @@ def inspect_files(
 ) -> list[Result]:
     """Judges image files one by one and writes what is found into `folder`.
 
-    A file that cannot be read has a line that says so; the others are judged.
+    A file that cannot be read, or that the detector refuses, has a line that says so; the others are judged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = LineFile(folder / RESULTS, _line(COLUMNS))
@@ -92,11 +92,12 @@ def inspect_files(
         for name, path in files:
             try:
                 image = detector.read(path)
-            except ValueError as error:
-                result = Result(name, float("nan"), False, problem=str(error))
-            else:
                 start = time.perf_counter()
                 found = detector.inspect(image)
+            except ValueError as error:
+                problem = f"{path}: {str(error).removeprefix(f'{path}: ')}"
+                result = Result(name, float("nan"), False, problem=problem)
+            else:
                 y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
                 seconds = time.perf_counter() - start
                 result = Result(
@@ -142,11 +143,13 @@ def summary(results: Sequence[Result], folder: Path) -> str:
     judged = [r for r in results if not r.problem]
     alarms = [r for r in judged if r.alarm]
     lines = [f"{len(judged)} images judged, {len(alarms)} with an alarm"]
+    if refused := len(results) - len(judged):
+        lines[0] += f"; {refused} not judged"
     for result in sorted(alarms, key=lambda r: -r.score)[:20]:
         lines.append(f"  {result.image}: {result.score:.3g}, at x {result.x}, y {result.y}")
     if len(alarms) > 20:
         lines.append(f"  ... and {len(alarms) - 20} more in {RESULTS}")
-    lines += [f"  not read: {r.problem}" for r in results if r.problem]
+    lines += [f"  not judged: {r.problem}" for r in results if r.problem]
     for note in dict.fromkeys(r.note for r in judged if r.note):
         images = [r.image for r in judged if r.note == note]
         rest = f" and {len(images) - 5} more" if len(images) > 5 else ""

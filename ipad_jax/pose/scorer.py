@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from etils import epath
 
+from ipad_jax.data_builders.objects import SAME_PROPORTIONS
 from ipad_jax.data_builders.toys.animals import build
 from ipad_jax.data_builders.toys.cast import cast
 from ipad_jax.image.scorer import Scored
@@ -37,7 +38,6 @@ from ipad_jax.run.progress import Stages
 
 TRUE_POSE = "with the true pose"  # rows beside the method
 TRUE_RENDER = "with the true pose and the true rendering"
-SAME_PROPORTIONS = 0.02  # relative
 MORE_STARTS = 4  # times as many where no pose fits: near a pole many views look alike
 
 

@@ -172,6 +172,21 @@ def test_a_training_photo_of_other_proportions_is_named(folder):
         read_object(folder, 48)
 
 
+def test_a_test_photo_of_another_camera_is_named(folder, capsys):
+    """Before it is prepared: `evaluate` could not judge it."""
+    paths = [folder / f"test/good/{number}.png" for number in (0, 1)]
+    cv2.imwrite(str(paths[0]), cv2.imread(str(paths[0]))[:36])
+    cv2.imwrite(str(paths[1]), cv2.resize(cv2.imread(str(paths[1])), (96, 97)))  # nearly as wide
+    assert validate.main(["object_folder", "--source", str(folder)]) == 1
+    told = capsys.readouterr().out
+    assert "good/0.png: is 48x36, the training photos are 48x48, of other proportions" in told
+    assert "good/1.png" not in told
+    path = folder / "transforms.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"k1": -0.05}))
+    with pytest.raises(DataError, match=r"1\.png: is 96x97, .* and their lens bends: a test photo"):
+        read_object(folder, 48)
+
+
 def test_the_same_problem_of_many_files_is_said_once(folder, capsys):
     change(folder, lambda content: content.update(camera_angle_x=0.01))
     assert validate.main(["object_folder", "--source", str(folder)]) == 1

@@ -85,9 +85,15 @@ def test_evaluation_and_detection(workdir, data_dir, tmp_path):
     assert (workdir / "eval/test/turntable.webm").stat().st_size > 1000
     assert (workdir / "eval/test/object.ply").read_bytes().startswith(b"ply\n")
     folder = data_dir / "files/test/Stains"
-    words = ["--workdir", str(workdir), "--images", str(folder), "--out", str(tmp_path)]
-    assert detect.main(words) == 0
-    assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 1
+    photos = shutil.copytree(folder, tmp_path / "photos")
+    cropped = cv2.imread(str(folder / "0.png"))[:36]
+    cv2.imwrite(str(photos / "0-cropped.png"), cropped)  # before the other by name
+    words = ["--workdir", str(workdir), "--images", str(photos), "--out", str(tmp_path / "out")]
+    assert detect.main(words) == 1
+    rows = (tmp_path / "out/results.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows[1:]] == ["0-cropped.png", "0.png"]
+    assert "of other proportions" in rows[1]
+    assert "of other proportions" not in rows[2]
 
 
 def test_a_run_is_judged_on_test_views_with_a_switch_too(workdir, data_dir):
