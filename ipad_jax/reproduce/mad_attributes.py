@@ -23,7 +23,7 @@ from ipad_jax.evaluation.report.plots import THEMED, Palette, style, to_svg
 from ipad_jax.reproduce.collect import Folder, image_measures
 from ipad_jax.reproduce.image_table import METHODS
 from ipad_jax.reproduce.mad_table import published
-from ipad_jax.reproduce.methods import Setting
+from ipad_jax.reproduce.methods import TUNED_OBJECTS, Setting
 from ipad_jax.reproduce.plan import Table
 from ipad_jax.reproduce.table import NONE, Appendix, aligned
 
@@ -211,17 +211,19 @@ def _appendix(title: str, attributes: Values, rows: Mapping[str, Values]) -> App
     grid = [["Spearman's correlation (95 %)", *head]]
     grid += [[text, *(_text(values[pair]) for pair in pairs)] for text, values in found.items()]
     count = max(one.count for values in found.values() for one in values.values())
-    lines = [*aligned(grid), "", f"Over {count} objects; intervals by Bonett and Wright (2000)."]
+    lines = [*aligned(grid), "", "n: objects; intervals by Bonett and Wright (2000)."]
     if count < FEWEST:
-        return Appendix(title, (f"{count} objects are too few: {FEWEST} or more are needed.",))
+        more = f"{count} objects are too few: {FEWEST} or more are needed. Name them with --scenes; of toys"
+        more += f" there are {', '.join(ANIMALS)}, {' and '.join(TUNED_OBJECTS)} were tuned on."
+        return Appendix(title, (more,))
     return Appendix(title, tuple(lines), to_svg(plot(found), f"attributes{len(title)}"))
 
 
 def _text(found: Correlation) -> str:
     if not math.isfinite(found.estimate):
         return NONE
-    ends = f" ({found.low:+.2f} to {found.high:+.2f})" if math.isfinite(found.low) else ""
-    return f"{found.estimate:+.2f}{ends}"
+    ends = f"{found.low:+.2f} to {found.high:+.2f}, " if math.isfinite(found.low) else ""
+    return f"{found.estimate:+.2f} ({ends}n {found.count})"
 
 
 def plot(

@@ -15,7 +15,7 @@ from ipad_jax.data_builders.mad.archive import SIM_CLASSES
 from ipad_jax.pose.scorer import TRUE_POSE, TRUE_RENDER
 from ipad_jax.reproduce.image_cells import CONSTANT, MEASURES
 from ipad_jax.reproduce.image_table import METHODS as IMAGE_METHODS
-from ipad_jax.reproduce.methods import Setting
+from ipad_jax.reproduce.methods import TUNED_OBJECTS, Setting
 from ipad_jax.reproduce.plan import Cell, Comparison, Line, Scoring, Table, Training, Words
 
 NAME = "mad"
@@ -97,6 +97,10 @@ def _notes(setting: Setting, on_mad: bool) -> tuple[str, ...]:
         "OmniposeAD as published (row paper) is days of training and hours a query on a CPU: leave it out "
         "there with --rows.",
     ]
+    if tuned := [scene for scene in setting.scenes if scene in TUNED_OBJECTS]:
+        notes.append(
+            f"{', '.join(tuned)}: tuned on, so no figure of ours there is reported, nor a mean with it."
+        )
     if on_mad:
         notes.append("'the paper' is PAD's table 2 as printed; what is wrong with it stands below.")
     if setting.tiny:

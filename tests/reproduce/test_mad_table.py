@@ -1,16 +1,22 @@
 """The table of objects from any side: its rows, PAD's numbers, and what performance depends on."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from ipad_jax.commands import reproduce
 from ipad_jax.data_builders.mad.archive import SIM_CLASSES
+from ipad_jax.data_builders.toys.animals import ANIMALS
 from ipad_jax.main import main
+from ipad_jax.reproduce import mad_attributes
 from ipad_jax.reproduce.collect import Folder, collect
 from ipad_jax.reproduce.mad_attributes import (
     ATTRIBUTES,
     FEWEST,
+    LEVELS,
+    Correlation,
     attributes_of,
     colour_contrast,
     num_triangles,
@@ -98,6 +104,90 @@ def test_attributes_of_a_toy():
     assert (
         colour_contrast(red, everywhere) > 30 > colour_contrast(red, everywhere & (red[..., 0] > 0))
     )
+
+
+def appendices(monkeypatch, scenes, data="toys"):
+    """What stands below a table whose main row has the numbers of a line through its objects' complexity."""
+    table = mad_table(Setting(data, scenes, (0,), variant=""))
+    complexity = {
+        name: found["shape_complexity"] for name, found in attributes_of(data, scenes).items()
+    }
+
+    def measures(folder, line):
+        if line.name != MAIN:
+            return {}
+        nan = {"pixel_auroc": np.nan}
+        return {s: {"image_auroc": 0.9 - value / 1000, **nan} for s, value in complexity.items()}
+
+    monkeypatch.setattr(mad_attributes, "image_measures", measures)
+    setting = Setting(data, scenes, (0,), variant="")
+    return table, mad_attributes.appendices_of(Folder("nowhere", frozenset()), table, setting)
+
+
+def test_pads_numbers_and_their_correlations_stand_below_without_any_run(monkeypatch):
+    table = mad_table(Setting("toys", ("cat",), (0,), variant=""))
+    setting = Setting("toys", ("cat",), (0,), variant="")
+    printed, of_pad = mad_attributes.appendices_of(Folder("nowhere", frozenset()), table, setting)
+    assert all(any(line.startswith(name) for line in printed.lines) for name in SIM_CLASSES)
+    row = published()["rows"]["paper"]["pixel"]
+    expected = spearmanr(published()["shape_complexity"], row).statistic
+    (line,) = (line for line in of_pad.lines if line.startswith("OmniposeAD"))
+    assert f"{expected:+.2f} (" in line
+    assert line.count("n 20") == 4
+    assert of_pad.figure.startswith("<svg")
+
+
+def test_our_own_numbers_are_correlated_with_the_attributes_of_all_six_animals(monkeypatch):
+    scenes = tuple(ANIMALS)
+    table, (*_, own, found) = appendices(monkeypatch, scenes)
+    assert any("hound, duck: tuned on" in note for note in table.notes)
+    assert not any(
+        "tuned on" in note for note in mad_table(Setting("toys", ("cat",), (0,), variant="")).notes
+    )
+    assert all(name in own.lines[0] for name in scenes)
+    (line,) = (line for line in found.lines if line.startswith("omnipose"))
+    assert re.search(rf"-1\.00 \(n {len(scenes)}\)", line)  # falls with complexity
+    assert line.count("n 6") == 2  # of images; nothing is known of pixels
+    assert found.figure.startswith("<svg")
+
+
+def test_three_objects_have_no_correlation_and_are_told_of_more(monkeypatch):
+    _, (*_, found) = appendices(monkeypatch, ("cat", "turtle", "camel"))
+    assert "3 objects are too few" in found.lines[0]
+    assert "--scenes" in found.lines[0]
+    assert not found.figure
+
+
+def test_the_plot_has_each_correlation_where_it_belongs():
+    nothing = Correlation(np.nan, np.nan, np.nan, 3)
+    pairs = [(attribute, level) for attribute in ATTRIBUTES for level in LEVELS]
+    ours = dict(
+        zip(
+            pairs,
+            [Correlation(0.5, 0.1, 0.8, 6), nothing, Correlation(1.0, np.nan, np.nan, 6), nothing],
+        )
+    )
+    other = dict(zip(pairs, [Correlation(-0.3, -0.7, 0.2, 6)] * 4))
+    figure = mad_attributes.plot({"ours": ours, "other": other})
+    shape, contrast = figure.axes
+    marks = [
+        sorted(
+            (float(x), round(float(y)))
+            for line in axes.lines
+            if line.get_marker() == "o"
+            for x, y in line.get_xydata()
+        )
+        for axes in (shape, contrast)
+    ]
+    assert marks[0] == [(-0.3, 0), (-0.3, 0), (0.5, 1)]  # the first row above
+    assert marks[1] == [(-0.3, 0), (-0.3, 0), (1.0, 1)]
+    bars = [line for line in shape.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2]
+    assert sorted(tuple(line.get_xdata()) for line in bars) == [
+        (-0.7, 0.2),
+        (-0.7, 0.2),
+        (0.1, 0.8),
+    ]
+    assert [text.get_text() for text in shape.get_yticklabels()] == ["other", "ours"]
 
 
 def test_what_would_run_is_said_before(tmp_path, capsys):
