@@ -52,5 +52,10 @@ class HeldOutLoss:
 
         s = self.setup.shardings
         shardings = (s.trainable, s.frozen, s.variables, batch_sharding(self.setup.mesh))
-        fn = jax.jit(losses, in_shardings=shardings, out_shardings=replicated(self.setup.mesh))
+        fn = jax.jit(
+            losses,
+            in_shardings=shardings,
+            out_shardings=replicated(self.setup.mesh),
+            compiler_options=self.setup.compiler_options,
+        )
         return fn.lower(state.trainable, state.frozen, state.variables, batch).compile()

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.sharding import batch_sharding, fsdp_sharding, gather, replicated
 from ipad_jax.training.state import TrainState, create_state, start_options, term_names
-from ipad_jax.training.task import Batch, Metrics, Task
+from ipad_jax.training.task import Batch, Metrics, Task, compiler_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,11 @@ class TrainSetup:
         shardings = fsdp_sharding(shapes, mesh, config.fsdp_min_bytes)
         return cls(task, tx, mesh, graphdefs[0], shapes, shardings)
 
+    @property
+    def compiler_options(self) -> dict[str, Any]:
+        """What the task's programs need on the mesh's devices; see `NeedsOptions`."""
+        return compiler_options(self.task, self.mesh.devices.flat[0].platform)
+
     def make_keys(self, seed: int) -> tuple[jax.Array, jax.Array]:
         """The key of the steps and that of the start, both on every device."""
         # jit: with several processes a global array is made by all of them, never put there by one
@@ -86,6 +91,7 @@ class TrainSetup:
             donate_argnums=0,
             in_shardings=(self.shardings, batch_sharding(self.mesh), replicated(self.mesh)),
             out_shardings=(self.shardings, replicated(self.mesh)),
+            compiler_options=self.compiler_options,
         )
         key = jax.eval_shape(lambda: jax.random.key(0))
         with jax.set_mesh(self.mesh):

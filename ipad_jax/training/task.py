@@ -1,7 +1,7 @@
 """What training knows of a method: the `Task` protocol, found by the name in `config.task`."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -115,6 +115,22 @@ class Records(Protocol):
     def init_recorded(self, key: jax.Array, files: dict[str, dict[str, Any]]) -> nnx.Module:
         """As `init_model` where those files alone are there: its shapes, to be filled by a checkpoint."""
         ...
+
+
+@runtime_checkable
+class NeedsOptions(Protocol):
+    """A task whose programs a compiler fails on unless it is told otherwise.
+
+    Attributes:
+      compiler_options: XLA's, by platform ("cpu", "gpu", "tpu").
+    """
+
+    compiler_options: Mapping[str, dict[str, Any]]
+
+
+def compiler_options(task: Any, platform: str) -> dict[str, Any]:
+    """What each program of a task's model is compiled with on a platform; {} but for `NeedsOptions`."""
+    return task.compiler_options.get(platform, {}) if isinstance(task, NeedsOptions) else {}
 
 
 def family_of(config: ConfigDict) -> str:

@@ -15,6 +15,7 @@ from toy import ToyTask, toy_config
 
 from ipad_jax.commands.train import main
 from ipad_jax.run.config import load_config
+from ipad_jax.run.stopwatch import Stopwatch
 from ipad_jax.training import pretrained
 from ipad_jax.training.checkpoints import (
     DamagedCheckpointError,
@@ -23,6 +24,7 @@ from ipad_jax.training.checkpoints import (
     load_model_arrays,
     restore_for_inference,
 )
+from ipad_jax.training.held_out import HeldOutLoss
 from ipad_jax.training.logs import read_metrics
 from ipad_jax.training.loop import train
 from ipad_jax.training.setup import TrainSetup
@@ -245,6 +247,23 @@ def test_state_is_spread_over_fsdp(tmp_path):
     total = sum(x.nbytes for x in leaves)
     first = sum(s.data.nbytes for x in leaves for s in x.addressable_shards if s.device.id == 0)
     assert first <= 1.2 * total / 4
+
+
+def test_step_and_held_out_loss_are_compiled_with_the_tasks_options():
+    config = toy_config(eval_every=1)
+    task = ToyTask(config)
+    setup = TrainSetup.make(config, task, make_mesh(1, 1), 4)
+    state = setup.create_state(jax.random.key(0))
+    task.compiler_options = {"gpu": {"xla_gpu_wrong": True}}  # type: ignore[attr-defined]
+    batch = next(task.train_data(1, 0, 1))
+    setup.compile_step(batch)
+    held_out = HeldOutLoss(setup, config, Stopwatch())
+    held_out(state)
+    held_out.compiled = None
+    task.compiler_options = {"cpu": {"xla_cpu_wrong": True}}  # type: ignore[attr-defined]
+    for compile_it in (lambda: setup.compile_step(batch), lambda: held_out(state)):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_wrong"):
+            compile_it()
 
 
 def test_summary_shares_add_up(tmp_path):

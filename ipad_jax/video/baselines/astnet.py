@@ -30,6 +30,8 @@ from ipad_jax.video.baselines.wider_resnet import STRIDE, WiderResNet, WiderResN
 FOLD = 16  # one of so many channels is shifted in time; n_div
 REDUCTION = 16  # channels over those inside the attention
 EPSILON = 1e-8  # under the root; L2Loss
+# A product of its fails a check in XLA's tiling for Triton, which ends the process (an H100, JAX 0.11.2)
+COMPILER_OPTIONS = {"gpu": {"xla_gpu_enable_triton_gemm": False}}
 
 
 @dataclasses.dataclass(frozen=True)

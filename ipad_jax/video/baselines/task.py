@@ -5,7 +5,7 @@ keyword arguments of its loss. V-Swin-T needs no entry: it is `VideoTask` withou
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,7 +17,12 @@ from ipad_jax.input.frames import height_width
 from ipad_jax.nn.dot import check_dtype
 from ipad_jax.run.table import Table
 from ipad_jax.training.state import named_leaves
-from ipad_jax.video.baselines.astnet import AstNet, AstNetConfig, astnet_loss
+from ipad_jax.video.baselines.astnet import (
+    COMPILER_OPTIONS,
+    AstNet,
+    AstNetConfig,
+    astnet_loss,
+)
 from ipad_jax.video.baselines.conv_autoencoder import (
     ConvAutoencoder,
     ConvAutoencoderConfig,
@@ -39,17 +44,19 @@ class Method(NamedTuple):
       config: dataclass with `clip_len`, `image_size`, `unscored` and the leaves of `config.model`.
       model: module made from it; called with clips it gives an output with `frames`.
       loss: (output, clip, **config.loss) -> (loss, terms).
+      compiler_options: see `training.task.NeedsOptions`.
     """
 
     config: Any
     model: Callable[..., nnx.Module]
     loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    compiler_options: Mapping[str, dict[str, Any]] = {}
 
 
 BASELINES = {
     "conae": Method(ConvAutoencoderConfig, ConvAutoencoder, conv_loss),
     "memae": Method(MemAutoencoderConfig, MemAutoencoder, mem_loss),
-    "astnet": Method(AstNetConfig, AstNet, astnet_loss),
+    "astnet": Method(AstNetConfig, AstNet, astnet_loss, COMPILER_OPTIONS),
     "dmad": Method(DmadConfig, Dmad, dmad_loss),
     "convlstm": Method(ConvLstmConfig, ConvLstmAutoencoder, conv_lstm_loss),
 }
@@ -74,6 +81,7 @@ class BaselineTask(ClipTask):
             **leaves, clip_len=config.data.clip_len, image_size=size
         )
         self.unscored = self.model_config.unscored
+        self.compiler_options = self.method.compiler_options
         self.parts = tuple(nnx.state(self._abstract, nnx.Param))
         super().__init__(config)
 

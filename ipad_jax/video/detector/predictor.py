@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Report
 from ipad_jax.run.provenance import made_with
 from ipad_jax.training.fitted import fitted_arrays
+from ipad_jax.training.task import compiler_options
 from ipad_jax.video.clip_task import ClipTask, make_clip_task
 from ipad_jax.video.detector.stream import FrameScorer, PredictsClips, predict_ahead
 from ipad_jax.video.normal.stored import LEARNT, Normal, normal_of
@@ -70,12 +72,14 @@ class Predictor:
         def pictures(state: nnx.State, clip: jax.Array) -> dict[str, jax.Array]:
             return task.reconstruct_fn(nnx.merge(graphdef, state), {"clip": clip})
 
-        self._scores = jax.jit(scores)
+        options = compiler_options(task, self._devices[0].platform)
+        compiled = partial(jax.jit, compiler_options=options)
+        self._scores = compiled(scores)
         # the compiler leaves out what the phase does not need: the decoder, two thirds of the time
-        self._phases = jax.jit(lambda state, clip: {"phase": scores(state, clip)["phase"]})
-        self._pictures = jax.jit(pictures)
+        self._phases = compiled(lambda state, clip: {"phase": scores(state, clip)["phase"]})
+        self._pictures = compiled(pictures)
         # One program: the compiler shares the forward pass that both need.
-        self._both = jax.jit(lambda state, clip: scores(state, clip) | pictures(state, clip))
+        self._both = compiled(lambda state, clip: scores(state, clip) | pictures(state, clip))
 
     def scores(self, clip: np.ndarray) -> dict[str, np.ndarray]:
         """`ClipTask.predict_fn` on clips uint8 [b, t, h, w, 3], fetched to the host."""

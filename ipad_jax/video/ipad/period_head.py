@@ -5,6 +5,10 @@ Phase classes divide the cycle evenly; class k covers [k, k + 1) / classes. Two 
 `PooledHead` (default) keeps a coarse grid of a few channels, since in a machine's picture the place
 of the moving part is the phase. `PublishedHead` is IPAD's code, model/video_swin_transformer.py: at
 the paper's size 226M of its 263M parameters, which its own 35.9M cannot have counted.
+
+Both start as Flax's layers do, with variance 1 / inputs, where PyTorch's default has a third of it: the
+phase of held-out clips was nearer after the same steps (docs/results.md, "What the paper's network is worth
+here"; measured of the pooled head).
 """
 
 import jax

@@ -14,7 +14,7 @@ from ipad_jax.performance.compile_ahead import cpu_devices, report_slice
 from ipad_jax.performance.products import predict_products, train_products
 from ipad_jax.run.config import load_config
 from ipad_jax.training.state import inference_view
-from ipad_jax.training.task import make_task
+from ipad_jax.training.task import compiler_options, make_task
 from ipad_jax.video.baselines.dmad import DmadOutput
 from ipad_jax.video.baselines.task import BASELINES, BaselineTask
 from ipad_jax.video.clip_task import normalise
@@ -40,6 +40,20 @@ def test_every_method_is_a_task_and_a_config():
     for name in BASELINES:
         assert isinstance(make(name), BaselineTask)
     assert isinstance(make("vswint"), VideoTask)
+
+
+def test_astnet_alone_leaves_tritons_products_out_and_on_a_gpu_alone():
+    tasks = {name: make(name) for name in CONFIGS} | {"ipad": make_task(load_config("ipad:tiny"))}
+    found = {
+        (name, platform): options
+        for name, task in tasks.items()
+        for platform in ("cpu", "gpu", "tpu")
+        if (options := compiler_options(task, platform))
+    }
+    assert found == {("astnet", "gpu"): {"xla_gpu_enable_triton_gemm": False}}
+    # XLA knows names and types of all platforms' options and refuses others
+    (options,) = found.values()
+    assert jax.jit(jnp.negative, compiler_options=options)(1.0) == -1.0
 
 
 @pytest.mark.slow

@@ -18,7 +18,11 @@ class LinearTask:
         return nnx.Linear(3, 2, rngs=nnx.Rngs(key))
 
     def predict_fn(self, model, batch):
-        return {"sum": jnp.sum(model(batch["clip"].astype(jnp.float32)), axis=(1, 2, 3))}
+        total = jnp.sum(model(batch["clip"].astype(jnp.float32)), axis=(1, 2, 3))
+        return {"sum": total, "phase": total}
+
+    def reconstruct_fn(self, model, batch):
+        return {"reconstruction": model(batch["clip"].astype(jnp.float32))}
 
 
 @pytest.fixture
@@ -38,3 +42,14 @@ def test_clips_are_spread_over_devices_that_divide_them(model, size, used):
     assert len(alone._place(clip)[1].sharding.device_set) == 1  # virtual devices share the cores
     # clips are independent of each other, so only the order of sums inside one may differ
     np.testing.assert_allclose(spread.scores(clip)["sum"], alone.scores(clip)["sum"], rtol=1e-5)
+
+
+def test_programs_are_compiled_with_the_tasks_options(model):
+    task, clip = LinearTask(), np.zeros((1, 2, 4, 4, 3), np.uint8)
+    task.compiler_options = {"gpu": {"xla_gpu_wrong": True}}  # type: ignore[attr-defined]
+    Predictor(task, model).scores(clip)
+    task.compiler_options = {"cpu": {"xla_cpu_wrong": True}}  # type: ignore[attr-defined]
+    predictor = Predictor(task, model)
+    for name in ("scores", "phases", "pictures", "both"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_wrong"):
+            getattr(predictor, name)(clip)

@@ -24,6 +24,17 @@ def test_published_decoder_has_8_30_million_parameters():
     assert DecoderConfig().total_stride == (4, 32, 32)
 
 
+def test_layers_start_as_pytorchs_uniform_in_one_over_the_root_of_27_cout():
+    for conv, cout in zip(make().convs, (4, 3), strict=True):
+        bound = 1 / np.sqrt(27 * cout)
+        kernel, bias = np.asarray(conv.kernel[...]), np.asarray(conv.bias[...])
+        assert max(np.abs(kernel).max(), np.abs(bias).max()) <= bound
+        # e^-20 is the chance of no draw that near to the end; six deviations of a uniform's variance
+        assert np.abs(kernel).max() > bound * (1 - 20 / kernel.size)
+        assert kernel.var() == pytest.approx(bound**2 / 3, rel=6 * np.sqrt(0.8 / kernel.size))
+        assert np.any(bias)
+
+
 def test_strides_multiply_to_the_output_and_tanh_bounds_it():
     decoder = inference_view(drawn(make))
     out = nnx.jit(lambda d, x: d(x))(decoder, 100 * FEATURES)
