@@ -20,6 +20,7 @@ from ipad_jax.image import evaluation as image_evaluation
 from ipad_jax.image.detector import load
 from ipad_jax.image.evaluation import rescore
 from ipad_jax.image.record import images_in
+from ipad_jax.image.task import BIT_DEPTH
 from ipad_jax.nn.efficientnet_weights import lite0_file
 from ipad_jax.nn.weight_files import described
 
@@ -174,6 +175,8 @@ def test_16_bit_images_are_read_by_a_run_that_has_no_calibration(deep_run, tmp_p
     assert calibrate.main(["--workdir", str(run), "--images", str(deep_run.parent / "good")]) == 0
     detector = load_detector(run)
     assert detector.calibration.bit_depth == detector.bit_depth == 12
+    del detector.scorer.arrays[BIT_DEPTH]  # as of runs fitted before it was there
+    assert detector.bit_depth == 12
 
 
 def test_a_wish_of_fewer_false_alarms_raises_the_threshold(bank_run):
