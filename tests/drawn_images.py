@@ -61,12 +61,12 @@ def prepare(folder: Path, data_dir: Path, name: str = "stripes"):
     return prepare(Builder, config, str(data_dir))[0]
 
 
-def trained(spec, data_dir, folder):
+def trained(spec, data_dir, folder, **leaves):
     """A run folder on the drawn set `stripes`, fitted and calibrated."""
     from ipad_jax.image.detector import calibrate
     from ipad_jax.training.loop import train
 
-    train(image_config(spec, data_dir), str(folder), progress=lambda *_: None)
+    train(image_config(spec, data_dir, **leaves), str(folder), progress=lambda *_: None)
     calibrate(folder)
     return folder
 
