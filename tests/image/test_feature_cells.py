@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ipad_jax.image.feature_task import lit
-from ipad_jax.image.features import TOGETHER, box_average, each_picture
+from ipad_jax.image.features import TOGETHER, box_average, each_picture, on_grid
 
 RNG = np.random.default_rng(0)
 
@@ -23,6 +23,19 @@ def test_a_cells_mean_is_over_those_of_its_box_that_lie_inside(side):
             slow[:, row, column] = box.mean((1, 2), dtype=np.float64)
     # float32 sums of up to 35 numbers of size 1
     np.testing.assert_allclose(box_average(jnp.asarray(x), side), slow, rtol=0, atol=1e-6)
+
+
+def test_levels_come_to_one_grid_after_the_mean_of_their_own_neighbours():
+    own, coarse = (RNG.normal(size=(1, n, n, 2)).astype(np.float32) for n in (8, 4))
+    fine = np.full((1, 16, 16, 3), 7, np.float32)
+    maps = {"fine": jnp.asarray(fine), "own": jnp.asarray(own), "coarse": jnp.asarray(coarse)}
+    found = on_grid(maps, (8, 8), 3)
+    assert [x.shape for x in found] == [(1, 8, 8, 3), (1, 8, 8, 2), (1, 8, 8, 2)]
+    np.testing.assert_allclose(found[0], 7, rtol=1e-6)  # float32
+    np.testing.assert_array_equal(found[1], box_average(maps["own"], 3))
+    plain = on_grid({"coarse": box_average(maps["coarse"], 3)}, (8, 8))[0]
+    np.testing.assert_array_equal(found[2], plain)
+    assert np.ptp(found[2]) < np.ptp(coarse)
 
 
 def test_other_light_multiplies_and_stays_within_8_bits():

@@ -135,6 +135,18 @@ def test_every_preset_makes_its_task(name, preset):
     assert (views.height, views.width) == (config.data.height, config.data.width)
 
 
+def test_a_batch_has_a_tile_of_each_of_its_images(drawn):
+    task = make_task(image_config("autoencoder:tiny", drawn, **{"data.tiles": 3}))
+    batches = [batch for batch, _ in zip(task.train_data(1, 0, 1), range(8), strict=False)]
+    normal, numbers = task.normal_data(), set()
+    for batch in batches:
+        for picture, index in zip(batch["picture"], batch["index"], strict=True):
+            same = (task.views.cut(normal.image(index)) == picture).all((1, 2, 3))
+            assert same.any()
+            numbers.add((index, int(same.argmax())))
+    assert len({number for _, number in numbers}) > 1  # not the first of each
+
+
 def resnet(cfg):
     network = ResNet(cfg, rngs=nnx.Rngs(0))
     return nnx.view(network, use_running_average=True)
