@@ -4,7 +4,8 @@
     ipad-jax evaluate --workdir runs/bottle_draem
 
 The default is narrow and sees 128 px, so that its schedule ends in four minutes of a core. `:paper` has the
-published widths, size and schedule: weeks of two cores, not yet run.
+published widths, size and schedule: weeks of two cores, not yet run; its faults are of photographs of
+textures (DTD) with `--config.model.textures=~/dtd/images`.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config, options = image_config("draem", arg)
     config.model = model = ConfigDict()
     model.widths = (16, 8)  # of the two networks; our choice
+    model.textures = "drawn"  # laid over as faults; or a folder of images: the paper has DTD
     config.batch_size = 4  # images; our choice, the paper has 8 (sec. 4.1)
     config.total_steps = 500  # steps; our choice
     config.optim.lr = 1e-3  # our choice; the paper has 1e-4

@@ -13,6 +13,8 @@ from jax import lax
 from ipad_jax.nn.backbones import Backbone, make_backbone, stages_of
 from ipad_jax.nn.conv2d import resize_linear
 
+TOGETHER = 4  # pictures at once on an accelerator: one alone costs as much
+
 
 class Frozen(nnx.Variable):
     """A weight that no method trains; it lies in the run's checkpoint all the same."""
@@ -130,10 +132,16 @@ def stacked(levels: Sequence[jax.Array], scales: jax.Array) -> jax.Array:
 def each_picture(function: Any, pictures: jax.Array) -> Any:
     """`function` of one picture [1, h, w, 3] at a time: the result of one depends on no other.
 
-    On an accelerator sixteen go together, which rounds the same for any number of them.
+    On an accelerator `TOGETHER` go at once, the last ones filled up, so that a batch of any size runs the
+    same products of the same shapes: those of other shapes are rounded otherwise.
     """
-    together = None if jax.default_backend() == "cpu" else 16
-    one = jax.tree.map
-    return lax.map(
-        lambda picture: one(lambda x: x[0], function(picture[None])), pictures, batch_size=together
-    )
+
+    def one(picture: jax.Array) -> Any:
+        return jax.tree.map(lambda x: x[0], function(picture[None]))
+
+    if jax.default_backend() == "cpu":
+        return lax.map(one, pictures)
+    count = len(pictures)
+    fill = [(0, -count % TOGETHER)] + [(0, 0)] * (pictures.ndim - 1)
+    found = lax.map(one, jnp.pad(pictures, fill, mode="edge"), batch_size=TOGETHER)
+    return jax.tree.map(lambda x: x[:count], found)

@@ -2,8 +2,8 @@
 
 Everything is drawn on the device from a key. The published DRAEM lays pictures of an archive of textures
 (DTD) over; ours are drawn (octaves of coloured noise, stripes), or parts of other pictures of the batch,
-moved and recoloured, half and half. That costs where real defects look like photographs of textures; none
-is assumed.
+moved and recoloured, half and half, unless textures are given. That costs where real defects look like
+photographs of textures.
 """
 
 import jax
@@ -62,11 +62,16 @@ def elsewhere(key: jax.Array, picture: jax.Array) -> jax.Array:
     return jnp.clip(moved * gain + shift, 0, 1)
 
 
-def with_faults(key: jax.Array, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pictures of which half have a fault laid over, and where (DRAEM, eq. 1).
+def with_faults(
+    key: jax.Array, pictures: jax.Array, textures: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Pictures with a fault laid over every second one, and where (DRAEM, eq. 1).
+
+    A tenth of the faults has an empty region, as some of the public code's.
 
     Args:
       pictures: float32 [b, h, w, 3] in [0, 1].
+      textures: of the same shape and range, what is laid over, moved and recoloured; None: see above.
 
     Returns:
       pictures, and bool [b, h, w].
@@ -75,16 +80,17 @@ def with_faults(key: jax.Array, pictures: jax.Array) -> tuple[jax.Array, jax.Arr
 
     def one(key: jax.Array, picture: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(key, 6)
-        over = jnp.where(
-            jax.random.bernoulli(keys[0]), texture(keys[1], size), elsewhere(keys[2], other)
-        )
+        over = elsewhere(keys[2], other)
+        if textures is None:
+            over = jnp.where(jax.random.bernoulli(keys[0]), texture(keys[1], size), over)
         mask = blobs(keys[3], size) & jax.random.bernoulli(keys[4])
         beta = jax.random.uniform(keys[5], (), maxval=0.8)  # of the original that shines through
         laid = beta * picture + (1 - beta) * over
         return jnp.where(mask[..., None], laid, picture), mask
 
     keys = jax.random.split(key, len(pictures))
-    return jax.vmap(one)(keys, pictures, jnp.roll(pictures, 1, axis=0))
+    others = jnp.roll(pictures, 1, axis=0) if textures is None else textures
+    return jax.vmap(one)(keys, pictures, others)
 
 
 def pasted(key: jax.Array, picture: jax.Array, scar: bool) -> jax.Array:

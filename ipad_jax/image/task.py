@@ -9,7 +9,7 @@ is `reduce` of its joined map. Thresholds, colours and metrics are outside. What
 import json
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -274,6 +274,10 @@ class SteppedTask(ImageTask):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss of a batch and its terms."""
 
+    def reader(self, images: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """Reads a batch of the images with these numbers, by their places among them; it pickles."""
+        return partial(read_pictures, self.source, self.views, images, self.config.seed)
+
     def train_data(
         self, first_step: int, process_index: int, process_count: int
     ) -> Iterator[dict[str, np.ndarray]]:
@@ -281,7 +285,7 @@ class SteppedTask(ImageTask):
         config = self.config
         fitted = np.asarray(self.indices[0])
         return endless_batches(
-            partial(read_pictures, self.source, self.views, fitted, config.seed),
+            self.reader(fitted),
             len(fitted),
             batch_size=config.batch_size,
             seed=config.seed,
@@ -298,10 +302,11 @@ class SteppedTask(ImageTask):
         held = np.asarray(self.indices[1])
         if not len(held):
             return None
-        read = partial(read_pictures, self.source, self.views, held, self.config.seed)
         most = self.config.eval_batches
         size = self.config.batch_size
-        return map(read, spread_batches(len(held), size, most, process_index, process_count))
+        return map(
+            self.reader(held), spread_batches(len(held), size, most, process_index, process_count)
+        )
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """A batch as `read_pictures` makes it."""

@@ -51,7 +51,7 @@ PUBLISHED = {
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of a file under the names that they have there; the suffix says how to read it.
+    """All arrays of a file under the names that they have there; its suffix, in any case, says how.
 
     Raises:
         FileNotFoundError: no such file.
@@ -61,14 +61,15 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix == SHAPES:
         shapes = json.loads(path.read_text())["arrays"]
         return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise ValueError(f"{path}: suffix {path.suffix!r}, expected one of {SUFFIXES}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights.")
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    return _read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
+    return _read_safetensors(path) if suffix == ".safetensors" else read_state_dict(path)
 
 
 def read_parameters(path: str | Path, ignored: str) -> dict[str, np.ndarray]:

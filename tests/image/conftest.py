@@ -3,7 +3,7 @@
 import pytest
 from drawn_images import prepare, trained, write_folder
 
-from ipad_jax.input.images import open_images
+from ipad_jax.input.images import open_source
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +24,12 @@ def bank_run(drawn, tmp_path_factory):
 def no_labels():
     """A function that lets nothing open the test split, where it is given a `MonkeyPatch`."""
 
-    def only_train(config, split):
-        assert split == "train"
-        return open_images(config, split)
+    def only_train(path, split):
+        assert split == "train", "labels are read"
+        return open_source(path, split)
 
     def forbid(patch):
-        for module in ("task", "calibration"):
-            patch.setattr(f"ipad_jax.image.{module}.open_images", only_train)
+        patch.setattr("ipad_jax.input.images.open_source", only_train)
 
     return forbid
 

@@ -1,14 +1,19 @@
 """The bank: what its rows are, what a distance is, and that a map depends on its image alone."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_images import spot, stripes
+from drawn_images import image_config, spot, stripes
 
 from ipad_jax.image.detector import load
+from ipad_jax.image.feature_task import lit
 from ipad_jax.image.features import evened
 from ipad_jax.image.methods.bank import cover, nearest
+from ipad_jax.image.scorer import Scorer
 from ipad_jax.training.fitted import load_fitted
+from ipad_jax.training.state import inference_view
+from ipad_jax.training.task import make_task
 
 
 def radius(points, chosen):
@@ -95,3 +100,41 @@ def test_the_bank_has_its_rows_and_no_more(bank_run):
     arrays, _ = load_fitted(bank_run / "fitted.npz")
     assert arrays["rows"].shape == (200, 176)
     assert arrays["rows"].dtype == np.float16
+
+
+def scorer_of(data_dir, **leaves):
+    """A bank that is fitted with other leaves than those of `bank_run`."""
+    task = make_task(image_config("bank:tiny", data_dir, **leaves))
+    model = inference_view(task.init_model(jax.random.key(0)))
+    return Scorer(task, model, task.fit(model, task.normal_data()))
+
+
+@pytest.mark.slow
+def test_copies_of_other_light_in_the_bank_bring_such_light_nearer(drawn):
+    """A brighter picture of training, and no less far is the fault."""
+    plain = scorer_of(drawn)
+    copies = scorer_of(drawn, **{"model.brightness": (0.7, 1.4)})
+    image = plain.task.source.image(plain.task.indices[0][0])
+    for factor in (0.7, 1.4):
+        before, after = (next(s.scored([lit(image, factor)])) for s in (plain, copies))
+        assert after.map.mean() < before.map.mean()
+        assert after.score < before.score
+    faulty, mask = spot(5)
+    found = next(copies.scored([faulty]))
+    assert found.map[mask > 0].mean() > 1.5 * np.median(found.map)
+
+
+@pytest.mark.slow
+def test_with_tiles_a_map_is_that_of_its_image_alone(drawn):
+    """Images of any size, each as nine pictures; the spot is seen across the borders between them."""
+    scorer = scorer_of(drawn, **{"data.tiles": 3, "eval.batch_size": 3})
+    images = [spot(9)[0], stripes(9, (80, 50)), spot(4, (96, 120))[0], stripes(2)]
+    together = list(scorer.scored(images))
+    scorer.task.config.eval.batch_size = 1
+    for image, found in zip(images, together, strict=True):
+        alone = next(scorer.scored([image]))
+        assert found.map.shape == image.shape[:2]
+        assert np.isfinite(found.map).all()
+        # a program of another shape, of float32 sums in another order
+        np.testing.assert_allclose(alone.map, found.map, rtol=0, atol=1e-5 * found.score)
+    assert min(together[0].score, together[2].score) > max(together[1].score, together[3].score)

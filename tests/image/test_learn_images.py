@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_images import spot, stripes, write
+from drawn_images import spot, stripes, trained, write
 
 from ipad_jax.image.detector import Detector, load
+from ipad_jax.image.evaluation import evaluate
 from ipad_jax.main import main
 
 pytestmark = pytest.mark.slow  # trains
@@ -166,6 +167,17 @@ def test_no_label_is_read_before_evaluate(pca_run, no_labels, monkeypatch):
     """Fit and threshold, which made the run, and detection never open the test split."""
     no_labels(monkeypatch)
     assert load(pca_run).inspect(spot(3)[0]).map.shape == (32, 40)
+
+
+def test_a_method_that_trains_reads_no_label_either(drawn, no_labels, monkeypatch, tmp_path):
+    """Nor do its losses on held-out images: those are good ones of training."""
+    no_labels(monkeypatch)
+    leaves = {"total_steps": 4, "eval_every": 2, "num_devices": 1}
+    run = trained("autoencoder:tiny", drawn, tmp_path / "run", **leaves)
+    assert load(run).threshold > 0
+    assert load(run).inspect(spot(3)[0]).map.shape == (32, 40)
+    with pytest.raises(AssertionError, match="labels are read"):
+        evaluate(run)  # which alone needs them
 
 
 def test_a_marked_image_must_be_the_one_that_was_marked(run, tmp_path, capsys):

@@ -1,14 +1,16 @@
-"""Cuttings laid over a picture, squares cut out, CutPaste's density, OCR-GAN's two frequencies."""
+"""Faults and cuttings laid over a picture, squares cut out, CutPaste's density, OCR-GAN's two frequencies."""
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_images import image_config, write
 
-from ipad_jax.image.made_up_faults import cut_out, pasted
+from ipad_jax.image.made_up_faults import blobs, cut_out, pasted, with_faults
 from ipad_jax.image.methods.cutpaste import gaussian, patch_under
 from ipad_jax.image.methods.ocrgan import low_frequencies
+from ipad_jax.training.task import make_task
 
 H, W = 60, 90
 RNG = np.random.default_rng(0)
@@ -19,6 +21,106 @@ KEYS = jax.random.split(jax.random.key(0), 200)
 def changed(made):
     """Where pictures [n, h, w, 3] differ from the first one."""
     return np.asarray(jnp.any(made != PICTURE[None], axis=-1))
+
+
+COUNT = 8  # pictures of a batch
+GOOD = jnp.asarray(np.random.default_rng(1).uniform(0.3, 0.6, (COUNT, H, W, 3)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def faulty():
+    """Twenty-five batches: pictures [200, h, w, 3] and masks [200, h, w]."""
+    made, masks = jax.jit(jax.vmap(lambda key: with_faults(key, GOOD)))(KEYS[:25])
+    return np.asarray(made).reshape(-1, H, W, 3), np.asarray(masks).reshape(-1, H, W)
+
+
+@pytest.mark.slow
+def test_a_fault_changes_its_picture_inside_its_mask_alone(faulty):
+    made, masks = faulty
+    good = np.tile(np.asarray(GOOD), (25, 1, 1, 1))
+    np.testing.assert_array_equal(made[~masks], good[~masks])
+    # a value that is laid over may be the picture's own by chance, all three of a pixel hardly
+    assert np.any(made[masks] != good[masks], axis=-1).mean() > 0.999
+    assert 0 <= made.min() <= made.max() <= 1
+
+
+@pytest.mark.slow
+def test_about_half_of_the_pictures_stay_good_and_no_fault_is_all_of_its_picture(faulty):
+    shares = faulty[1].mean((1, 2))
+    regions = np.asarray(jax.jit(jax.vmap(lambda key: blobs(key, (H, W))))(KEYS)).mean((1, 2))
+    # half of 0.9, and 0.1; of 200 draws with deviations of 0.035 and 0.021
+    assert 0.34 < (shares > 0).mean() < 0.56
+    assert (regions == 0).mean() < 0.17
+    assert max(shares.max(), regions.max()) < 0.6
+
+
+@pytest.mark.slow
+def test_faults_are_those_of_their_key(faulty):
+    made, masks = jax.jit(with_faults)(KEYS[0], GOOD)
+    np.testing.assert_array_equal(masks, faulty[1][:COUNT])
+    # another program, and stripes' phases of up to 400 radians in float32
+    np.testing.assert_allclose(made, faulty[0][:COUNT], rtol=0, atol=1e-4)
+    drawn = {mask.tobytes() for mask in faulty[1] if mask.any()}
+    assert len(drawn) == sum(mask.any() for mask in faulty[1])  # no region twice
+
+
+@pytest.mark.slow
+def test_given_textures_are_all_that_is_laid_over():
+    """Of one colour over pictures of one colour, each fault has one; drawn textures have many."""
+    plain = jnp.full((COUNT, H, W, 3), 0.5)
+    textures = jnp.full((COUNT, H, W, 3), jnp.array([0.9, 0.2, 0.1]))
+    laid = jax.jit(jax.vmap(lambda key: with_faults(key, plain, textures)))(KEYS[:5])
+    made, masks = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in laid)
+    assert masks.any((1, 2)).sum() > 10
+    for picture, mask in zip(made, masks, strict=True):
+        colours = np.unique(picture[mask], axis=0)
+        assert len(colours) <= 1
+        np.testing.assert_array_equal(picture[~mask], 0.5)
+
+
+def test_a_folder_of_textures_goes_with_the_batches(tmp_path, drawn):
+    """Its pictures, at their size, others with each batch and the same ones in a run resumed."""
+    shades = (10, 90, 170, 250)
+    for shade in shades:
+        write(tmp_path / "textures" / f"{shade}/a.png", np.full((9, 7, 3), shade, np.uint8))
+    task = make_task(
+        image_config("draem:tiny", drawn, **{"model.textures": f"{tmp_path}/textures"})
+    )
+    batches = [batch for _, batch in zip(range(6), task.train_data(1, 0, 1), strict=False)]
+    textures = np.stack([batch["texture"] for batch in batches])
+    assert textures.shape == (6, 4, 64, 64, 3)
+    assert {array.dtype for array in batches[0].values()} > {np.dtype(np.uint8)}
+    assert (textures == textures[:, :, :1, :1, :1]).all()
+    assert set(textures[..., 0, 0, 0].ravel().tolist()) == set(shades)
+    assert len(np.unique(textures[..., 0, 0, 0], axis=0)) > 1
+    np.testing.assert_array_equal(next(task.train_data(3, 0, 1))["texture"], textures[2])
+    assert next(task.val_data(0, 1))["texture"].shape == (4, 64, 64, 3)
+    shapes = task.batch_shapes(4)
+    assert {name: x.shape for name, x in shapes.items()} == {
+        n: x.shape for n, x in batches[0].items()
+    }
+    model = task.init_model(jax.random.key(0))
+    assert jax.eval_shape(task.loss_fn, model, shapes, KEYS[0])[0].shape == ()
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_a_folder_without_textures_is_refused_before_the_first_step(folder, tmp_path, drawn):
+    (tmp_path / "empty").mkdir()
+    task = make_task(
+        image_config("draem:tiny", drawn, **{"model.textures": f"{tmp_path}/{folder}"})
+    )
+    with pytest.raises(
+        FileNotFoundError, match=rf"model\.textures={tmp_path}/{folder}: no folder with"
+    ):
+        task.train_data(1, 0, 1)
+
+
+def test_textures_are_drawn_where_no_folder_is_named(drawn):
+    config = image_config("draem:tiny", drawn)
+    assert "texture" not in next(make_task(config).train_data(1, 0, 1))
+    with config.unlocked():
+        del config.model.textures  # a run from before this leaf
+    assert "texture" not in next(make_task(config).train_data(1, 0, 1))
 
 
 @pytest.mark.slow

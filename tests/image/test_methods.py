@@ -1,5 +1,6 @@
 """Every image method: published sizes, a step that learns, and the contract of its map."""
 
+import dataclasses
 import functools
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from drawn_images import image_config, spot, stripes
+from efficientnet_weights import drawn_state
 from flax import nnx
 
 from ipad_jax.image.methods import METHODS
@@ -23,7 +25,12 @@ from ipad_jax.image.methods.ocrgan import Judge, UNet
 from ipad_jax.image.methods.stfpm import Student
 from ipad_jax.image.methods.uniad import Rebuild
 from ipad_jax.image.scorer import Scorer
-from ipad_jax.nn.backbones import stages_of
+from ipad_jax.image.task import SteppedTask
+from ipad_jax.nn.backbones import KINDS, stages_of
+from ipad_jax.nn.efficientnet import B4
+from ipad_jax.nn.efficientnet_weights import fold
+from ipad_jax.nn.resnet import ResNet, ResNetConfig
+from ipad_jax.nn.vgg import VGG16
 from ipad_jax.run.config import CONFIGS, load_config
 from ipad_jax.training.optim import make_optimizer
 from ipad_jax.training.setup import train_step
@@ -120,6 +127,71 @@ def test_every_method_has_a_config():
     assert tasks == {f"image.{name}" for name in METHODS}
 
 
+@pytest.mark.parametrize("preset", ["", "parts", "tiny", "paper", "paper,parts"])
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_every_preset_makes_its_task(name, preset):
+    config = load_config(f"{name}:{preset}" if preset else name)
+    views = make_task(config).views
+    assert (views.height, views.width) == (config.data.height, config.data.width)
+
+
+def test_a_batch_has_a_tile_of_each_of_its_images(drawn):
+    task = make_task(image_config("autoencoder:tiny", drawn, **{"data.tiles": 3}))
+    batches = [batch for batch, _ in zip(task.train_data(1, 0, 1), range(8), strict=False)]
+    normal, numbers = task.normal_data(), set()
+    for batch in batches:
+        for picture, index in zip(batch["picture"], batch["index"], strict=True):
+            same = (task.views.cut(normal.image(index)) == picture).all((1, 2, 3))
+            assert same.any()
+            numbers.add((index, int(same.argmax())))
+    assert len({number for _, number in numbers}) > 1  # not the first of each
+
+
+def resnet(cfg):
+    network = ResNet(cfg, rngs=nnx.Rngs(0))
+    return nnx.view(network, use_running_average=True)
+
+
+# Networks without a file, by the number of the last stage that is wanted.
+UNTRAINED = {
+    "resnet18": lambda last: resnet(ResNetConfig.resnet18(last + 1)),
+    "wide_resnet50_2": lambda last: resnet(ResNetConfig.wide_resnet50_2(last + 1)),
+    "vgg16": lambda last: VGG16(last, rngs=nnx.Rngs(0)),
+    "efficientnet_b4": lambda last: fold(drawn_state(last + 1, B4), last + 1, B4),
+    "efficientnet_lite0": lambda last: fold(drawn_state(last + 1), last + 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_a_published_preset_fits_together(name, tmp_path, monkeypatch):
+    """By shapes alone: the loss of a batch of the published size, or the features of every cell."""
+    for network, make in UNTRAINED.items():
+        kind = dataclasses.replace(KINDS[network], load=lambda _, last, make=make: make(last))
+        monkeypatch.setitem(KINDS, network, kind)
+    (tmp_path / "weights.npz").touch()
+    config = load_config(f"{name}:paper")
+    if "backbone" in config.model:
+        config.model.weights = str(tmp_path / "weights.npz")
+    task, batch = make_task(config), config.batch_size
+
+    def found(key, pictures):
+        model = task.init_model(key)
+        if isinstance(task, SteppedTask):
+            return task.loss_fn(model, {"picture": pictures}, key)[0]
+        return task.cells(model, jnp.ones(len(config.model.stages)), pictures)
+
+    pictures = jax.ShapeDtypeStruct((batch, task.views.height, task.views.width, 3), np.uint8)
+    shape = jax.eval_shape(found, jax.random.key(0), pictures).shape
+    if isinstance(task, SteppedTask):
+        assert shape == ()
+    else:
+        channels = sum(
+            stage.channels for stage in stages(config.model.backbone, *config.model.stages)
+        )
+        assert shape == (batch, *task.grid, channels)
+
+
 @functools.cache
 def stepped(name, data_dir):
     """A tiny method after some steps on one batch: task, model, losses."""
@@ -150,6 +222,13 @@ def stepped(name, data_dir):
     return task, inference_view(model), losses
 
 
+@functools.cache
+def fitted(name, data_dir):
+    """The same, with its arrays in place of the losses."""
+    task, model, _ = stepped(name, data_dir)
+    return task, model, task.fit(model, task.normal_data())
+
+
 def cases(names):
     """Parameters; deep networks that come in pairs take long to compile."""
     slow = dict.fromkeys(("draem", "ocrgan"), pytest.mark.slow)
@@ -171,8 +250,7 @@ def test_the_loss_of_a_memorised_batch_falls(name, drawn):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", cases(SPECS.keys() - {"bank", "patchcore"}))  # test_bank.py
 def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
-    task, model, _ = stepped(name, drawn)
-    arrays = task.fit(model, task.normal_data())
+    task, model, arrays = fitted(name, drawn)
     scorer = Scorer(task, model, arrays)
     images = [spot(4)[0], stripes(9, (48, 30)), stripes(2), spot(9)[0], stripes(5)]
     together = list(scorer.scored(images))  # batches of 4, the second filled up
@@ -182,6 +260,23 @@ def test_a_map_is_raw_and_that_of_its_image_alone(name, drawn):
     alone = next(scorer.scored([images[3]]))
     np.testing.assert_array_equal(alone.map, together[3].map)
     assert alone.score == task.reduce(together[3].map)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases(SPECS))
+def test_batches_of_1_and_of_16_have_the_same_maps(name, drawn, monkeypatch):
+    """Also by the way of an accelerator, which takes some pictures at a time."""
+    task, model, arrays = fitted(name, drawn)
+    arrays = {k: jnp.asarray(x) for k, x in arrays.items()}
+    sixteen = np.concatenate([task.views.cut(spot(number)[0]) for number in range(16)])
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr("jax.default_backend", lambda backend=backend: backend)
+        maps_of = jax.jit(lambda *x: task.map_fn(*x))  # traced anew
+        ones = [maps_of(model, arrays, sixteen[i : i + 1]) for i in range(16)]
+        alone, together = np.concatenate(ones), np.asarray(maps_of(model, arrays, sixteen))
+        # programs of other shapes are fused otherwise: float32 sums in another order
+        np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5 * np.abs(together).max())
+        assert len(np.unique(together.max((1, 2)))) == 16  # sixteen maps, not one
 
 
 @pytest.mark.slow

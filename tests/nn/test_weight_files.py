@@ -29,6 +29,19 @@ def test_safetensors_as_its_own_library_writes_it(tmp_path):
         assert found[name].dtype == array.dtype
 
 
+def test_the_suffix_may_be_of_any_case(tmp_path):
+    np.savez(tmp_path / "w.npz", a=1)
+    (tmp_path / "w.npz").rename(tmp_path / "W.NPZ")
+    save_file({"a": np.array(2)}, tmp_path / "W.SafeTensors")
+    (tmp_path / "W.PTH").write_bytes(b"no weights")
+    assert read_arrays(tmp_path / "W.NPZ")["a"] == 1
+    assert read_arrays(tmp_path / "W.SafeTensors")["a"] == 2
+    with pytest.raises(ValueError, match=r"W\.PTH: not a complete state dict"):
+        read_arrays(tmp_path / "W.PTH")
+    with pytest.raises(ValueError, match=r"suffix '\.ONNX', expected one of"):
+        read_arrays(tmp_path / "W.ONNX")
+
+
 def write_safetensors(path, header, numbers):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + numbers)

@@ -2,19 +2,25 @@
 
 Zavrtanik et al., "DRAEM: A Discriminatively Trained Reconstruction Embedding for Surface Anomaly
 Detection", 2021; public code VitjanZ/DRAEM, train_DRAEM.py and model_unet.py. Deviations: made-up faults
-need no archive of textures (made_up_faults.py); pictures are RGB, not turned; the score is the map's
-maximum after the blur of `eval.blur_px`, there after a mean over 21 x 21 pixels.
+need no archive of textures (made_up_faults.py), but take a folder of them, moved and recoloured where the
+code has its own changes of light and colour; pictures are RGB, not turned; the score is the map's maximum
+after the blur of `eval.blur_px`, there after a mean over 21 x 21 pixels.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from ipad_jax.data_builders.photos import SUFFIXES, is_photo, read_photo
 from ipad_jax.image.features import each_picture
 from ipad_jax.image.made_up_faults import with_faults
 from ipad_jax.image.methods.autoencoder import ssim
@@ -23,6 +29,8 @@ from ipad_jax.nn.conv2d import max_pool2, resize_corners
 from ipad_jax.nn.conv_layers import Conv2d, batch_norm
 
 FOCUS = 2.0  # gamma of the focal loss
+DRAWN = "drawn"  # model.textures that are no folder's
+Reader = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 class Convs(nnx.Module):
@@ -112,7 +120,10 @@ class DraemModel(nnx.Module):
 
 
 class DraemTask(SteppedTask):
-    """DRAEM; `model` has widths, of the two networks."""
+    """DRAEM; `model` has widths, of the two networks, and textures, "drawn" or a folder of images.
+
+    With a folder a batch has "texture" too, uint8 [b, h, w, 3].
+    """
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -121,6 +132,18 @@ class DraemTask(SteppedTask):
                 f"data.height={self.views.height} and data.width={self.views.width} must be multiples of 32: "
                 "the network halves them five times."
             )
+        self.textures = config.model.get("textures", DRAWN)  # a run from before this leaf
+
+    def reader(self, images: np.ndarray) -> Reader:
+        read = super().reader(images)
+        if self.textures == DRAWN:
+            return read
+        size = (self.views.width, self.views.height)
+        return partial(read_textured, read, texture_files(self.textures), size, self.config.seed)
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        shapes = super().batch_shapes(batch_size)
+        return shapes if self.textures == DRAWN else shapes | {"texture": shapes["picture"]}
 
     def init_model(self, key: jax.Array) -> DraemModel:
         return DraemModel(self.config.model.widths, rngs=nnx.Rngs(key))
@@ -129,7 +152,8 @@ class DraemTask(SteppedTask):
         self, model: Any, batch: dict[str, Any], key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         good = batch["picture"].astype(jnp.float32) / 255
-        faulty, mask = with_faults(key, good)
+        textures = batch["texture"].astype(jnp.float32) / 255 if "texture" in batch else None
+        faulty, mask = with_faults(key, good, textures)
         made, log_share = model(faulty)
         right = jnp.where(mask, log_share[..., 1], log_share[..., 0])
         terms = {
@@ -144,6 +168,31 @@ class DraemTask(SteppedTask):
             return jnp.exp(model(picture.astype(jnp.float32) / 255)[1][..., 1])
 
         return each_picture(one, pictures)
+
+
+def texture_files(folder: str) -> tuple[Path, ...]:
+    """Image files below a folder, in order of their names.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    place = Path(folder).expanduser()
+    found = tuple(sorted(p for p in place.rglob("*") if p.is_file() and is_photo(p)))
+    if not found:
+        raise FileNotFoundError(
+            f"model.textures={folder}: no folder with images ({', '.join(SUFFIXES)}); name one, such as "
+            f'images/ of the Describable Textures Dataset, or take "{DRAWN}".'
+        )
+    return found
+
+
+def read_textured(
+    read: Reader, files: Sequence[Path], size: tuple[int, int], seed: int, chosen: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A batch with random textures, brought to (width, height); others with each mixture of images."""
+    drawn = np.random.default_rng([seed, 14, *chosen]).integers(len(files), size=len(chosen))
+    textures = [cv2.resize(read_photo(files[n]), size, interpolation=cv2.INTER_AREA) for n in drawn]
+    return read(chosen) | {"texture": np.stack(textures)}
 
 
 def twice(x: jax.Array) -> jax.Array:
