@@ -100,12 +100,10 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
     views, layout_test, kinds, notes = find_views(folder)
     if problems := _other_cameras(layout_test, views[0]):
         raise DataError(problems)
-    pictures = {view.path: _small(read_view(view), view, HULL_PX) for view in views}
+    pictures = {view.path: small_picture(read_view(view), view, HULL_PX) for view in views}
     try:
         _check_sizes(views)
-        background, levels = background_of([image for image, _ in pictures.values()])
-        centre, radius = ball_of(list(pictures.values()), background, levels)
-        notes += _disagreement(list(pictures.values()), background, levels, centre, radius)
+        background, levels, centre, radius, doubts = located(list(pictures.values()))
     except ValueError as error:
         raise DataError([Problem(folder, str(error))]) from error
     by_path = {view.path: view for view in views}
@@ -120,7 +118,7 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
         "ball": [*centre, radius],
         "true_poses": _true_poses(folder, centre, radius),
         "bent_lens": bent_lens(views[0]),
-        "notes": notes,
+        "notes": notes + doubts,
     }
     return images, metadata
 
@@ -211,6 +209,24 @@ def read_view(view: View) -> np.ndarray:
             f"{image.shape[0]}: a mask must be as large as its photo"
         )
     return np.where(inside[..., None], image, np.uint8(255))
+
+
+def located(
+    pictures: Sequence[tuple[np.ndarray, View]],
+) -> tuple[np.ndarray, float, np.ndarray, float, list[str]]:
+    """Background and levels as of `background_of`, centre and radius as of `ball_of`, notes of a doubt.
+
+    Raises: ValueError where background, silhouettes and poses allow no object.
+    """
+    background, levels = background_of([image for image, _ in pictures])
+    centre, radius = ball_of(pictures, background, levels)
+    return (
+        background,
+        levels,
+        centre,
+        radius,
+        _disagreement(pictures, background, levels, centre, radius),
+    )
 
 
 def ball_of(
@@ -311,7 +327,7 @@ def _other_cameras(test: Sequence[Photo], lens: View) -> list[Problem]:
     return problems
 
 
-def _small(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
+def small_picture(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
     """A picture and its camera, a pinhole's, at most so large."""
     image, view = undistort(image, view)
     scale = min(1.0, longest / max(view.width, view.height)) if longest else 1.0
@@ -333,7 +349,7 @@ def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[st
         image = read_photo(photo.path) if view is None else read_view(view)
         height, width = image.shape[:2]
         camera = view or dataclasses.replace(lens, path=photo.path, width=width, height=height)
-        stored, camera = _small(image, camera, images.size)
+        stored, camera = small_picture(image, camera, images.size)
         known = view is not None
         unknown = np.full(2, np.nan, np.float32)
         pose = normalised(camera.world_from_camera, images.centre, images.radius)

@@ -119,7 +119,7 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
 
     Raises: ValueError without the path of the photo.
     """
-    pose = _pose(values)
+    pose = rigid_pose(values)
     stated = (values.get("w"), values.get("h"))
     width, height = check_photo(photo, stated, upright=values.get("upright") is True)
     model, distortion = _distortion(values)
@@ -193,8 +193,8 @@ def _number(values: Mapping[str, Any], name: str) -> float | None:
     return number
 
 
-def _pose(values: Mapping[str, Any]) -> np.ndarray:
-    """world_from_camera [4, 4] of a frame; a rigid motion, or ValueError."""
+def rigid_pose(values: Mapping[str, Any]) -> np.ndarray:
+    """world_from_camera float64 [4, 4] of a frame; a rigid motion, or ValueError."""
     try:
         matrix = np.array(values["transform_matrix"], np.float64)
     except (KeyError, TypeError, ValueError) as error:
