@@ -58,6 +58,23 @@ def test_every_field_reads_back(tmp_path):
     assert all(mask.shape == (20, 20) for mask in masks)
 
 
+def test_pictures_without_transparency_are_taken_as_they_are(tmp_path):
+    """RGB and grey ones give the same records as RGBA ones that were laid over white."""
+    folder = write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    write_class(tmp_path / "manual" / "MAD-Sim" / "10Sheep")
+    for path in folder.glob("*/*/*.png"):
+        if path.parent.parent.name != "ground_truth":
+            cv2.imwrite(str(path), read_over_white(path))
+            assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[2] == 3
+    for split in ("train", "test"):
+        pairs = [read_split(build(tmp_path, name), split) for name in ("07Owl", "10Sheep")]
+        for plain, transparent in zip(*pairs, strict=True):
+            np.testing.assert_array_equal(plain["image"], transparent["image"])
+    grey = np.full((8, 8), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    np.testing.assert_array_equal(read_over_white(tmp_path / "grey.png"), np.stack([grey] * 3, -1))
+
+
 def test_real_class_has_neither_masks_nor_poses(tmp_path):
     for name in "BDACEGFHIJ":
         write_class(tmp_path / "manual" / "MAD-Real" / name, train=2, real=True)
