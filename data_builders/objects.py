@@ -19,7 +19,11 @@ from ipad_jax.data_builders.encoding import encode, resize_mask
 from ipad_jax.data_builders.files import DataError, Problem
 from ipad_jax.data_builders.image_folder.layout import GOOD, Photo, scan
 from ipad_jax.data_builders.images import ImageBuilder, ImageSet
-from ipad_jax.data_builders.object_folder.colmap import find_model, read_colmap
+from ipad_jax.data_builders.object_folder.colmap import (
+    find_models,
+    photos_in_model,
+    read_colmap,
+)
 from ipad_jax.data_builders.object_folder.hull import (
     covered,
     occupied_box,
@@ -36,7 +40,7 @@ from ipad_jax.data_builders.object_folder.transforms import (
     scaled,
     undistort,
 )
-from ipad_jax.data_builders.photos import read_mask, read_photo, size_of
+from ipad_jax.data_builders.photos import is_photo, read_mask, read_photo, size_of
 
 TRUE_POSES = "test_poses.json"  # of test views, where somebody knows them
 MASKS = "masks"  # folder of masks that cut training photos out
@@ -52,7 +56,8 @@ TREE = """
     DIR/train/good/<name>.png       photos of the good object from all around, against one plain colour
     DIR/transforms.json             their cameras, as of NeRF, MAD, nerfstudio or instant-ngp; or a
     DIR/sparse/0/                   COLMAP model: cameras and images, .txt or .bin
-    DIR/masks/<name>.png            optional: white on the object of each training photo
+    DIR/masks/<name>.png            optional: white on the object of each training photo; of a.jpg and
+                                    a.png masks/a.jpg.png and masks/a.png.png
     DIR/test/{good,<defect>}/       optional, without poses
     DIR/ground_truth/<defect>/      optional: <name>_mask.png, white on the defect
 Photos may also lie in DIR/images, as the file of poses says."""
@@ -100,12 +105,10 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
     views, layout_test, kinds, notes = find_views(folder)
     if problems := _other_cameras(layout_test, views[0]):
         raise DataError(problems)
-    pictures = {view.path: _small(read_view(view), view, HULL_PX) for view in views}
+    pictures = {view.path: small_picture(read_view(view), view, HULL_PX) for view in views}
     try:
         _check_sizes(views)
-        background, levels = background_of([image for image, _ in pictures.values()])
-        centre, radius = ball_of(list(pictures.values()), background, levels)
-        notes += _disagreement(list(pictures.values()), background, levels, centre, radius)
+        background, levels, centre, radius, doubts = located(list(pictures.values()))
     except ValueError as error:
         raise DataError([Problem(folder, str(error))]) from error
     by_path = {view.path: view for view in views}
@@ -120,7 +123,7 @@ def read_object(folder: Path, size: int) -> tuple[ObjectSet, dict[str, Any]]:
         "ball": [*centre, radius],
         "true_poses": _true_poses(folder, centre, radius),
         "bent_lens": bent_lens(views[0]),
-        "notes": notes,
+        "notes": notes + doubts,
     }
     return images, metadata
 
@@ -141,13 +144,25 @@ def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ..
     """Training views with their cameras; test photos, kinds, and notes for a person; opens no image whole."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder. Expected:{TREE}")
-    model = find_model(folder)
+    models = find_models(folder)
     unposed: set[Path] = set()
+    notes = []
     if (folder / "transforms.json").is_file():
         views = read_transforms(folder / "transforms.json")
         unposed = left_out(folder, json.loads((folder / "transforms.json").read_text()))
-    elif model is not None:
-        views = read_colmap(model, folder)
+    elif models:
+        views = read_colmap(models[0], folder)
+        registered = {view.path for view in views}
+        beside = [
+            photo for place in {path.parent for path in registered} for photo in place.iterdir()
+        ]
+        unposed = {photo for photo in beside if is_photo(photo)} - registered
+        if others := models[1:]:
+            sizes = ", ".join(f"{model.name} {photos_in_model(model)}" for model in others)
+            notes.append(
+                f"{len(models)} COLMAP models, which share no scale: the largest is used, "
+                f"{models[0].relative_to(folder)} with {len(views)} photos; not used are {sizes} photos"
+            )
     else:
         raise FileNotFoundError(
             f"{folder}: no camera poses, neither transforms.json nor a COLMAP model. Expected:{TREE}"
@@ -157,7 +172,6 @@ def find_views(folder: Path) -> tuple[list[View], Sequence[Photo], tuple[str, ..
         raise DataError([Problem(folder, message)])
     views = with_masks(folder, views)
     test: Sequence[Photo] = ()
-    notes = []
     if unposed:
         notes.append(f"{len(unposed)} photos have no pose, not used: {_some(unposed)}")
     if (folder / "train").is_dir():
@@ -181,19 +195,45 @@ def _some(paths: Iterable[Path]) -> str:
 
 
 def with_masks(folder: Path, views: Sequence[View]) -> list[View]:
-    """The views with their masks, where the folder has any.
+    """The views with their masks: of the file of poses, else of the folder, where there are any.
 
-    Raises: DataError: some have one, and others do not.
+    A mask is called as its photo with `.png` behind it, or in place of the photo's own ending.
+
+    Raises: DataError: some have one, and others do not; or two photos share one.
     """
     place = folder / MASKS
-    if not place.is_dir():
-        return list(views)
-    found = [dataclasses.replace(v, mask=place / f"{v.path.stem}.png") for v in views]
-    missing = [v for v in found if v.mask and not v.mask.is_file()]
+    found = list(views)
+    if place.is_dir() and not any(view.mask for view in views):
+        found = [dataclasses.replace(view, mask=_mask_in(place, view.path)) for view in views]
+    if not any(view.mask for view in found):
+        return found
+    missing = [view for view in found if not (view.mask and view.mask.is_file())]
     if missing:
-        about = f"is missing: {place} has masks, so each photo with a pose needs one"
-        raise DataError([Problem(v.mask or place, about) for v in missing])
+        why = "other photos have masks, so each photo with a pose needs one"
+        raise DataError(
+            [
+                Problem(v.mask, f"is missing: {why}")
+                if v.mask
+                else Problem(v.path, f"has no mask: {why}")
+                for v in missing
+            ]
+        )
+    photos: dict[Path | None, list[Path]] = {}
+    for view in found:
+        photos.setdefault(view.mask, []).append(view.path)
+    if shared := {mask: paths for mask, paths in photos.items() if len(paths) > 1}:
+        about = (
+            "is the mask of {}: give each photo its own, called as the photo with .png behind it"
+        )
+        raise DataError(
+            [Problem(mask or place, about.format(_some(paths))) for mask, paths in shared.items()]
+        )
     return found
+
+
+def _mask_in(place: Path, photo: Path) -> Path:
+    whole = place / f"{photo.name}.png"
+    return whole if whole.is_file() else place / f"{photo.stem}.png"
 
 
 def read_view(view: View) -> np.ndarray:
@@ -211,6 +251,24 @@ def read_view(view: View) -> np.ndarray:
             f"{image.shape[0]}: a mask must be as large as its photo"
         )
     return np.where(inside[..., None], image, np.uint8(255))
+
+
+def located(
+    pictures: Sequence[tuple[np.ndarray, View]],
+) -> tuple[np.ndarray, float, np.ndarray, float, list[str]]:
+    """Background and levels as of `background_of`, centre and radius as of `ball_of`, notes of a doubt.
+
+    Raises: ValueError where background, silhouettes and poses allow no object.
+    """
+    background, levels = background_of([image for image, _ in pictures])
+    centre, radius = ball_of(pictures, background, levels)
+    return (
+        background,
+        levels,
+        centre,
+        radius,
+        _disagreement(pictures, background, levels, centre, radius),
+    )
 
 
 def ball_of(
@@ -311,7 +369,7 @@ def _other_cameras(test: Sequence[Photo], lens: View) -> list[Problem]:
     return problems
 
 
-def _small(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
+def small_picture(image: np.ndarray, view: View, longest: int) -> tuple[np.ndarray, View]:
     """A picture and its camera, a pinhole's, at most so large."""
     image, view = undistort(image, view)
     scale = min(1.0, longest / max(view.width, view.height)) if longest else 1.0
@@ -333,7 +391,7 @@ def encode_views(photos: Iterable[Photo], images: ObjectSet) -> Iterator[dict[st
         image = read_photo(photo.path) if view is None else read_view(view)
         height, width = image.shape[:2]
         camera = view or dataclasses.replace(lens, path=photo.path, width=width, height=height)
-        stored, camera = _small(image, camera, images.size)
+        stored, camera = small_picture(image, camera, images.size)
         known = view is not None
         unknown = np.full(2, np.nan, np.float32)
         pose = normalised(camera.world_from_camera, images.centre, images.radius)

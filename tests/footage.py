@@ -122,9 +122,9 @@ def mad_pose(number: int) -> np.ndarray:
 
 
 def write_class(folder: Path, train: int = 12, size: int = 40, real: bool = False) -> Path:
-    """A class of MAD: a coloured square on transparent ground, and masks of defects."""
+    """A class of MAD: a coloured ball on transparent ground, and masks of defects."""
     image = np.zeros((size, size, 4), np.uint8)
-    image[10:30, 10:30] = (30, 60, 200, 255)
+    cv2.circle(image, (size // 2, size // 2), size // 4, (30, 60, 200, 255), cv2.FILLED)
     (folder / "train" / "good").mkdir(parents=True)
     for n in range(train):
         cv2.imwrite(str(folder / "train" / "good" / f"{n}.png"), image)

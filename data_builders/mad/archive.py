@@ -11,8 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ipad_jax.data_builders.encoding import encode, encode_image, resize_mask
+from ipad_jax.data_builders.encoding import encode, resize_mask
 from ipad_jax.data_builders.files import DataError, Problem, read_image
+from ipad_jax.data_builders.object_folder import transforms
+from ipad_jax.data_builders.shrink import shrink
 
 SIM_CLASSES = (
     "01Gorilla",
@@ -41,6 +43,7 @@ SIM_CLASSES = (
 REAL_CLASSES = tuple(f"real{number:02d}" for number in range(1, 11))
 GOOD = "good"
 SAME_ASPECT = 0.01  # relative
+SIDE = 800  # pixels of the archive's pictures
 
 TREE = """
     DIR/MAD-Sim/<class>/train/good/<N>.png
@@ -108,17 +111,17 @@ def read_class(
 
     Returns: views of train and test in order; names of the defects, "good" first;
         camera_angle_x in radians, None without transforms.json.
-    Raises: DataError naming every file that is wrong.
+    Raises: DataError naming every file that is wrong, and poses that cannot be: see `transforms.check_views`.
     """
     problems: list[Problem] = []
     poses, angle = _read_poses(folder / "transforms.json", require_poses, problems)
     train_folder = folder / "train" / GOOD
     train = []
     for path in _images(train_folder):
-        pose = poses.pop(path.relative_to(folder).as_posix(), None)
-        if angle is not None and pose is None:
+        name = path.relative_to(folder).as_posix()
+        if angle is not None and name not in poses:
             problems.append(Problem(path, "has no pose in transforms.json"))
-        train.append(View(path, 0, None, pose))
+        train.append(View(path, 0, None, poses.pop(name, None)))
     if not train:
         problems.append(Problem(train_folder, "holds no images; expected <N>.png"))
     problems += [
@@ -155,8 +158,11 @@ def _images(folder: Path) -> list[Path]:
 
 def _read_poses(
     path: Path, required: bool, problems: list[Problem]
-) -> tuple[dict[str, np.ndarray], float | None]:
-    """World-from-camera matrices by image path, and the horizontal angle of view in radians."""
+) -> tuple[dict[str, np.ndarray | None], float | None]:
+    """World-from-camera matrices by image path, and the horizontal angle of view in radians.
+
+    None for a matrix that is told as a problem.
+    """
     if not path.is_file():
         if required:
             problems.append(Problem(path, "is missing; training views need their camera poses"))
@@ -164,13 +170,9 @@ def _read_poses(
     try:
         content = json.loads(path.read_text())
         angle = float(content["camera_angle_x"])
-        poses = {}
-        for frame in content["frames"]:
-            matrix = np.asarray(frame["transform_matrix"], np.float32)
-            if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-                raise ValueError(f"transform_matrix of {frame['file_path']} is no finite 4x4")
-            name = frame["file_path"].removeprefix("./")
-            poses[name if Path(name).suffix else name + ".png"] = matrix
+        frames = [
+            (str(frame["file_path"]).removeprefix("./"), frame) for frame in content["frames"]
+        ]
         if not 0 < angle < np.pi:
             raise ValueError(f"camera_angle_x={angle} must be in (0, pi) radians")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -178,7 +180,31 @@ def _read_poses(
             Problem(path, f"cannot be read ({error!r}); expected camera_angle_x and frames")
         )
         return {}, None
+    poses: dict[str, np.ndarray | None] = {}
+    cameras = []
+    for name, frame in frames:
+        name = name if Path(name).suffix else f"{name}.png"
+        poses[name] = None
+        try:
+            pose = transforms.rigid_pose(frame)
+        except ValueError as error:
+            problems.append(Problem(path.parent / name, str(error)))
+            continue
+        poses[name] = pose.astype(np.float32)
+        cameras.append(posed(path.parent / name, (SIDE, SIDE), angle, pose))
+    problems += transforms.check_views(cameras, path)
     return poses, angle
+
+
+def posed(
+    path: Path, size: tuple[int, int], camera_angle_x: float, pose: np.ndarray
+) -> transforms.View:
+    """The camera of a training view: of a picture of (width, height) pixels, world_from_camera [4, 4]."""
+    width, height = size
+    focal_px = focal(width, camera_angle_x)
+    return transforms.View(
+        path, width, height, focal_px, focal_px, width / 2, height / 2, np.asarray(pose, np.float64)
+    )
 
 
 def read_over_white(path: Path) -> np.ndarray:
@@ -203,20 +229,19 @@ def encode_views(
     folder: Path,
     camera_angle_x: float | None,
     size: tuple[int, int],
-    quality: int,
 ) -> Iterator[dict[str, Any]]:
     """Loads, resizes and encodes views, one after the other.
 
     Args:
         folder: of the class, which names are relative to.
         camera_angle_x: in radians; None without poses.
-        size: (width, height) of the stored picture. quality: of JPEG, 1..100.
+        size: (width, height) of the stored picture.
     Yields: records.
     Raises: ValueError from a view that cannot be loaded, naming the file.
     """
     unknown = np.full((4, 4), np.nan, np.float32)
     for view in views:
-        image, mask = _encode(view, size, quality)
+        image, mask = _encode(view, size)
         posed = view.world_from_camera is not None and camera_angle_x is not None
         yield {
             "image": image,
@@ -229,8 +254,8 @@ def encode_views(
         }
 
 
-def _encode(view: View, size: tuple[int, int], quality: int) -> tuple[bytes, bytes]:
-    """JPEG of the image; PNG of its mask: zero where good, b"" where unknown."""
+def _encode(view: View, size: tuple[int, int]) -> tuple[bytes, bytes]:
+    """PNG of the image, and of its mask: zero where good, b"" where unknown."""
     image = read_over_white(view.path)
     height, width = image.shape[:2]
     stretched = abs(width * size[1] / (height * size[0]) - 1) > SAME_ASPECT
@@ -239,12 +264,12 @@ def _encode(view: View, size: tuple[int, int], quality: int) -> tuple[bytes, byt
             f"{view.path}: is {width}x{height}; --size {size[0]}x{size[1]} would "
             "stretch it, and one focal length could not describe it; keep the aspect ratio"
         )
-    jpeg = encode_image(image, size, quality)
+    png = encode(".png", shrink(image, size))
     if view.defect == 0:
-        return jpeg, encode(".png", np.zeros(size[::-1], np.uint8))
+        return png, encode(".png", np.zeros(size[::-1], np.uint8))
     if view.mask is None:
-        return jpeg, b""
+        return png, b""
     mask = read_image(view.mask, cv2.IMREAD_GRAYSCALE)
     if mask.shape != (height, width):
         raise ValueError(f"{view.mask}: is {mask.shape[::-1]}; its image is {width}x{height}")
-    return jpeg, encode(".png", resize_mask(mask, size))
+    return png, encode(".png", resize_mask(mask, size))

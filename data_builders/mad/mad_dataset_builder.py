@@ -36,7 +36,9 @@ class Builder(StreamingBuilder):
     """Builds one class of MAD from the unpacked archives."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First version: one record an image."}
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "One record an image. Images are PNG since ipad_jax 0.3, JPEG before: readers take both."
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "MAD cannot be downloaded for you (CC BY-NC-SA 4.0). Get MAD-Sim or MAD-Real from "
         "https://github.com/EricLee0224/PAD, unpack it into a folder DIR and give that folder as "
@@ -52,7 +54,7 @@ class Builder(StreamingBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(
-                        shape=(config.height, config.width, 3), encoding_format="jpeg"
+                        shape=(config.height, config.width, 3), encoding_format="png"
                     ),
                     "name": tfds.features.Text(),  # path below the class folder
                     "label": np.int8,
@@ -101,7 +103,7 @@ class Builder(StreamingBuilder):
             Piece(
                 0,  # no videos here
                 f"{part[0].path} and the {len(part) - 1} after it",
-                partial(encode_views, part, folder, camera_angle_x, size, config.quality),
+                partial(encode_views, part, folder, camera_angle_x, size),
             )
             for part in parts
         )

@@ -33,16 +33,33 @@ _NAMES = (
     "RADIAL_FISHEYE",
     "THIN_PRISM_FISHEYE",
 )
-PLACES = ("sparse/0", "sparse", "colmap/sparse/0", "colmap")
+PLACES = ("sparse", "colmap/sparse", "colmap")  # a model, or folders 0, 1, ... of one each
 PHOTOS = ("images", "train/good", "train", "")
 
 
-def find_model(folder: Path) -> Path | None:
-    """The folder of a COLMAP model in a folder of photos; None where there is none."""
+def find_models(folder: Path) -> list[Path]:
+    """Folders of the COLMAP models in a folder of photos, the one with the most photos first; may be none.
+
+    COLMAP writes several where it could not join the photos.
+
+    Raises:
+        DataError: of several, one cannot be read.
+    """
     for place in PLACES:
-        if any((folder / place / f"cameras.{kind}").is_file() for kind in ("bin", "txt")):
-            return folder / place
-    return None
+        own = folder / place
+        below = sorted(own.iterdir()) if own.is_dir() else []
+        if found := [model for model in (own, *below) if _is_model(model)]:
+            return found if len(found) == 1 else sorted(found, key=lambda m: -len(_read(m)[1]))
+    return []
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / f"cameras.{kind}").is_file() for kind in ("bin", "txt"))
+
+
+def photos_in_model(model: Path) -> int:
+    """Photos that a model has poses of."""
+    return len(_read(model)[1])
 
 
 def read_colmap(model: Path, folder: Path) -> list[View]:
@@ -51,17 +68,7 @@ def read_colmap(model: Path, folder: Path) -> list[View]:
     Raises:
         DataError: a ValueError that names every photo and camera that is wrong.
     """
-    kind = "bin" if (model / "cameras.bin").is_file() else "txt"
-    try:
-        if kind == "bin":
-            cameras = _binary_cameras((model / "cameras.bin").read_bytes())
-            images = list(_binary_images((model / "images.bin").read_bytes()))
-        else:
-            cameras = _text_cameras((model / "cameras.txt").read_text())
-            images = list(_text_images((model / "images.txt").read_text()))
-    except (OSError, ValueError, struct.error, IndexError) as error:
-        message = f"cannot be read as a COLMAP model ({error!r})"
-        raise DataError([Problem(model, message)]) from error
+    cameras, images = _read(model)
     views, problems = [], []
     for name, camera, quaternion, translation in sorted(images, key=lambda image: image[0]):
         photo = _find(folder, name)
@@ -75,6 +82,23 @@ def read_colmap(model: Path, folder: Path) -> list[View]:
     if problems:
         raise DataError(problems)
     return views
+
+
+def _read(model: Path) -> tuple[dict[int, Any], list[Any]]:
+    """Cameras by their numbers, and images.
+
+    Raises: DataError.
+    """
+    kind = "bin" if (model / "cameras.bin").is_file() else "txt"
+    try:
+        if kind == "bin":
+            cameras = _binary_cameras((model / "cameras.bin").read_bytes())
+            return cameras, list(_binary_images((model / "images.bin").read_bytes()))
+        cameras = _text_cameras((model / "cameras.txt").read_text())
+        return cameras, list(_text_images((model / "images.txt").read_text()))
+    except (OSError, ValueError, struct.error, IndexError) as error:
+        message = f"cannot be read as a COLMAP model ({error!r})"
+        raise DataError([Problem(model, message)]) from error
 
 
 def _find(folder: Path, name: str) -> Path:

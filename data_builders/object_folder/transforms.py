@@ -52,7 +52,8 @@ def read_transforms(path: str | Path) -> list[View]:
     """Views of a `transforms.json`, sorted as the file has them.
 
     Focal lengths: `fl_x` and `fl_y`, of the file or of each frame, else `camera_angle_x` (radians across the
-    width). `applied_transform` and `applied_scale` are already in the poses and are not applied again.
+    width). `applied_transform` and `applied_scale` are already in the poses and are not applied again. A
+    frame's `mask_path` (nerfstudio's) is the view's mask.
 
     Raises:
         FileNotFoundError: no such file.
@@ -73,8 +74,10 @@ def read_transforms(path: str | Path) -> list[View]:
     views, problems = [], []
     for name, frame in zip(names, frames):
         photo = _find_photo(path.parent, name)
+        mask = _beside(path.parent, frame["mask_path"]) if "mask_path" in frame else None
         try:
-            views.append(_read_view(photo, {**content, **frame}))
+            view = _read_view(photo, {**content, **frame})
+            views.append(dataclasses.replace(view, mask=mask))
         except ValueError as error:
             problems.append(Problem(photo, str(error)))
     problems += _photos_without_pose(path.parent, names, content)
@@ -86,11 +89,16 @@ def read_transforms(path: str | Path) -> list[View]:
 
 def _find_photo(folder: Path, name: str) -> Path:
     """The file of a frame; the original form leaves its suffix out."""
-    path = folder / name.removeprefix("./")
+    path = _beside(folder, name)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return path
     found = [Path(f"{path}{suffix}") for suffix in (".png", ".jpg", ".jpeg")]
     return next((photo for photo in found if photo.is_file()), found[0])
+
+
+def _beside(folder: Path, name: Any) -> Path:
+    """The path of a name in the file of poses."""
+    return folder / str(name).removeprefix("./")
 
 
 def _photos_without_pose(folder: Path, names: list[str], content: Mapping) -> list[Problem]:
@@ -99,7 +107,7 @@ def _photos_without_pose(folder: Path, names: list[str], content: Mapping) -> li
     for frame in content["frames"]:
         for key in ("mask_path", "depth_file_path"):
             if key in frame:
-                used.add(folder / str(frame[key]).removeprefix("./"))
+                used.add(_beside(folder, frame[key]))
     folders = {_find_photo(folder, name).parent for name in names}
     beside = [photo for place in folders if place.is_dir() for photo in place.iterdir()]
     return [
@@ -119,7 +127,7 @@ def _read_view(photo: Path, values: Mapping[str, Any]) -> View:
 
     Raises: ValueError without the path of the photo.
     """
-    pose = _pose(values)
+    pose = rigid_pose(values)
     stated = (values.get("w"), values.get("h"))
     width, height = check_photo(photo, stated, upright=values.get("upright") is True)
     model, distortion = _distortion(values)
@@ -193,8 +201,8 @@ def _number(values: Mapping[str, Any], name: str) -> float | None:
     return number
 
 
-def _pose(values: Mapping[str, Any]) -> np.ndarray:
-    """world_from_camera [4, 4] of a frame; a rigid motion, or ValueError."""
+def rigid_pose(values: Mapping[str, Any]) -> np.ndarray:
+    """world_from_camera float64 [4, 4] of a frame; a rigid motion, or ValueError."""
     try:
         matrix = np.array(values["transform_matrix"], np.float64)
     except (KeyError, TypeError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 It says whether they fit the slice's chips: memory by kind, FLOPs, bytes of each collective, and the least
 time that the published peaks allow. With --devices N the same for N virtual CPU devices, which have
-no peaks. No data is read and nothing is run. Compiling the paper's model takes minutes.
+no peaks. No data is needed and nothing is run. Compiling the paper's model takes minutes.
+Of objects it compiles the training step and the rays that a rendering follows at once; of images, training.
 --config.LEAF=VALUE sets any leaf of the config, such as --config.batch_size=256.
 Exit status: 0 it fits (or has no limit: CPU), 3 it does not fit.
 """

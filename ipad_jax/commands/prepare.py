@@ -190,6 +190,7 @@ def _add_how(command: argparse.ArgumentParser, name: str) -> None:
             help="side of a square in pixels, or WIDTHxHEIGHT, at which frames are stored and a model is "
             "trained (default: %(default)s)",
         )
+    if name not in (*IMAGES, *OBJECTS, "mad"):  # which are stored without loss
         command.add_argument(
             "--quality",
             type=int,
@@ -276,7 +277,8 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     width, height = args.size
-    stored = {"width": width, "height": height, "quality": args.quality}
+    quality = getattr(args, "quality", DEFAULT_QUALITY)  # of mad in the name alone
+    stored = {"width": width, "height": height, "quality": quality}
     try:
         if args.builder == "video_folder":
             found = build.footage_config(

@@ -20,11 +20,14 @@ from ipad_jax.performance.compile_report import SliceReport, StepReport
 from ipad_jax.performance.hlo import collectives, hbm_bytes
 from ipad_jax.performance.products import predict_products, train_products
 from ipad_jax.performance.roofline import CHIPS, GIB, Chip, Product, largest_batch
+from ipad_jax.pose.pictures import CHUNK, LARGE_CHUNK, compile_chunk
+from ipad_jax.pose.task import OmniposeTask
 from ipad_jax.run.config import leaves
 from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import make_mesh
 from ipad_jax.training.state import inference_view
-from ipad_jax.video.clip_task import ClipTask, make_clip_task
+from ipad_jax.training.task import Task, make_task
+from ipad_jax.video.clip_task import ClipTask
 from ipad_jax.video.detector.predictor import Predictor
 
 # Names that libtpu knows and Google rents out; others of the same form work too.
@@ -111,14 +114,14 @@ def cpu_devices(count: int) -> list[Any]:
     return devices[:count]
 
 
-def compile_train(config: ConfigDict, task: ClipTask, mesh: Mesh, batch_size: int) -> Any:
+def compile_train(config: ConfigDict, task: Task, mesh: Mesh, batch_size: int) -> Any:
     """The training loop's step for a mesh that need not exist.
 
     Args:
       config: of the run.
       task: its task.
       mesh: of real or compile-only devices.
-      batch_size: clips of a global batch.
+      batch_size: examples of a global batch.
 
     Returns:
       jax.stages.Compiled.
@@ -141,6 +144,16 @@ def compile_predict(task: ClipTask, devices: Sequence[Any], batch_size: int) -> 
     predictor = Predictor(task, model, devices=devices)
     clip = task.batch_shapes(batch_size)["clip"]
     return _compile(lambda: predictor.compile_scores(clip))
+
+
+def compile_render(task: OmniposeTask, device: Any, rays: int) -> Any:
+    """The rays of a query's rendering that one device follows at once.
+
+    Raises:
+      DoesNotFitError: the compiler refused it for its size.
+    """
+    field = inference_view(nnx.eval_shape(lambda: task.init_model(jax.random.key(0))))
+    return _compile(lambda: compile_chunk(field, device, rays, task.rendered))
 
 
 def _compile(make: Callable[[], Any]) -> Any:
@@ -167,6 +180,7 @@ def report_step(
     *,
     batch_size: int,
     devices: int,
+    unit: str = "clips",
 ) -> StepReport:
     """Compiles one step and reads off what it needs.
 
@@ -174,12 +188,14 @@ def report_step(
       name: of the step.
       products: of one example.
       compile_fn: gives the jax.stages.Compiled.
-      batch_size: clips of a step, over all its devices.
+      batch_size: examples of a step, over all its devices.
       devices: of it.
+      unit: what an example is, in the plural.
     """
     clips = batch_size / devices
     report = StepReport(
         name=name,
+        unit=unit,
         devices=devices,
         clips=clips,
         flops_needed=sum(product.flops for product in products) * clips,
@@ -225,6 +241,9 @@ def report_slice(
 ) -> SliceReport:
     """Compiles the train and the predict step for some devices and says what they need.
 
+    Of objects the rays are compiled that a query's rendering follows at once; of image methods the training
+    step alone.
+
     Args:
       config: of the run; its batch size, mesh and dtype count.
       devices: of `tpu_devices` or `cpu_devices`.
@@ -233,15 +252,24 @@ def report_slice(
       largest: also look for the largest batch to train on.
 
     Raises:
-      ValueError: a config that cannot be, or a batch that the devices cannot share.
+      ValueError: a config that cannot be, a method without the step that is asked for, or a batch that the
+        devices cannot share.
     """
-    task = make_clip_task(config)
+    task = make_task(config)
+    if not hasattr(task, "loss_fn"):
+        raise ValueError(f"config.task={config.task!r} has no steps to compile: it is fitted once.")
+    predicts = isinstance(task, (ClipTask, OmniposeTask))
+    if only == "predict" and not predicts:
+        raise ValueError(
+            f"config.task={config.task!r}: of image methods the training step alone is compiled; "
+            "take --only train."
+        )
     mesh = make_mesh(config.fsdp, config.num_devices, devices)
     count = mesh.size
     if config.batch_size < 1 or config.batch_size % count:
         raise ValueError(
             f"config.batch_size={config.batch_size} cannot be shared by the {count} devices of {name}: "
-            f"take a multiple, such as --config.batch_size={8 * count} (8 clips each)."
+            f"take a multiple, such as --config.batch_size={8 * count} (8 {task.unit} each)."
         )
 
     @functools.cache  # the same for every batch size
@@ -254,10 +282,25 @@ def report_slice(
             return compile_train(config, task, mesh, batch_size)
 
         return report_step(
-            "train", products_of("train"), compile_fn, batch_size=batch_size, devices=count
+            "train",
+            products_of("train"),
+            compile_fn,
+            batch_size=batch_size,
+            devices=count,
+            unit=task.unit,
         )
 
     def predict() -> StepReport:
+        if isinstance(task, OmniposeTask):
+            rays = CHUNK if devices[0].platform == "cpu" else LARGE_CHUNK  # as Renderer does
+            return report_step(
+                "render",
+                products_of("predict"),
+                lambda: compile_render(task, devices[0], rays),
+                batch_size=rays,
+                devices=1,
+                unit=task.unit,
+            )
         host = [d for d in devices if d.process_index == devices[0].process_index]
         host = host[: 1 if host[0].platform == "cpu" else None]  # as Predictor does
         clips = config.eval.batch_size
@@ -272,7 +315,7 @@ def report_slice(
     steps = []
     if only != "predict":
         steps.append(train(config.batch_size))
-    if only != "train":
+    if only != "train" and predicts:
         steps.append(predict())
     chip = CHIPS.get(name.partition(":")[0])
     report = SliceReport(
@@ -283,6 +326,7 @@ def report_slice(
         batch_size=config.batch_size,
         settings=_settings(config),
         steps=tuple(steps),
+        note="" if predicts else "Training alone: how an image is judged is not compiled here.",
     )
     if largest and chip and only != "predict":
         report = dataclasses.replace(report, **_largest(steps[0], chip, count, train))
@@ -318,6 +362,7 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
         "model.encoder.window_size",
         "data.size",
         "data.clip_len",
+        "model.samples",
     )
     found = leaves(config)
     return {name.split(".")[-1]: found[name] for name in names if name in found}

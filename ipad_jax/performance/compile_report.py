@@ -13,9 +13,9 @@ class StepReport:
     """What a compiled step needs of ONE of its devices.
 
     Attributes:
-      name: train or predict.
+      name: train, predict or render.
       devices: that take part in it.
-      clips: of one device.
+      clips: examples of one device: clips, or of another `unit`.
       flops_needed: in matrix products, by our count of the traced step (`products.traced_products`).
       flops_tiled: the same in whole tiles of a matrix unit, by the tile's side: our estimate.
       compile_s: seconds that compiling took.
@@ -27,6 +27,7 @@ class StepReport:
       refused_bytes: what the compiler said would be needed, if it refused the step for its size; its
         arguments may not be in that.
       limit_bytes: what the compiler had to offer then.
+      unit: what an example is, in the plural.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StepReport:
     collectives: tuple[Collective, ...] = ()
     refused_bytes: float = 0.0
     limit_bytes: float = 0.0
+    unit: str = "clips"
 
     @property
     def fits(self) -> bool:
@@ -71,7 +73,10 @@ class StepReport:
 
 @dataclasses.dataclass(frozen=True)
 class SliceReport:
-    """The steps of a config on a slice; `largest_batch` is 0 where none fits, None if not asked for."""
+    """The steps of a config on a slice; `largest_batch` is 0 where none fits, None if not asked for.
+
+    `note` says what was not compiled.
+    """
 
     name: str
     chip: Chip | None
@@ -82,6 +87,7 @@ class SliceReport:
     steps: tuple[StepReport, ...]
     largest_batch: int | None = None
     largest_from: tuple[tuple[int, float], ...] = ()
+    note: str = ""
 
     @property
     def fits(self) -> bool:
@@ -125,7 +131,7 @@ def _names(columns: list[dict[str, str]]) -> list[str]:
 
 def _column(step: StepReport, chip: Chip | None) -> dict[str, str]:
     """A step's figures by row."""
-    rows = {"clips": f"{step.clips:g}", "devices it runs on": str(step.devices)}
+    rows = {step.unit: f"{step.clips:g}", "devices it runs on": str(step.devices)}
     rows["memory: in all"] = _bytes(step.used_bytes)
     rows |= {f"  {kind}": _bytes(count) for kind, count in step.memory.items()}
     if chip:
@@ -149,7 +155,7 @@ def _column(step: StepReport, chip: Chip | None) -> dict[str, str]:
         rows["  memory"] = f"{1e3 * bound.memory_s:.1f} ms"
         rows["  collectives"] = f"{1e3 * bound.links_s:.1f} ms"
         rows["  bound by"] = bound.bound_by
-        rows["most clips/s, all devices (estimate)"] = (
+        rows[f"most {step.unit}/s, all devices (estimate)"] = (
             f"{step.clips * step.devices / bound.seconds:,.0f}"
         )
     elif step.fits:
@@ -169,7 +175,8 @@ def _collectives(step: StepReport) -> dict[str, str]:
 
 def _verdict(report: SliceReport) -> list[str]:
     """Whether it fits, what would, and what the estimates are worth."""
-    lines = []
+    lines = [report.note] if report.note else []
+    unit = report.steps[0].unit
     if report.chip:
         lines.append(
             "Estimates: published peaks, everything overlapped; a real step takes longer, and none was timed."
@@ -177,9 +184,9 @@ def _verdict(report: SliceReport) -> list[str]:
     if report.largest_batch is not None:
         points = " and ".join(f"{clips} ({_bytes(used)})" for clips, used in report.largest_from)
         why = (
-            "not even one clip a device fits",
-            "two clips a device do not fit",
-            f"by the line through {points} clips a device, not compiled itself",
+            f"not even one of the {unit} fits a device",
+            f"two {unit} a device do not fit",
+            f"by the line through {points} {unit} a device, not compiled itself",
         )[len(report.largest_from)]
         each = report.largest_batch // report.devices
         lines.append(f"Largest global batch: {report.largest_batch} ({each} a device); {why}.")

@@ -64,10 +64,11 @@ def flops_by_part(products: list[Product]) -> dict[str, int]:
 
 
 def describe_work(task: Task) -> str:
-    """One line for `train --describe`: GFLOP of one example, forward and in a training step."""
+    """One line for `train --describe`: GFLOP of one example (a clip, a ray), forward and in a step."""
     forward, step = flops_by_part(predict_products(task)), flops_by_part(train_products(task))
     parts = ", ".join(f"{name.replace('_', ' ')} {n / 1e9:.3g}" for name, n in forward.items())
-    text = f"matrix products of one example: {sum(forward.values()) / 1e9:.3g} GFLOP forward"
+    example = task.unit.removesuffix("s")
+    text = f"matrix products of one {example}: {sum(forward.values()) / 1e9:.3g} GFLOP forward"
     text += f" ({parts})" if len(forward) > 1 else ""
     return f"{text}, {sum(step.values()) / 1e9:.3g} in a training step"
 

@@ -71,6 +71,7 @@ class PaperTask(OmniposeTask):
     def read_sizes(self, sizes: dict[str, Any]) -> None:
         """Takes the model's section."""
         self.nerf_config = NerfConfig(**{name: sizes[name] for name in SIZES})
+        self.rendered = self.counts
 
     @property
     def record_files(self) -> tuple[str, ...]:
@@ -153,7 +154,7 @@ class PaperScorer(PoseScorer):
 
     def __init__(self, task: Any, model: Any, arrays: Arrays):
         super().__init__(task, model, arrays)
-        self.final = task.counts
+        self.final = task.rendered
         network = getattr(model, "backbone", None)
         self._features = None if network is None else jax.jit(lambda x: network(x[None]))
 

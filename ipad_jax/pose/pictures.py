@@ -39,7 +39,7 @@ class Renderer:
         self.occupied = jnp.asarray(occupied)
         self.background = jnp.asarray(background, jnp.float32)
         self._interval = jax.jit(occupied_interval, static_argnames="steps")
-        self._render = jax.jit(partial(_render, self.graph), static_argnames="counts")
+        self._render = jax.jit(partial(render_chunk, self.graph), static_argnames="counts")
 
     def pictures(
         self,
@@ -98,7 +98,24 @@ class Renderer:
         return found
 
 
-def _render(graph: Any, state: Any, o, d, near, far, background, *, counts: Counts) -> jax.Array:
+def compile_chunk(field: Any, device: Any, rays: int, counts: Counts) -> jax.stages.Compiled:
+    """The program of so many rays of `Renderer`; the field's arrays and the device need not exist."""
+    graph, state = nnx.split(field)
+    here = jax.sharding.SingleDeviceSharding(device)
+
+    def placed(shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=here)
+
+    weights = jax.tree.map(lambda x: placed(x.shape, x.dtype), state)
+    each = [placed(shape) for shape in ((rays, 3), (rays, 3), (rays,), (rays,))]
+    render = jax.jit(partial(render_chunk, graph), static_argnames="counts")
+    return render.lower(weights, *each, placed((3,)), counts=counts).compile()
+
+
+def render_chunk(
+    graph: Any, state: Any, o, d, near, far, background, *, counts: Counts
+) -> jax.Array:
+    """Colour, opacity and depth of rays: float32 [n, 5]."""
     field = nnx.merge(graph, state)
     seen, _ = render_rays(field, o, d, near, far, background, counts)
     return jnp.concatenate([seen.rgb, seen.opacity[:, None], seen.depth[:, None]], axis=1)

@@ -66,8 +66,12 @@ class OmniposeTask(ImageTask):
 
     A batch is {"origin", "direction", "colour": float32 [b, 3], "near", "far", "inside": float32 [b]};
     `inside` is 1 on the object's silhouette.
+
+    Attributes:
+      rendered: samples along a ray of the picture that a query is compared with.
     """
 
+    rendered: Counts = FINAL
     family = "pose"
     unit = "rays"
     fit_leaves = FIT_LEAVES
@@ -97,6 +101,12 @@ class OmniposeTask(ImageTask):
     def map_fn(self, model: Any, arrays: Any, pictures: jax.Array) -> jax.Array:
         """A query is posed first: see `scorer.PoseScorer`."""
         raise NotImplementedError
+
+    def predict_fn(self, model: Any, batch: dict[str, Any]) -> jax.Array:
+        """What rays of a query's rendering show: float32 [n, 3]."""
+        rays = (batch[name] for name in ("origin", "direction", "near", "far"))
+        seen, _ = render_rays(model, *rays, jnp.asarray(self._background), self.rendered)
+        return seen.rgb
 
     def make_scorer(self, model: Any, arrays: Arrays) -> Any:
         """The way from images to maps."""

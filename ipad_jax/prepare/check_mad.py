@@ -17,12 +17,16 @@ from ipad_jax.data_builders.mad.archive import (
     SIM_CLASSES,
     View,
     find_class,
+    posed,
     read_class,
+    read_over_white,
 )
+from ipad_jax.data_builders.objects import HULL_PX, located, small_picture
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Bars
 
 SAMPLE = 100  # images of a class that are opened, where not all are
+CARVING = 60  # training views whose silhouettes must agree with their poses
 
 
 @dataclasses.dataclass
@@ -70,7 +74,7 @@ def check_class(manual_dir: Path, name: str, full: bool, bars: Bars) -> ClassFin
         return findings
     real = name in REAL_CLASSES  # without masks and poses, as published
     try:
-        views, _, _ = read_class(folder, require_poses=not real)
+        views, _, angle = read_class(folder, require_poses=not real)
     except DataError as error:
         findings.problems += error.problems
         return findings
@@ -95,7 +99,27 @@ def check_class(manual_dir: Path, name: str, full: bool, bars: Bars) -> ClassFin
             findings.problems += problems
             bar.advance()
     findings.opened = len(chosen)
+    if angle is not None and not findings.problems:
+        try:
+            notes = _disagreement(train, angle)
+            findings.notes += [Problem(folder, note) for note in notes]
+        except ValueError as error:
+            findings.problems.append(Problem(folder, str(error)))
     return findings
+
+
+def _disagreement(train: Sequence[View], camera_angle_x: float) -> list[str]:
+    """Notes of a doubt whether silhouettes and poses belong together.
+
+    Raises: ValueError where they allow no object.
+    """
+    pictures = []
+    for view in train[:: max(1, len(train) // CARVING)]:
+        image = cv2.cvtColor(read_over_white(view.path), cv2.COLOR_BGR2RGB)
+        size = (image.shape[1], image.shape[0])
+        camera = posed(view.path, size, camera_angle_x, np.asarray(view.world_from_camera))
+        pictures.append(small_picture(image, camera, HULL_PX))
+    return located(pictures)[-1]
 
 
 def _unpaired_masks(folder: Path, defective: Sequence[View]) -> list[Problem]:

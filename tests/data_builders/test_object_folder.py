@@ -15,7 +15,7 @@ from ipad_jax.data_builders.files import DataError
 from ipad_jax.data_builders.object_folder.colmap import read_colmap
 from ipad_jax.data_builders.object_folder.silhouettes import background_of, silhouette
 from ipad_jax.data_builders.object_folder.transforms import read_transforms
-from ipad_jax.data_builders.objects import read_object
+from ipad_jax.data_builders.objects import find_views, read_object, read_view
 from ipad_jax.data_builders.toys import write
 
 
@@ -62,11 +62,11 @@ def test_the_lens_of_the_photos_is_kept_where_it_bends(folder):
     assert read_object(folder, 24)[1]["bent_lens"] == pytest.approx(numbers)
 
 
-def write_model(folder, views, kind):
-    """The views as a COLMAP model."""
+def write_model(folder, views, kind, camera="PINHOLE", numbers=None):
+    """The views as a COLMAP model, of one camera with other numbers where they are given."""
     folder.mkdir(parents=True)
     first = views[0]
-    numbers = (first.fx, first.fy, first.cx, first.cy)
+    numbers = numbers or (first.fx, first.fy, first.cx, first.cy)
     rows = []
     for number, view in enumerate(views):
         rotation = (view.world_from_camera[:3, :3] * (1, -1, -1)).T
@@ -79,7 +79,7 @@ def write_model(folder, views, kind):
         rows.append((number + 1, (*q, *translation), view.path.name))
     if kind == "text":
         (folder / "cameras.txt").write_text(
-            f"# a comment\n1 PINHOLE {first.width} {first.height} "
+            f"# a comment\n1 {camera} {first.width} {first.height} "
             + " ".join(map(repr, map(float, numbers)))
         )
         lines = [
@@ -88,8 +88,9 @@ def write_model(folder, views, kind):
         ]
         (folder / "images.txt").write_text("# a comment\n" + "".join(lines))
         return
-    camera = struct.pack("<iiQQ4d", 1, 1, first.width, first.height, *numbers)
-    (folder / "cameras.bin").write_bytes(struct.pack("<Q", 1) + camera)
+    known = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
+    head = struct.pack("<QiiQQ", 1, 1, known.index(camera), first.width, first.height)
+    (folder / "cameras.bin").write_bytes(head + struct.pack(f"<{len(numbers)}d", *numbers))
     images = [
         struct.pack("<i7di", n, *v, 1)
         + name.encode()
@@ -114,6 +115,92 @@ def test_a_colmap_model_gives_the_same_cameras(folder, kind):
         assert (view.fx, view.cx) == (expected.fx, expected.cx)
     images, _ = read_object(folder, 48)
     assert len(images.train) == 14
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+@pytest.mark.parametrize(
+    ("camera", "numbers", "focal", "model", "distortion"),
+    [
+        ("SIMPLE_PINHOLE", (60.0, 23.0, 25.0), (60, 60), "PINHOLE", ()),
+        ("SIMPLE_RADIAL", (60.0, 23.0, 25.0, 0.1), (60, 60), "SIMPLE_RADIAL", (0.1,)),
+        ("SIMPLE_RADIAL", (60.0, 23.0, 25.0, 0.0), (60, 60), "PINHOLE", ()),
+        ("RADIAL", (60.0, 23.0, 25.0, 0.1, 0.2), (60, 60), "RADIAL", (0.1, 0.2)),
+        (
+            "OPENCV",
+            (60.0, 61.0, 23.0, 25.0, 0.1, 0.2, 0.3, 0.4),
+            (60, 61),
+            "OPENCV",
+            (0.1, 0.2, 0.3, 0.4, 0),  # k3 last, which COLMAP's does not have
+        ),
+    ],
+)
+def test_colmaps_cameras_are_read(folder, kind, camera, numbers, focal, model, distortion):
+    views = read_transforms(folder / "transforms.json")
+    write_model(folder / "sparse/0", views, kind, camera, numbers)
+    for view in read_colmap(folder / "sparse/0", folder):
+        assert (view.fx, view.fy) == focal
+        assert (view.cx, view.cy) == (23, 25)
+        assert (view.model, view.distortion) == (model, distortion)
+
+
+def test_photos_that_colmap_left_out_are_named_and_its_largest_model_is_used(folder, capsys):
+    views = read_transforms(folder / "transforms.json")
+    for place, some, kind in (("0", views[:3], "text"), ("1", views[:12], "binary")):
+        write_model(folder / "sparse" / place, some, kind)
+    (folder / "transforms.json").unlink()
+    (folder / "train").rename(folder / "photos")
+    (folder / "photos/good").rename(folder / "images")
+    shutil.rmtree(folder / "test")
+    images, metadata = read_object(folder, 48)
+    assert len(images.train) == 12
+    told = " ".join(metadata["notes"])
+    assert "2 photos have no pose, not used: 12.png, 13.png" in told
+    assert "2 COLMAP models" in told
+    assert "sparse/1 with 12 photos; not used are 0 3 photos" in told
+    assert validate.main(["object_folder", "--source", str(folder)]) == 0
+    assert "note: " in capsys.readouterr().out
+
+
+def test_two_photos_never_share_a_mask(folder):
+    """Those of a.png and a.jpg are a.png.png and a.jpg.png; where one is called a.png, it is nobody's."""
+    first, second = folder / "train/good/0.png", folder / "train/good/1.png"
+    second.rename(folder / "train/good/0.jpg")
+    change(folder, lambda content: content["frames"][1].update(file_path="train/good/0.jpg"))
+    masks = folder / "masks"
+    masks.mkdir()
+    for view in read_transforms(folder / "transforms.json"):
+        cv2.imwrite(str(masks / f"{view.path.stem}.png"), np.full((48, 48), 255, np.uint8))
+    with pytest.raises(DataError, match=r"masks/0\.png: is the mask of 0\.jpg, 0\.png: give each"):
+        find_views(folder)
+    for name in ("0.jpg.png", "0.png.png"):
+        shutil.copy(masks / "0.png", masks / name)
+    found = {view.path.name: view.mask for view in find_views(folder)[0]}
+    assert found[first.name] == masks / "0.png.png"
+    assert found["0.jpg"] == masks / "0.jpg.png"
+    assert found["5.png"] == masks / "5.png"
+
+
+def test_masks_that_the_file_of_poses_names_cut_the_photos_out(folder):
+    """nerfstudio's `mask_path`: what lies outside is white, as of masks/."""
+
+    def name_masks(content):
+        for number, frame in enumerate(content["frames"]):
+            frame["mask_path"] = f"./cut/{number}.png"
+
+    change(folder, name_masks)
+    (folder / "cut").mkdir()
+    inside = np.zeros((48, 48), np.uint8)
+    inside[12:36, 12:36] = 255
+    for number in range(14):
+        cv2.imwrite(str(folder / f"cut/{number}.png"), inside)
+    views = find_views(folder)[0]
+    for view in views:
+        photo = cv2.cvtColor(cv2.imread(str(view.path)), cv2.COLOR_BGR2RGB)
+        np.testing.assert_array_equal(read_view(view)[12:36, 12:36], photo[12:36, 12:36])
+        assert (read_view(view)[inside == 0] == 255).all()
+    change(folder, lambda content: content["frames"][3].pop("mask_path"))
+    with pytest.raises(DataError, match=r"good/3\.png: has no mask: other photos have masks"):
+        find_views(folder)
 
 
 def test_a_camera_model_that_is_not_read_is_named(folder):

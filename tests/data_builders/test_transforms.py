@@ -100,6 +100,49 @@ def test_distortion_is_read_in_opencvs_order(tmp_path):
     assert (view.model, view.distortion) == ("OPENCV_FISHEYE", (0.1, 0, 0, 0.2))
 
 
+NGP = {
+    "camera_angle_x": 0.75,
+    "camera_angle_y": 0.53,
+    "fl_x": 15.0,
+    "fl_y": 15.5,
+    "cx": 6.5,
+    "cy": 4.5,
+}
+NGP |= {
+    "w": float(WIDTH),
+    "h": float(HEIGHT),
+    "k1": 0.1,
+    "k2": 0.02,
+    "k3": 0,
+    "k4": 0,
+    "p1": 0.003,
+    "p2": 0.004,
+}
+NGP |= {"is_fisheye": False, "aabb_scale": 16, "scale": 0.5, "offset": [0.5, 0.5, 0.5]}
+NGP |= {"n_extra_learnable_dims": 0}
+
+
+def test_instant_ngps_form(tmp_path):
+    """`colmap2nerf.py`: the focal lengths count and not the angles; its own cube moves no camera."""
+    sharp = [30.0 + number for number in range(6)]
+    views = read_transforms(write(tmp_path, NGP, sharpness=sharp))
+    for view, pose in zip(views, POSES):
+        np.testing.assert_array_equal(view.world_from_camera, pose)
+        assert (view.fx, view.fy, view.cx, view.cy) == (15.0, 15.5, 6.5, 4.5)
+        assert (view.model, view.distortion) == ("OPENCV", (0.1, 0.02, 0.003, 0.004, 0))
+    fisheye = NGP | {"is_fisheye": True, "k3": 0.3, "k4": 0.4, "p1": 0, "p2": 0}
+    view = read_transforms(write(tmp_path, fisheye))[0]
+    assert (view.model, view.distortion) == ("OPENCV_FISHEYE", (0.1, 0.02, 0.3, 0.4))
+
+
+def test_a_frames_own_numbers_count_before_the_files(tmp_path):
+    own = {"fl_x": [20.0 + n for n in range(6)], "w": [WIDTH] * 6, "h": [HEIGHT] * 6}
+    views = read_transforms(write(tmp_path, STUDIO | {"w": 99, "h": 99}, **own))
+    assert [view.fx for view in views] == own["fl_x"]
+    with pytest.raises(DataError, match=r"5\.png: is 12x8 pixels, .* says 24x16"):
+        read_transforms(write(tmp_path, STUDIO, w=[WIDTH] * 5 + [24], h=[HEIGHT] * 5 + [16]))
+
+
 def turned(pose, degrees):
     """The camera turned about its own y axis."""
     angle = np.radians(degrees)

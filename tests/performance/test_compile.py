@@ -22,6 +22,7 @@ from ipad_jax.performance.compile_ahead import (
 from ipad_jax.performance.compile_report import format_report
 from ipad_jax.performance.hlo import KINDS
 from ipad_jax.performance.roofline import CHIPS, GIB, Product
+from ipad_jax.pose.pictures import CHUNK
 from ipad_jax.run.config import load_config
 from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import make_mesh
@@ -86,6 +87,35 @@ def test_the_table_has_a_column_a_step(report):
     assert "estimate" not in table  # a CPU has no peaks
     assert set(KINDS) <= {name.removesuffix(" (operations)") for name in lines}
     json.dumps(report.to_dict())
+
+
+@pytest.mark.parametrize("name", ["omnipose:tiny", "omnipose:paper,tiny"])
+def test_an_objects_training_and_rendering_compile(name, tmp_path):
+    config = load_config(name, {"data.data_dir": str(tmp_path)})  # no data is needed
+    report = report_slice(config, cpu_devices(4), "cpu:4")
+    train, render = report.steps
+    assert (train.devices, train.clips) == (4, config.batch_size / 4)
+    assert (render.name, render.devices, render.clips) == ("render", 1, CHUNK)
+    inputs = 4 * (8 * CHUNK + 3)  # bytes of the rays and the background
+    weights = render.memory["arguments"] - inputs
+    assert {c.kind for c in train.collectives} == {"all-reduce"}
+    assert train.payload("all-reduce")[1] > 0.99 * weights  # each gradient, some of them in parts
+    assert render.collectives == ()
+    lines = rows(format_report(report))
+    assert lines["rays"] == [f"{train.clips:g}", str(CHUNK)]
+    assert "clips" not in lines
+
+
+def test_of_images_the_training_step_is_compiled_and_this_is_said(monkeypatch):
+    config = load_config("autoencoder:tiny")
+    fake_steps(monkeypatch, lambda clips: GIB)
+    report = report_slice(config, cpu_devices(4), "cpu:4")
+    assert [step.name for step in report.steps] == ["train"]
+    assert "how an image is judged is not compiled" in format_report(report)
+    with pytest.raises(ValueError, match="take --only train"):
+        report_slice(config, cpu_devices(4), "cpu:4", only="predict")
+    with pytest.raises(ValueError, match="has no steps to compile: it is fitted once"):
+        report_slice(load_config("bank:tiny"), cpu_devices(4), "cpu:4")
 
 
 def rows(table: str) -> dict[str, list[str]]:
@@ -163,7 +193,7 @@ def fake_steps(monkeypatch, bytes_of):
     """Steps that need what `bytes_of(clips a device)` says, and compile nothing."""
     asked = []
 
-    def fake(name, products, compile_fn, *, batch_size, devices):
+    def fake(name, products, compile_fn, *, batch_size, devices, **_):
         clips = batch_size // devices
         asked.append(clips)
         used, limit = bytes_of(clips), CHIPS["v5e"].hbm_gib * GIB

@@ -18,6 +18,7 @@ from ipad_jax.performance.products import (
     traced_products,
     train_products,
 )
+from ipad_jax.pose.pose_search import FINAL
 from ipad_jax.run.config import load_config
 from ipad_jax.training.task import make_task
 from ipad_jax.video.ipad.task import PARTS
@@ -182,3 +183,14 @@ def test_parts_of_the_model_and_what_is_frozen(tiny):
     assert (
         tiny(adapters__rank=2)["encoder"] < 0.9 * full["encoder"]
     )  # most weights need no gradient
+
+
+def test_the_work_of_an_object_is_that_of_one_ray(tmp_path):
+    config = load_config("omnipose:tiny", {"data.data_dir": str(tmp_path)})
+    task, model = make_task(config), config.model
+    looked, compared, _ = FINAL
+    first = model.levels * model.features * model.width
+    # a density alone is a sum and no matrix product
+    multiplied = looked * first + compared * (first + 13 * model.width)
+    assert sum(product.flops for product in predict_products(task)) == 2 * multiplied
+    assert describe_work(task).startswith("matrix products of one ray: ")

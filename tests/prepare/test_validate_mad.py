@@ -64,6 +64,14 @@ def break_pose(owl):
     path.write_text(json.dumps(content))
 
 
+def swap_pictures(owl):
+    """The ball in another corner of every other picture."""
+    for number in range(0, 12, 2):
+        path = str(owl / f"train/good/{number}.png")
+        away = 10 if number % 4 else -10
+        cv2.imwrite(path, np.roll(cv2.imread(path, cv2.IMREAD_UNCHANGED), (away, away), (0, 1)))
+
+
 def lose_pose(owl):
     path = owl / "transforms.json"
     content = json.loads(path.read_text())
@@ -90,7 +98,8 @@ def lose_test(owl):
         (break_mask_size, ["0_mask.png: is 40x8, its image 40x40"]),
         (break_mask, ["0_mask.png: marks no pixel"]),
         (break_image, ["good/10.png: truncated PNG"]),
-        (break_pose, ["transforms.json: cannot be read", "no finite 4x4"]),
+        (break_pose, ["0.png: transform_matrix has shape (2, 2), expected a finite 4x4"]),
+        (swap_pictures, ["07Owl: The hull is empty", "good/2.png"]),
         (lose_pose, ["good/4.png: has no pose"]),
         (lose_image, ["5.png: is named in transforms.json but missing"]),
         (lose_test, ["test: holds no images"]),
