@@ -51,9 +51,9 @@ test-optimised: setup ## All tests with the programs that users run, compiled in
 	@echo "[tests] all but long ones, optimised programs: at most 30 minutes on 2 cores"
 	@IPAD_JAX_TEST_OPTIMISED=1 $(PYTEST) -m "not long"
 
-bench: setup ## Speed of this machine: model (against PyTorch, which it installs), profile, input, preparing, detection, start-up, growth
+bench: setup ## Speed of this machine: model (against PyTorch, which it installs), profile, input, preparing, detection, start-up, growth, page (of a run, and errors of cycles: ipad-jax bench --help)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "torch>=2.6"
-	@for what in model profile input prepare detection startup growth; do $(BIN)/ipad-jax bench $$what && echo || exit 1; done
+	@for what in model profile input prepare detection startup growth page; do $(BIN)/ipad-jax bench $$what && echo || exit 1; done
 
 docs: setup ## The documentation as a site in build/site/ (installs the extra `docs`)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock --editable '.[docs]'

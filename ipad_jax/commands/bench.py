@@ -104,6 +104,28 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--repeats", positive, 3, "counted rounds")
 
     one = add(
+        "evaluate",
+        "evaluation:time_evaluation",
+        "CPU seconds of `evaluate` by its parts, beside its scoring",
+        "--workdir RUN",
+    )
+    one.add_argument(
+        "--workdir", required=True, metavar="DIR", help="a trained run, with its test split"
+    )
+    choices = ("few", "all", "none")
+    _option(one, "--videos", str, "few", "side by side", choices=choices)
+
+    one = add(
+        "reconstruction",
+        "reconstruction:compare_checkpoints",
+        "frame AUC of the reconstruction's error, at each kept checkpoint of a run",
+        "--workdir RUN --steps 400 3700",
+    )
+    one.add_argument("--workdir", required=True, metavar="DIR", help="a run, with its test split")
+    _option(one, "--steps", positive, None, "checkpoints (default: all kept)", nargs="+")
+    one.add_argument("--plot", metavar="FILE", help="the curves, as .png, .svg or .webp")
+
+    one = add(
         "startup",
         "startup:time_starts",
         "seconds to the first step, cold and with the cache",

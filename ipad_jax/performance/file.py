@@ -16,6 +16,7 @@ from ipad_jax.performance.step import describe_machine
 from ipad_jax.performance.timing import Timing, alternate, number
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.table import Table
+from ipad_jax.video.detector.alarm_log import Wanted
 from ipad_jax.video.detector.detect import detect, frames_at_rate
 from ipad_jax.video.detector.detector import load
 
@@ -62,6 +63,7 @@ def time_file(*, workdir: str, video: str, frames: int, batch: int, repeats: int
             "decoded": lambda: _exhaust(resampled()),
             "reduced": lambda: _exhaust(map(judge.prepare, resampled())),
             "scored": lambda: _exhaust(judge.stream(resampled(), batch_size=batch)),
+            "`detect --clip-seconds 0`": lambda: written(wanted=Wanted(clip_s=0)),
             "`detect`": written,
             "`detect --side-by-side`": lambda: written(side_by_side=True),
         },

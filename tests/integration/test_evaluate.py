@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,12 +11,17 @@ import pytest
 from ipad_jax.commands import bench
 from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
+from ipad_jax.input.split import open_split
 from ipad_jax.main import main
+from ipad_jax.performance import evaluation as evaluation_bench
+from ipad_jax.performance import reconstruction
 from ipad_jax.run.config import load_config, read_config, save_config
+from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.loop import train
 from ipad_jax.video.detector import load
 from ipad_jax.video.detector.calibration_files import calibration_made_with, is_current
 from ipad_jax.video.evaluation import judge_run, measure, report, videos
+from ipad_jax.video.scores.aggregate import psnr
 from ipad_jax.video.scores.frame_scores import FrameScores
 
 PROMISED = {
@@ -79,6 +85,94 @@ def test_the_detection_bench_judges_as_evaluate_does(evaluated, capsys):
         assert metrics["protocol"] == "strict"
         assert words[-5] == f"{metrics['auc_micro']:.3f}"
     assert rows[2][-5] == f"{evaluated[1].metrics['auc_micro']:.3f}"  # the config's own stride
+
+
+def test_the_evaluate_bench_splits_it_by_its_parts(evaluated, monkeypatch, capsys):
+    """By a clock that moves while a part runs alone: each is charged with its own."""
+    workdir, _ = evaluated  # it has its calibration
+    now = [3.0]
+    monkeypatch.setattr(evaluation_bench, "cpu_seconds", lambda: now[0])
+
+    def spending(module, name, seconds):
+        function = getattr(module, name)
+
+        def slow(*args, **kwargs):
+            now[0] += seconds
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, slow)
+
+    for module, name, seconds in (
+        (judge_run, "restore_for_inference", 5.0),
+        (judge_run, "measure", 7.0),
+        (report, "write_page", 11.0),  # before the videos, and with them
+        (videos.SideBySideWriter, "__init__", 20.0),  # of two videos
+    ):
+        spending(module, name, seconds)
+    score = judge_run.SharedWork.score_fn
+
+    def score_fn(*args):
+        found = score(*args)
+
+        def slow(*args):
+            now[0] += 50.0
+            return found(*args)
+
+        return slow
+
+    monkeypatch.setattr(judge_run.SharedWork, "score_fn", score_fn)
+    assert bench.main(["evaluate", "--workdir", str(workdir)]) == 0
+    cells = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = {" ".join(words[:-3]): words[-3:] for words in cells if len(words) > 3}
+    expected = {
+        "imports": 3, "loading": 5, "scoring": 50, "numbers": 7, "page": 11, "making videos": 51,
+    }  # fmt: skip
+    assert {name: float(found[name][0]) for name in expected} == expected
+    assert [float(found["all"][i]) for i in (0, 1)] == [127, 2.54]
+
+
+def test_the_reconstruction_bench_scores_as_evaluate_does(evaluated, tmp_path, capsys):
+    workdir, _ = evaluated
+    config, task, model, _ = restore_for_inference(workdir)
+    leaves = {"stride": task.clip_len}
+    found = judge_run.evaluate(workdir, name="apart", overrides=leaves, report=False)
+    scores = found.judged.scores  # type: ignore[union-attr]
+    test = open_split(config, "test")
+    rebuilt, errors_fn = reconstruction.Rebuilt(test, task), reconstruction.errors_fn_of(task)
+    mine = list(reconstruction.per_frame(task, errors_fn, model, test, rebuilt.segments))
+    assert len(mine) == len(rebuilt.places) == 2 * 60  # of 61 frames, in clips of 4
+    theirs = {
+        (scores.video_names[video], int(frame)): row
+        for row, (video, frame) in enumerate(zip(scores.video, scores.frame))
+    }
+    for (video, frame), (error, pooled) in zip(rebuilt.places, mine):
+        if frame < 57:  # the clip that ends with the video sees the others once more
+            row = theirs[test.videos[video].name, frame]
+            mse = np.mean(error**2) / 4  # values in [-1, 1] there, in [0, 1] here
+            components = scores.components
+            # each summed in another order; decibels in float32
+            np.testing.assert_allclose(psnr(mse), components["psnr_mean"][row], rtol=1e-5)
+            np.testing.assert_allclose(pooled, components["pooled_mean"][row], rtol=1e-5)
+
+    plot = tmp_path / "curve.webp"
+    argv = ["reconstruction", "--workdir", str(workdir), "--plot", str(plot)]
+    assert bench.main(argv) == 0
+    text = capsys.readouterr().out
+    auc = rebuilt.aucs(np.array([np.mean(error**2) for error, _ in mine])).all
+    (line,) = [line for line in text.splitlines() if line.startswith("2 ")]  # the run's only step
+    assert f"  {100 * auc:.1f}: " in line
+    assert "nearest picture, no network" in text
+    assert cv2.imread(str(plot)).shape[2] == 3
+
+
+def test_the_reconstruction_bench_refuses_before_it_scores(run, monkeypatch):
+    workdir, _ = run
+    monkeypatch.setattr(reconstruction, "restore_for_inference", None)
+    compare = partial(reconstruction.compare_checkpoints, workdir=str(workdir))
+    with pytest.raises(FileNotFoundError, match=r"no complete checkpoint 7 in .*there are \[2\]"):
+        compare(steps=[2, 7], plot=None)
+    with pytest.raises(ValueError, match=r"plot='curve.gif' must end in .png, .svg, .webp"):
+        compare(steps=None, plot="curve.gif")
 
 
 def test_an_interruption_while_videos_are_made_costs_neither_numbers_nor_report(

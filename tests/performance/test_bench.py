@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import pytest
 from ipad_jax.commands import bench
 from ipad_jax.input.frames import Video
 from ipad_jax.main import main
-from ipad_jax.performance import detection, growth, profile, timing
+from ipad_jax.performance import detection, growth, profile, reconstruction, startup, timing
 from ipad_jax.performance import input as input_bench
 from ipad_jax.performance.step import make_video_task, our_steps, random_clips
 
@@ -136,6 +137,25 @@ def test_input_reads_the_same_pictures_both_ways(capsys):
     )  # 3 figures
 
 
+def test_by_place_what_is_usual_and_light_do_not_count_and_a_fault_does():
+    rng = np.random.default_rng(0)
+    edge = np.zeros((24, 24, 3), np.float32)
+    edge[:, 12] = 0.5  # rebuilt badly in every frame
+
+    def error():
+        return edge + rng.normal(0, 0.02, edge.shape).astype(np.float32)
+
+    usual = reconstruction.Usual()
+    for _ in range(40):
+        usual.add(error())
+    normal, fault = error(), error()
+    fault[2:6, 2:6] += 0.1  # far smaller than the edge
+    assert usual.largest(fault) > 2 * usual.largest(normal)
+    light = np.float32([0.3, 0.2, -0.1])
+    assert usual.largest(normal + light) == pytest.approx(usual.largest(normal), rel=1e-4)
+    assert usual.mean_square == pytest.approx(np.mean(edge**2) + 0.02**2, rel=0.02)
+
+
 def test_other_pictures_are_told():
     black = np.zeros((4, 8, 8, 3), np.uint8)
     with pytest.raises(RuntimeError, match=r"mean difference 2\.000"):
@@ -249,23 +269,38 @@ def test_usage(capsys):
 
 
 @pytest.mark.parametrize(
-    "what", ["model", "profile", "input", "detection", "startup", "page", "cycle", "growth"]
-)
+    "what",
+    [
+        "model", "profile", "input", "prepare", "detection", "file --workdir RUN --video FILE",
+        "evaluate --workdir RUN", "reconstruction --workdir RUN", "startup", "page", "cycle",
+        "pose --workdir RUN", "growth",
+    ],
+)  # fmt: skip
 def test_options_are_the_arguments_of_a_benchmarks_function(what):
-    options = vars(bench.make_parser().parse_args([what]))
+    options = vars(bench.make_parser().parse_args(what.split()))
     module, name = options["function"].split(":")
     function = getattr(importlib.import_module(f"ipad_jax.performance.{module}"), name)
     assert options.keys() - {"what", "function"} == inspect.signature(function).parameters.keys()
 
 
-@pytest.mark.slow  # three processes that import and compile
+@pytest.mark.slow  # eight processes, most of which import and two compile
 def test_startup_counts_a_cold_and_a_warm_start(capsys):
     argv = "startup --config video_folder:tiny --size 32 --warm 1"
     assert bench.main(argv.split()) == 0
-    _, cold, warm, *answers = rows(capsys.readouterr().out)
-    assert (cold[0], cold[2]) == ("cold", "1.00")
+    _, cold, warm, *others = rows(capsys.readouterr().out)
+    assert cold[::2] == ["cold", "1.00"]
     assert warm[0] == "with the cache"
-    assert len(answers) == 3
+    assert [row[0] for row in others] == [*startup.FIRST_OUTPUT, *startup.ANSWERED_AT_ONCE]
+    assert all(cell(row[2]) > 0 for row in others)  # CPU s
+
+
+def test_the_first_output_of_a_command_is_no_error(monkeypatch):
+    monkeypatch.setattr(startup, "COMMAND", (sys.executable, "-c"))
+    startup.wait_for_output(["print('loading'); import time; time.sleep(60)"])
+    with pytest.raises(ChildProcessError, match="showed: ipad-jax detect: no run"):
+        startup.wait_for_output(["print('ipad-jax detect: no run')"])
+    with pytest.raises(ChildProcessError, match="showed: nothing"):
+        startup.wait_for_output(["pass"])
 
 
 @pytest.mark.slow

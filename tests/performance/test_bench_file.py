@@ -4,6 +4,7 @@ import pytest
 from fake_detector import frames, make_detector, write_avi, write_frames
 
 from ipad_jax.performance import file
+from ipad_jax.video.detector.alarm_log import Wanted
 
 
 @pytest.fixture
@@ -26,9 +27,18 @@ def made(folder):
     return str(folder)
 
 
-def test_each_step_is_timed_on_the_first_frames(timed, tmp_path):
+def test_each_step_is_timed_on_the_first_frames(timed, tmp_path, monkeypatch):
+    wishes, detect = [], file.detect
+
+    def noted(*args, **options):
+        wishes.append((options.get("wanted", Wanted()).clip_s, bool(options.get("side_by_side"))))
+        return detect(*args, **options)
+
+    monkeypatch.setattr(file, "detect", noted)
     table = timed()
-    steps = ("decoded", "reduced", "scored", "`detect`", "`detect --side-by-side`")
+    commands = ("`detect --clip-seconds 0`", "`detect`", "`detect --side-by-side`")
+    steps = ("decoded", "reduced", "scored", *commands)
+    assert wishes == 2 * [(0, False), (5, False), (5, True)]
     assert tuple(row[0] for row in table.rows) == steps
     each = [float(row[3].replace(",", "")) for row in table.rows]
     assert min(each) > 0
