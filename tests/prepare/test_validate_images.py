@@ -103,7 +103,13 @@ def test_an_archive_needs_a_category(tmp_path, capsys):
 
 
 def test_enough_images_need_no_warning():
-    assert "45 %" in supported(10)
+    for number, held, bound in ((10, 5, 45), (30, 6, 39), (100, 20, 14)):
+        # the largest of n held-out scores: 1 - 0.05 ** (1 / n) at 95 % confidence
+        assert round(100 * (1 - 0.05 ** (1 / held))) == bound
+        said = supported(number)
+        assert said.startswith(f"{number} good images, {held} of them")
+        assert f"no better than {bound} % false alarms" in said
+        assert f"{number}: {bound} %" in said.replace("10 good images:", "10:")
     assert supported(150) == ""
     assert supported(1) == ""
 
