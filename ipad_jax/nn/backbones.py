@@ -55,7 +55,7 @@ class Stage:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["network"],
-    meta_fields=["run", "stages", "numbers", "mean", "std", "note"],
+    meta_fields=["run", "stages", "numbers", "mean", "std", "note", "multiple"],
 )
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -68,6 +68,7 @@ class Backbone:
         numbers: of those stages among all of the network.
         mean, std: what is taken off an image and what divides it then, in units of [0, 1].
         note: which weights these are, with their file's SHA-256.
+        multiple: of pixels, that an image's sides must be: 1, or a transformer's patch.
     """
 
     network: Any
@@ -77,6 +78,7 @@ class Backbone:
     mean: Rgb
     std: Rgb
     note: str
+    multiple: int = 1
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         if (
@@ -104,6 +106,7 @@ class _Kind:
     run: Callable[[Any, jax.Array, tuple[int, ...]], Sequence[jax.Array]]
     mean: Rgb = IMAGENET_MEAN
     std: Rgb = IMAGENET_STD
+    multiple: int = 1
 
 
 def _run_all(network: Any, images: jax.Array, numbers: tuple[int, ...]) -> list[jax.Array]:
@@ -139,7 +142,7 @@ def _efficientnet(cfg: efficientnet.EfficientNetConfig, **normalisation: Rgb) ->
 def _vit(cfg: ViTConfig) -> _Kind:
     """Each map is the patch tokens after a block, through the last LayerNorm."""
     stages = tuple(Stage(f"blocks.{n}", cfg.patch_size, cfg.embed_dim) for n in range(cfg.depth))
-    return _Kind(stages, lambda path, last: load_vit(path, cfg), _run_vit)
+    return _Kind(stages, lambda path, last: load_vit(path, cfg), _run_vit, multiple=cfg.patch_size)
 
 
 _VGG_STAGES = tuple(
@@ -205,6 +208,7 @@ def make_backbone(name: str, path: str | Path = "", stages: Sequence[str] = ()) 
         kind.mean,
         kind.std,
         weights_note(file),
+        kind.multiple,
     )
 
 

@@ -215,7 +215,7 @@ def refuse_old_names(names: Iterable[str]) -> None:
 
 _NONE = "(none)"  # stands for the value of a leaf that a config lacks
 # What absence means: a run older than the leaf goes on where the config has this value.
-MEANT_BY_ABSENCE = {"data.holdout_blocks": 0}
+MEANT_BY_ABSENCE = {"data.holdout_blocks": 0, "model.textures": "drawn"}
 
 
 def differing_leaves(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:

@@ -20,8 +20,8 @@ from ipad_jax.input.batches import spread_batches
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
 from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
+from ipad_jax.nn.backbones import KINDS
 from ipad_jax.training.task import make_task
-from ipad_jax.video.normal.features import NETWORKS
 from ipad_jax.video.normal.renewed import check_renewal
 from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
@@ -323,8 +323,9 @@ def box_mean(maps: jax.Array, size: int) -> jax.Array:
 def _check_eval(config: ConfigDict) -> None:
     """Raises ValueError for what scoring would refuse, before a night of training and not after it."""
     section = config.eval
-    needed = (*PREDICTION_LEAVES, "eval.protocol", "eval.components")
-    needed += tuple(f"eval.{name}" for name in Wish._fields)
+    needed = [leaf for leaf in PREDICTION_LEAVES if leaf != "eval.features_weights"]
+    needed += ["eval.protocol", "eval.components"]
+    needed += [f"eval.{name}" for name in Wish._fields]
     if missing := [name for name in needed if name.removeprefix("eval.") not in section]:
         raise ValueError(
             f"the config lacks {', '.join(missing)}: it is of an older version. Add them to its `eval` "
@@ -332,9 +333,16 @@ def _check_eval(config: ConfigDict) -> None:
         )
     if section.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
-    if section.features not in ("", *NETWORKS):
+    if section.features and section.features not in KINDS:
         raise ValueError(
-            f'eval.features={section.features!r}; take {" or ".join(NETWORKS)}, or "" for none.'
+            f'eval.features={section.features!r}; take one of {", ".join(KINDS)}, or "" for none.'
+        )
+    if section.features not in ("", "efficientnet_lite0") and not section.get(
+        "features_weights", ""
+    ):
+        raise ValueError(
+            f"eval.features={section.features} needs a file of its weights as eval.features_weights "
+            "(.pth, .safetensors, .npz)."
         )
     check_wish(Wish(*(section[name] for name in Wish._fields)))
     check_renewal(section.renew_minutes)

@@ -151,6 +151,11 @@ def test_the_factory_renders_the_default_scene():
         ({"eval.spacing": 3}, r"spacing=3 frames must be a multiple of eval.stride=2"),
         ({"eval.window": 4}, r"window=4 must be odd"),
         ({"eval.false_alarms_per_hour": 0.0}, r"eval\.false_alarms_per_hour=0\.0 must be above"),
+        (
+            {"eval.features": "resnet19"},
+            r"eval\.features='resnet19'; take one of resnet18, .*dinov2",
+        ),
+        ({"eval.features": "resnet18"}, r"resnet18 needs a file .* as eval\.features_weights"),
         ({"eval.protocol": "strikt"}, r"eval\.protocol='strikt'; one of paper, strict"),
         (dict.fromkeys(WEIGHTS, 0.0), "other than 0"),
     ],

@@ -1,8 +1,9 @@
 """UniAD: a transformer rebuilds frozen features, and may look at everything but a cell's neighbours.
 
 You et al., "A Unified Model for Multi-class Anomaly Detection", 2022; public code zhiyuanyou/UniAD. There
-one model learns all classes; here one is trained a dataset. Deviation: AUC values below 0.5 are not turned
-over.
+one model learns all classes; here one is trained a dataset. Deviations: an image's score is the maximum of
+its map, of which the code first takes means over 16 x 16 pixels (a cell; `eval.blur_px=4.6` spreads as
+far); AUC values below 0.5 are not turned over.
 """
 
 from typing import Any

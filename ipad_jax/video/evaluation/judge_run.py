@@ -149,7 +149,9 @@ def _evaluate(
         scores = score(config, source, whole_videos(source.videos), progress)
     scores.save(folder / "scores.npz")
     evaluation = measure(folder, config, scores, calibration)
-    evaluation = dataclasses.replace(evaluation, notes=(note,) if note else ())
+    alike = predictor.normal.features
+    notes = (note, f"eval.features: {alike.extractor.backbone.note}" if alike else "")
+    evaluation = dataclasses.replace(evaluation, notes=tuple(filter(None, notes)))
     announce(evaluation)
     if report_videos:
         write_report(config, evaluation, predictor, source, report_videos, stages)
@@ -209,7 +211,11 @@ def rescore(
     if fixed := sorted({f"eval.{leaf}" for leaf in overrides or {}} & set(PREDICTION_LEAVES)):
         raise ValueError(f"{fixed[0]} changes the predictions: evaluate without --scores.")
     scores = FrameScores.load(scores_path)
-    made = {k.removeprefix("eval."): scores.made_with[k] for k in PREDICTION_LEAVES}
+    made = {
+        k.removeprefix("eval."): scores.made_with[k]
+        for k in PREDICTION_LEAVES
+        if k in scores.made_with
+    }
     config = override_eval(read_config(workdir), made | dict(overrides or {}))
     check_learnt(workdir, config, scores, scores_path)
     found = None

@@ -4,8 +4,10 @@ Beyond the paper. What a network learned from a million photographs tells textur
 that a small picture (frames.py) blurs, and nothing of it is trained here. What scored highest on IPAD's
 real scenes in unreviewed work were frozen patches compared with prototypes of the same phase.
 
-    1. EfficientNet-Lite0's maps of some blocks, brought to the size of the first and stacked, each divided
-       by the root of its channels: one feature a cell.
+    1. A network's last maps of strides 8 and 16 (of a transformer the last one), brought to the size of the
+       first and stacked, each divided by the root of its channels: one feature a cell. Any of
+       nn/backbones.py will do: EfficientNet-Lite0, whose weights are in a package, or one whose file of
+       weights the user names. A Video Swin is none of them: it takes clips, and gives no map of a frame.
     2. Prototypes are the features of normal frames, evenly spread over the footage. Candidates are those of
        the frames nearest in phase (all where there is no phase), in the same cell or one beside it: a camera
        that shakes costs little.
@@ -13,7 +15,6 @@ real scenes in unreviewed work were frozen patches compared with prototypes of t
        maximum, averaged over the last few frames as that of frames.py.
 """
 
-import functools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,11 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipad_jax.nn.efficientnet import SHAPES, EfficientNet, extract, normalise
+from ipad_jax.nn.backbones import Backbone, make_backbone, stages_of
 from ipad_jax.video.normal.frames import check_phases, nearest_in_phase, without_edge
 
-NETWORKS = ("efficientnet_lite0",)  # what eval.features may name, besides "" for none
-BLOCKS = (4, 10)  # of the network, whose outputs are taken; FACTS 6
+STRIDES = (8, 16)  # pixels, of the maps that are taken, the last of each; FACTS 6
 SIDE = 128  # pixels, longest side of a frame as the network sees it; our choice
 MAX_FRAMES = 300  # normal frames that prototypes are taken from; our choice
 SHARE = 0.1  # of them, those nearest in phase; chosen on the tuning scene
@@ -37,39 +37,57 @@ class Extractor:
     """A frozen network with what is taken from it.
 
     Attributes:
-      net: weights, at least up to the last block wanted.
-      blocks: whose outputs are taken, ascending; the first gives the size of the map.
+      backbone: the network; its first map gives the size of all.
       side: pixels, longest side of a picture as the network sees it, smaller ones enlarged.
     """
 
-    net: EfficientNet
-    blocks: tuple[int, ...] = BLOCKS
+    backbone: Backbone
     side: int = SIDE
 
     def __post_init__(self) -> None:
-        if self.side < SHAPES[self.blocks[0]].reduction:
+        first = self.backbone.stages[0]
+        if self.side < first.stride:
             raise ValueError(
-                f"side={self.side} is under one cell of block {self.blocks[0]}, "
-                f"{SHAPES[self.blocks[0]].reduction} pixels."
+                f"side={self.side} is under one cell of {first.name}, {first.stride} pixels."
             )
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
         """A frame, uint8 [h, w, 3], at the size that the network sees."""
         height, width = frame.shape[:2]
-        factor = self.side / max(height, width)
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        factor, step = self.side / max(height, width), self.backbone.multiple
+        columns, rows = (max(1, round(n * factor / step)) * step for n in (width, height))
+        size = (columns, rows)
         way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         return frame if size == (width, height) else cv2.resize(frame, size, interpolation=way)
 
     def cells(self, picture: np.ndarray) -> np.ndarray:
         """Features of a picture, float16 [h', w', c]: a picture alone gives the same as among others."""
-        return np.asarray(_cells(self.net, picture[None], self.blocks))
+        return np.asarray(_cells(self.backbone, picture[None]))
 
 
-@functools.partial(jax.jit, static_argnames="blocks")
-def _cells(net: EfficientNet, pictures: jax.Array, blocks: tuple[int, ...]) -> jax.Array:
+def load_extractor(network: str, weights: str = "") -> Extractor:
+    """A network by its name, with the weights of a file, "": Lite0's, from a package.
+
+    Raises:
+      FileNotFoundError, ModuleNotFoundError, ValueError: see `nn.backbones.make_backbone`.
+    """
+    return Extractor(make_backbone(network, weights, stages_taken(network)))
+
+
+def stages_taken(network: str) -> tuple[str, ...]:
+    """Names of the maps of a network that count.
+
+    Raises:
+      ValueError: no network of this name; says which there are.
+    """
+    last = {stage.stride: stage.name for stage in stages_of(network)}
+    return tuple(last[s] for s in STRIDES if s in last) or (stages_of(network)[-1].name,)
+
+
+@jax.jit
+def _cells(backbone: Backbone, pictures: jax.Array) -> jax.Array:
     """One picture, [1, h, w, 3], to its cells."""
-    maps = extract(net, normalise(pictures), blocks)
+    maps = list(backbone(pictures.astype(jnp.float32) / 255).values())
     size = maps[0].shape[1:3]
     parts = [
         jax.image.resize(m, (1, *size, m.shape[-1]), "linear") / m.shape[-1] ** 0.5 for m in maps

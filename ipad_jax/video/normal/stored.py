@@ -10,18 +10,26 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ipad_jax.input.frames import FrameSource
-from ipad_jax.nn.efficientnet_weights import load_efficientnet_lite0
+from ipad_jax.nn.backbones import weights_file
+from ipad_jax.nn.weight_files import sha256
 from ipad_jax.video.normal import features, frames, motion
-from ipad_jax.video.normal.features import NETWORKS, Extractor, Prototypes
+from ipad_jax.video.normal.features import Prototypes, load_extractor
 from ipad_jax.video.normal.frames import NormalFrames
 from ipad_jax.video.normal.motion import NormalMotion
 from ipad_jax.video.normal.phase_tracking import PhaseMap
 from ipad_jax.video.normal.places import fitted_frames
 from ipad_jax.video.normal.small_picture import SmallPictures, reference_of, small_picture
 
-FIT_LEAVES = ("eval.nearest_px", "eval.motion_px", "eval.register", "eval.features")
+FIT_LEAVES = (
+    "eval.nearest_px",
+    "eval.motion_px",
+    "eval.register",
+    "eval.features",
+    "eval.features_weights",  # runs of before 0.3 lack it
+)
 REFERENCE_FRAMES = 200  # normal frames whose median the reference is, at most; our choice
 
+FEATURES_FILE = "features_sha256"  # array: digest of the network's file, uint8 [32]
 LEARNT = "learnt"  # array, and key of `made_with`, that says which learnt frames are among those
 
 Arrays = dict[str, np.ndarray]
@@ -66,7 +74,8 @@ def fit_normal(config: ConfigDict, source: FrameSource) -> Arrays:
       source: the training split.
 
     Raises:
-      ModuleNotFoundError: the network of `eval.features` is not installed; says what to install.
+      FileNotFoundError, ModuleNotFoundError, ValueError: the network of `eval.features` cannot be read, see
+        `nn.backbones.make_backbone`.
     """
     section, arrays = config.eval, {}
 
@@ -99,7 +108,8 @@ def fit_normal(config: ConfigDict, source: FrameSource) -> Arrays:
             )
             arrays["motion_phase"] = phase
     if section.features:
-        extractor = _extractor(section.features)
+        extractor = load_extractor(section.features, section.get("features_weights", ""))
+        arrays[FEATURES_FILE] = _features_digest(section)
         places, phase = fitted_frames(config, source, features.MAX_FRAMES, features.MAX_FRAMES)
         pictures = (extractor.picture(source.frames(v, [f])[0]) for v, f in places)
         arrays["features_cells"] = np.stack([extractor.cells(p) for p in pictures])
@@ -108,7 +118,11 @@ def fit_normal(config: ConfigDict, source: FrameSource) -> Arrays:
 
 
 def normal_of(config: ConfigDict, arrays: Arrays) -> Normal:
-    """What `fit_normal` made, ready to compare with."""
+    """What `fit_normal` made, ready to compare with.
+
+    Raises:
+      FileNotFoundError, ModuleNotFoundError, ValueError: as `fit_normal`; another file of weights.
+    """
     section = config.eval
 
     def view_of(side: int) -> SmallPictures:
@@ -127,7 +141,15 @@ def normal_of(config: ConfigDict, arrays: Arrays) -> Normal:
         moving = NormalMotion(arrays["motion_changes"], arrays["motion_phase"], view)
     if section.features:
         cells, phase = arrays["features_cells"], arrays["features_phase"]
-        alike = Prototypes(_extractor(section.features), cells, phase)
+        made = arrays.get(FEATURES_FILE)  # None: of before 0.3, of Lite0's only file
+        if made is not None and not np.array_equal(made, _features_digest(section)):
+            raise ValueError(
+                f"eval.features={section.features}: the run's features were made with the weights of a file "
+                f"of SHA-256 {made.tobytes().hex()}, and eval.features_weights="
+                f"{section.get('features_weights', '')!r} is another one. Put that file there."
+            )
+        extractor = load_extractor(section.features, section.get("features_weights", ""))
+        alike = Prototypes(extractor, cells, phase)
     return Normal(near, moving, alike, phases, learnt_of(arrays))
 
 
@@ -136,9 +158,7 @@ def learnt_of(arrays: Arrays) -> str:
     return arrays[LEARNT].tobytes().hex() if LEARNT in arrays else ""
 
 
-def _extractor(network: str) -> Extractor:
-    if network not in NETWORKS:
-        raise ValueError(
-            f'eval.features={network!r}; take {" or ".join(NETWORKS)}, or "" for none.'
-        )
-    return Extractor(load_efficientnet_lite0(features.BLOCKS[-1] + 1))
+def _features_digest(section: ConfigDict) -> np.ndarray:
+    """SHA-256 of the weights of the network of `eval.features`."""
+    file = weights_file(section.features, section.get("features_weights", ""))
+    return np.frombuffer(bytes.fromhex(sha256(file)), np.uint8)

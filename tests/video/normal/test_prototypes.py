@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pytest
 from efficientnet_weights import drawn_state
+from flax import nnx
 
-from ipad_jax.nn.efficientnet_weights import fold
-from ipad_jax.video.normal.features import Extractor, Prototypes
+from ipad_jax.nn.backbones import KINDS, Backbone, Stage, make_backbone, stages_of
+from ipad_jax.nn.vit import ViT, ViTConfig
+from ipad_jax.video.normal.features import Extractor, Prototypes, stages_taken
 
 ROWS, COLUMNS, CHANNELS = 5, 6, 3
 
@@ -74,9 +76,42 @@ def test_a_state_of_another_phase_stands_out_where_it_is():
     assert np.isnan(made.distance(there, np.nan)).all()
 
 
+def lite0(folder, *names):
+    """The network with drawn weights."""
+    np.savez(folder / "w.npz", **drawn_state(6))
+    return make_backbone("efficientnet_lite0", folder / "w.npz", names)
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        ("efficientnet_lite0", ("blocks.4", "blocks.10")),
+        ("resnet18", ("layer2", "layer3")),
+        ("vgg16", ("features.22", "features.29")),
+        ("dinov2_vits14", ("blocks.11",)),
+    ],
+)
+def test_the_last_maps_of_two_strides_are_taken(network, names):
+    assert stages_taken(network) == names
+    strides = {stage.name: stage.stride for stage in stages_of(network)}
+    assert [strides[name] for name in names] in ([8, 16], [14])
+
+
+def test_a_transformer_sees_whole_patches():
+    config = ViTConfig(patch_size=14, embed_dim=16, depth=1, num_heads=2)
+    network = ViT(config, rngs=nnx.Rngs(0))
+    kind = KINDS["dinov2_vits14"]
+    stages = (Stage("blocks.0", 14, 16),)
+    backbone = Backbone(network, kind.run, stages, (0,), kind.mean, kind.std, "", kind.multiple)
+    extractor = Extractor(backbone, 64)
+    picture = extractor.picture(drawn(1)[0])  # five by six pixels
+    assert picture.shape == (56, 70, 3)
+    assert extractor.cells(picture).shape == (4, 5, 16)
+
+
 @pytest.mark.slow
-def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():
-    extractor = Extractor(fold(drawn_state(6), 6), (2, 5), 64)
+def test_an_extractor_stacks_its_blocks_at_the_first_ones_size(tmp_path):
+    extractor = Extractor(lite0(tmp_path, "blocks.2", "blocks.5"), 64)
     frame = np.random.default_rng(0).integers(0, 255, (24, 48, 3), dtype=np.uint8)
     picture = extractor.picture(frame)
     assert picture.shape == (32, 64, 3)
@@ -86,7 +121,7 @@ def test_an_extractor_stacks_its_blocks_at_the_first_ones_size():
     assert cells.dtype == np.float16
     np.testing.assert_array_equal(extractor.cells(picture), cells)
     # a block alone is the first part of the stack; the root of its channels is taken out of each
-    alone = Extractor(extractor.net, (2,), 64).cells(picture)
+    alone = Extractor(lite0(tmp_path, "blocks.2"), 64).cells(picture)
     np.testing.assert_allclose(
         cells[..., :24], alone, rtol=2e-3, atol=1e-3
     )  # float16, other fusion
@@ -111,9 +146,9 @@ def test_what_cannot_be_compared_with_says_why(change, message):
         Prototypes(extractor=Pixels(), **(arguments | change))  # type: ignore[arg-type]
 
 
-def test_frames_of_another_shape_and_pictures_under_a_cell_are_refused():
+def test_frames_of_another_shape_and_pictures_under_a_cell_are_refused(tmp_path):
     made = prototypes(drawn(2), [0.1, 0.2], 1.0)
     with pytest.raises(ValueError, match=r"features are \(5, 4, 3\)"):
         made.distance(drawn(1)[0][:, :4], 0.1)
     with pytest.raises(ValueError, match="side=7"):
-        Extractor(fold(drawn_state(5), 5), (4,), 7)
+        Extractor(lite0(tmp_path, "blocks.4"), 7)

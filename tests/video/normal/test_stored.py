@@ -1,15 +1,18 @@
 """What a run remembers of normal footage: of which frames, and the same when read back."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from efficientnet_weights import drawn_state
 
 from ipad_jax.input.split import Segment
-from ipad_jax.nn.efficientnet_weights import fold
+from ipad_jax.nn.efficientnet import LITE0, MOBILENET_V2
 from ipad_jax.run.config import load_config
-from ipad_jax.video.normal import features, frames, places, stored
+from ipad_jax.video.normal import features, frames, places
 from ipad_jax.video.normal.motion import LAGS, MotionStream
-from ipad_jax.video.normal.stored import FIT_LEAVES, Normal, fit_normal, normal_of
+from ipad_jax.video.normal.stored import FEATURES_FILE, FIT_LEAVES, Normal, fit_normal, normal_of
 
 LENGTH = 50
 FITTED = (Segment(0, 0, 40), Segment(1, 5, 35))
@@ -107,13 +110,31 @@ def test_videos_as_short_as_the_longest_lag_have_no_motion(config, fitted):
     assert normal.frames is not None
 
 
-def test_features_are_those_of_fitted_frames(config, monkeypatch):
-    monkeypatch.setattr(stored, "load_efficientnet_lite0", lambda n: fold(drawn_state(n), n))
+NETWORKS = {"efficientnet_lite0": (11, LITE0), "mobilenet_v2": (13, MOBILENET_V2)}
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Gives a file of drawn weights of one of `NETWORKS`; five frames are compared with."""
     monkeypatch.setattr(features, "MAX_FRAMES", 5)
-    config.eval.features, config.eval.nearest_px, config.eval.motion_px = NETWORK, 0, 0
+
+    def give(network):
+        np.savez(tmp_path / f"{network}.npz", **drawn_state(*NETWORKS[network]))
+        return str(tmp_path / f"{network}.npz")
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("network", "channels"), [("efficientnet_lite0", 40 + 112), ("mobilenet_v2", 32 + 96)]
+)
+def test_features_are_those_of_fitted_frames(config, weights, network, channels):
+    """By the package's network as by one whose file the user names."""
+    config.eval.nearest_px = config.eval.motion_px = 0
+    config.eval.features, config.eval.features_weights = network, weights(network)
     source = Source()
     alike = make(config, source).features
-    assert alike.features.shape == (5, 16, 16, 40 + 112)
+    assert alike.features.shape == (5, 16, 16, channels)
     third = (0, 28)  # of 70 frames, evenly spread
     np.testing.assert_array_equal(
         alike.features[2], alike.extractor.cells(alike.picture(source.drawn[third]))
@@ -121,7 +142,19 @@ def test_features_are_those_of_fitted_frames(config, monkeypatch):
     assert alike.phase[2] == source.phase[28]
 
 
-NETWORK = features.NETWORKS[0]
+def test_features_are_compared_by_the_weights_that_made_them(config, weights, tmp_path):
+    config.eval.nearest_px = config.eval.motion_px = 0
+    config.eval.features, file = "mobilenet_v2", weights("mobilenet_v2")
+    config.eval.features_weights = file
+    arrays = fit_normal(config, Source())
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    assert arrays[FEATURES_FILE].tobytes().hex() == digest
+    state = drawn_state(*NETWORKS["mobilenet_v2"])
+    np.savez(file, **{name: 2 * x for name, x in state.items()})
+    with pytest.raises(ValueError, match=rf"made with the weights of a file of SHA-256 {digest}"):
+        normal_of(config, arrays)
+    del arrays[FEATURES_FILE]  # a run from before it was said
+    assert normal_of(config, arrays).features is not None
 
 
 def test_the_camera_is_held_to_one_reference_a_size(config):
@@ -139,10 +172,11 @@ def test_what_is_off_is_not_made(config):
     assert normal_of(config, {}) == Normal()
 
 
-def test_every_leaf_that_changes_the_arrays_is_among_the_fit_leaves(config, monkeypatch):
+def test_every_leaf_that_changes_the_arrays_is_among_the_fit_leaves(config, weights):
     """Else a file made with another value would be used."""
-    monkeypatch.setattr(stored, "load_efficientnet_lite0", lambda n: fold(drawn_state(n), n))
-    monkeypatch.setattr(features, "MAX_FRAMES", 5)
+    config.eval.features, config.eval.features_weights = "mobilenet_v2", weights("mobilenet_v2")
+    other = f"{weights('mobilenet_v2')}.npz"
+    np.savez(other, **{name: 2 * x for name, x in drawn_state(*NETWORKS["mobilenet_v2"]).items()})
 
     def arrays(changes):
         changed = config.copy_and_resolve_references()
@@ -150,8 +184,9 @@ def test_every_leaf_that_changes_the_arrays_is_among_the_fit_leaves(config, monk
         made = fit_normal(changed, Source())
         return {name: array.tobytes() for name, array in made.items()}
 
-    others = {"nearest_px": 12, "motion_px": 12, "register": True, "features": NETWORK}
+    others = {"nearest_px": 12, "motion_px": 12, "register": True, "features": ""}
     others |= {
+        "features_weights": other,
         "track_phase": False,
         "pool_px": 3,
         "false_alarms_per_hour": 5.0,
