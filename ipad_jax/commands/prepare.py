@@ -77,6 +77,7 @@ NAMES = {
 IMAGES = ("image_folder", "parts")  # stored at their own resolution, without loss
 OBJECTS = ("toys", "object_folder")  # stored at --size pixels of the longer side, without loss
 RENDERED = ("factory", "parts", "toys")
+LEARNED_AT = "an object is learned at data.size of them, 200 by default"
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -180,15 +181,17 @@ def _add_how(command: argparse.ArgumentParser, name: str) -> None:
             type=positive,
             default=DEFAULT_SIZES[name],
             metavar="PIXELS",
-            help="of the longer side at which pictures are stored (default: %(default)s)",
+            help=f"of the longer side at which pictures are stored (default: %(default)s); {LEARNED_AT}",
         )
     elif name not in IMAGES:
+        kept = "frames are stored and a model is trained (default: %(default)s)"
+        if name == "mad":
+            kept = f"pictures are stored (default: %(default)s); {LEARNED_AT}"
         command.add_argument(
             "--size",
             type=parse_size,
             default=str(DEFAULT_SIZES[name]),
-            help="side of a square in pixels, or WIDTHxHEIGHT, at which frames are stored and a model is "
-            "trained (default: %(default)s)",
+            help=f"side of a square in pixels, or WIDTHxHEIGHT, at which {kept}",
         )
     if name not in (*IMAGES, *OBJECTS, "mad"):  # which are stored without loss
         command.add_argument(
@@ -290,6 +293,13 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
         raise UsageError(str(error)) from error
     if args.builder != "factory":
         build.check_archive(args.manual_dir, builder_class)
+    if args.builder == "mad" and args.scene == [
+        "all"
+    ]:  # of MAD-Sim or MAD-Real, where one is there
+        from ipad_jax.prepare.check_mad import classes_in
+
+        there = classes_in(args.manual_dir)
+        configs = [config for config in configs if config.scene in there]
     return builder_class, configs
 
 
@@ -301,9 +311,9 @@ def next_command(builder: Any, name: str, data_dir: str) -> str:
     config, metadata = builder.builder_config, builder.info.metadata
     if name in IMAGES:
         return next_image_command(builder, name, data_dir)
-    if name in OBJECTS:
+    if name in (*OBJECTS, "mad"):
         return next_object_command(builder, name, data_dir)
-    if name == "mad" or "train" not in builder.info.splits:
+    if "train" not in builder.info.splits:
         return ""
     phase = any(video["cycle_frames"] for video in metadata["videos"]["train"])
     leaves: dict[str, Any] = {"name": config.scene}
@@ -340,11 +350,13 @@ def next_image_command(builder: Any, name: str, data_dir: str) -> str:
 
 
 def next_object_command(builder: Any, name: str, data_dir: str) -> str:
-    """The command that learns an object; arguments as of `next_command`."""
-    own = builder.builder_config.name
+    """The command that learns an object, of one without poses its images; arguments as of `next_command`."""
+    own = builder.builder_config.scene if name == "mad" else builder.builder_config.name
     leaves = {"name": own} | ({"data_dir": data_dir} if data_dir != DEFAULT_DATA_DIR else {})
+    config = {"toys": "omnipose", "object_folder": "omnipose:own", "mad": "omnipose:mad"}[name]
+    if name == "mad" and builder.info.metadata["camera_angle_x"] is None:
+        config, leaves = "bank", {"builder": name} | leaves
     words = [f"--config.data.{leaf}={value}" for leaf, value in leaves.items()]
-    config = "omnipose" if name == "toys" else "omnipose:own"
     return shlex.join(["ipad-jax", "train", "--config", config, *words, "--workdir", f"runs/{own}"])
 
 

@@ -122,7 +122,11 @@ def read_views(source: ImageSource, size: int) -> ObjectViews:
         record, image = source.records[index], source.image(index)
         pose = np.asarray(record["world_from_camera"], np.float32)
         if not np.isfinite(pose).all():
-            raise ValueError(f"{source.path}: training view {index} has no camera pose.")
+            raise ValueError(
+                f"{source.path}: training view {index} has no camera pose, and an object is learned from "
+                "views with poses alone. MAD-Real is published without: take a method that knows no pose, "
+                "such as --config bank, or find its poses (COLMAP) and prepare it as object_folder."
+            )
         height, width = image.shape[:2]
         lens = _lens(record, width, height)
         images.append(shrunk(image, size))

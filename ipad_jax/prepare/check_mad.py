@@ -26,6 +26,10 @@ from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Bars
 
 SAMPLE = 100  # images of a class that are opened, where not all are
+NO_POSES = (
+    "no camera poses, as MAD-Real is published: methods that know no pose take it (bank), an object cannot "
+    "be learned from it (omnipose)"
+)
 CARVING = 60  # training views whose silhouettes must agree with their poses
 
 
@@ -91,6 +95,8 @@ def check_class(manual_dir: Path, name: str, full: bool, bars: Bars) -> ClassFin
         )
     elif unmasked:
         findings.problems += [Problem(path, "has no mask in ground_truth") for path in unmasked]
+    if real and not findings.poses:
+        findings.notes.append(Problem(folder, NO_POSES))
     findings.problems += _unpaired_masks(folder, defective)
     chosen = [*_sample(train, full), *_sample(test, full)]
     bar = bars.add(name, len(chosen), "images")

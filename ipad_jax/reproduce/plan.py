@@ -265,7 +265,8 @@ def shares(jobs: Sequence[Job], count: int) -> list[list[Job]]:
 
     Returns:
       `count` lists, as even in footage to train on as whole groups allow; some are empty where there
-      are fewer groups than machines. Every job is in exactly one of them.
+      are fewer groups than machines. Every job is in exactly one of them. Where all groups weigh the same,
+      those of a scene lie together: with as many machines as scenes each has one, and needs its data alone.
     """
     if count < 1:
         raise ValueError(f"--of {count} must be at least 1.")
@@ -287,8 +288,20 @@ def shares(jobs: Sequence[Job], count: int) -> list[list[Job]]:
         return sum(job.training.footage for job in group)
 
     divided: list[list[Job]] = [[] for _ in range(count)]
+    if len({weight(members) for members in groups.values()}) == 1:
+        scenes = list(dict.fromkeys(_scene(members) for members in groups.values()))
+        together = sorted(groups.values(), key=lambda members: scenes.index(_scene(members)))
+        for place, members in enumerate(together):
+            divided[place * count // len(together)].extend(members)
+        order = {job.training.folder: place for place, job in enumerate(jobs)}
+        return [sorted(own, key=lambda job: order[job.training.folder]) for own in divided]
     for members in sorted(
         groups.values(), key=weight, reverse=True
     ):  # stable: same on all machines
         min(divided, key=weight).extend(members)
     return divided
+
+
+def _scene(members: Sequence[Job]) -> str:
+    """What the first training of a group is trained on."""
+    return str(members[0].training.overrides.get("data.name", ""))

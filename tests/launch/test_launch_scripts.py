@@ -10,7 +10,8 @@ import pytest
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 README = (LAUNCH / "README.md").read_text()
-STARTED_BY_HAND = ("tpu_vm.sh", "gke_jobset_tpu.sh", "gke_jobset_gpu.sh", "slurm.sh")
+TRAIN = ("tpu_vm.sh", "gke_jobset_tpu.sh", "gke_jobset_gpu.sh", "slurm.sh")
+STARTED_BY_HAND = (*TRAIN, "slurm_array.sh")
 EXAMPLE = {
     "TPU_NAME": "ipad",
     "ZONE": "us-west4-a",
@@ -18,6 +19,7 @@ EXAMPLE = {
     "IMAGE": "registry/ipad:1",
     "WORKDIR": "gs://bucket/runs/S01",
     "DATA_DIR": "gs://bucket/data",
+    "SHARES": "20",
 }
 SCRIPT = re.compile(r"^([A-Z_]+)=\$\{\1(:[?-])", re.MULTILINE)  # NAME=${NAME:?...} or ${NAME:-...}
 
@@ -66,7 +68,7 @@ def test_a_missing_variable_is_named_and_nothing_is_called(script, machine, clon
         assert f"{name}:" in done.stderr
     done = machine.run(clone / "launch" / script, **given)
     assert done.returncode != 0
-    assert "--config" in done.stderr
+    assert ("--config" if script in TRAIN else "--table") in done.stderr
     assert machine.calls() == []
 
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from footage import write_class
 
 from ipad_jax.commands import prepare
 from ipad_jax.data_builders.toys import write
@@ -125,3 +126,13 @@ def test_a_class_of_mad_gives_the_rays_of_the_object_that_it_is(data_dir):
     }
     assert 0.2 < batch["inside"].mean() < 1
     assert (batch["near"] < batch["far"]).all()
+
+
+def test_a_class_without_poses_is_refused_as_what_it_is(tmp_path):
+    for number in range(10):
+        write_class(tmp_path / "MAD-Real" / f"toy{number}", train=10, real=True)
+    words = ["mad", "--manual-dir", str(tmp_path), "--class", "real03", "--size", "20"]
+    assert prepare.main([*words, "--data-dir", str(tmp_path / "data"), "--workers", "1"]) == 0
+    task = make_task(config_of(tmp_path / "data", **{"data.name": "real03"}))
+    with pytest.raises(ValueError, match=r"no camera pose.* MAD-Real is published without"):
+        next(task.train_data(1, 0, 1))

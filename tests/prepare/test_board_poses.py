@@ -35,6 +35,24 @@ def found(tmp_path_factory):
     return folder, true, spoilt
 
 
+def test_the_command_prints_the_error_and_why_photos_failed(found, capsys):
+    folder, true, spoilt = found
+    words = ["--source", str(folder), "--board", str(BOARD), "--overwrite"]
+    assert poses.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    errors = np.array([frame["reprojection_px"] for frame in read(folder)["frames"]])
+    assert (
+        f"reprojection error: median {np.median(errors):.2f} px, largest {errors.max():.2f} px"
+        in lines
+    )
+    assert any(
+        line.startswith(f"poses: {len(true)} of {len(true) + len(spoilt)} photos") for line in lines
+    )
+    failed = dict(line.split(": ", 2)[1:] for line in lines if line.startswith("failed: "))
+    assert failed == {n.rpartition("/")[2]: why for n, why in read(folder)["left_out"].items()}
+    assert failed.keys() == spoilt
+
+
 def test_corners_lie_where_the_lens_shows_them(found):
     """On average to a twentieth of a pixel, so not half a pixel off."""
     folder, true, _ = found

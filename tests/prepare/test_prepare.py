@@ -30,6 +30,7 @@ from ipad_jax.commands import prepare
 from ipad_jax.data_builders import frames, pieces, streaming, video_files
 from ipad_jax.data_builders.factory.factory_dataset_builder import FactoryConfig
 from ipad_jax.data_builders.mad import mad_dataset_builder
+from ipad_jax.data_builders.toys import write as toys_write
 from ipad_jax.input.frames import dataset_dir
 from ipad_jax.main import main
 from ipad_jax.prepare import build
@@ -83,6 +84,40 @@ def test_nothing_is_left_outside_the_data_folder_and_no_bucket_is_asked(tmp_path
     write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
     assert run(MAD)[0] == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_toys_are_rendered_and_stored_by_the_command(tmp_path, run, monkeypatch):
+    write_toy = toys_write.write_toy
+
+    def write_few(folder, name, seed, counts, *others):
+        assert counts == (210, 24, 12)
+        write_toy(folder, name, seed, (12, 2, 1), *others)
+
+    monkeypatch.setattr(toys_write, "write_toy", write_few)
+    status, text = run("toys --scene duck --data-dir {}/data --size 24")
+    assert status == 0
+    assert "train: 12 images" in text
+    assert "--config omnipose --config.data.name=duck_24px" in text
+    folder = tmp_path / "data/toys/duck_24px/1.0.0"
+    train, test = read_split(folder, "train"), read_split(folder, "test")
+    assert {record["image"].shape for record in (*train, *test)} == {(24, 24, 3)}
+    assert [int(record["label"]) for record in test] == [1] * 3 + [0] * 2
+    poses = np.stack([record["world_from_camera"] for record in train])
+    assert np.isfinite(poses).all()
+    assert run("toys --scene dodo --data-dir {}/data")[0] == 2
+
+
+def test_all_of_mad_is_the_half_that_is_there(tmp_path, run):
+    for number in range(10):
+        write_class(tmp_path / "manual" / "MAD-Real" / f"toy{number}", train=2, real=True)
+    status, text = run(MAD.replace("07Owl", "all"))
+    assert status == 0
+    assert "01Gorilla" not in text
+    folders = sorted(path.name for path in (tmp_path / "data/mad").glob("[!.]*"))
+    assert folders == [f"real{number:02d}_20x20_q95" for number in range(1, 11)]
+    assert "train --config bank --config.data.builder=mad --config.data.name=real01" in text
+    write_class(tmp_path / "manual" / "MAD-Sim" / "07Owl")
+    assert "train --config omnipose:mad --config.data.name=07Owl" in run(MAD)[1]
 
 
 def test_python_builds_the_same_without_a_word(tmp_path, run, capsys):

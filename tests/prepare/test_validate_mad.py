@@ -127,6 +127,7 @@ def test_real_classes_have_neither_masks_nor_poses(tmp_path, run):
     status, text = run()
     assert status == 0
     assert "6 defective images have no mask: judged by image only" in text
+    assert text.count("no camera poses, as MAD-Real is published") == 10
     assert sum(line.startswith("real") for line in text.splitlines()) == 10
     (tmp_path / "MAD-Real" / "toy3").rename(tmp_path / "toy3")
     status, text = run("--class", "real01")

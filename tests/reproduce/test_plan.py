@@ -182,6 +182,26 @@ def test_shares_of_independent_trainings_are_even():
         shares(jobs(2), 0)
 
 
+def test_machines_have_few_scenes():
+    """One each where there are as many, half of one where there are twice as many, else neighbours."""
+
+    def scenes(some):
+        return list(dict.fromkeys(job.training.overrides["data.name"] for job in some))
+
+    found = jobs(2)
+    names = scenes(found)
+    assert [scenes(share) for share in shares(found, len(names))] == [[name] for name in names]
+    halves = [scenes(share) for share in shares(found, 2 * len(names))]
+    assert halves == [[name] for name in names for _ in range(2)]
+    for share in shares(found, 3):
+        places = sorted(names.index(name) for name in scenes(share))
+        assert places == list(range(places[0], places[-1] + 1))
+
+
+def test_one_machine_runs_the_table_in_its_order():
+    assert shares(jobs(2), 1) == [jobs(2)]
+
+
 def test_rows_can_be_chosen_and_unknown_ones_are_named():
     table, _ = make_table(2, FACTORY)
     some = table.only(["ours", "conae", "diff_pooled"])
