@@ -35,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     _option(one, "--size", positive, 256, "pixels")
     _option(one, "--batch", positive, [1, 2], "clips", dest="batches", nargs="+")
     _option(one, "--dtype", str, list(DTYPES), "compute", dest="dtypes", nargs="+", choices=DTYPES)
+    one.add_argument("--torch-compile", action="store_true", help="also against `torch.compile`")
     _option(one, "--repeats", positive, 5, "counted rounds")
 
     one = add(

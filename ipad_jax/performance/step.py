@@ -23,7 +23,13 @@ from ipad_jax.video.ipad.task import VideoTask, normalise
 
 
 def compare_model(
-    *, config: str, size: int, batches: Sequence[int], dtypes: Sequence[str], repeats: int
+    *,
+    config: str,
+    size: int,
+    batches: Sequence[int],
+    dtypes: Sequence[str],
+    torch_compile: bool,
+    repeats: int,
 ) -> Table:
     """Times our model and PyTorch's for every batch and dtype; without PyTorch ours alone.
 
@@ -32,9 +38,18 @@ def compare_model(
       size: of the frames, pixels.
       batches: clips.
       dtypes: "float32", "bfloat16".
+      torch_compile: also beside PyTorch's as `torch.compile` makes it.
       repeats: counted rounds.
+
+    Raises:
+      ValueError: `torch_compile` without PyTorch.
     """
     with_torch = importlib.util.find_spec("torch") is not None
+    if torch_compile and not with_torch:
+        raise ValueError(
+            "--torch-compile needs PyTorch, which is not installed: uv pip install -e '.[bench]'."
+        )
+    theirs = ["PyTorch", *(["torch.compile"] if torch_compile else [])]
     rows, notes = [], []
     for batch in batches:
         for dtype in dtypes:
@@ -45,13 +60,17 @@ def compare_model(
             if with_torch:
                 twin = TorchTwin(model, torch_device())  # type: ignore[arg-type]
                 calls |= torch_calls(twin, clip, dtype)
+                if torch_compile:
+                    calls |= torch_calls(twin, clip, dtype, "torch.compile")
                 notes.append(
                     f"batch {batch}, {dtype}: outputs differ by at most "
                     f"{_difference(model, twin, clip):.1g} of a range of 2"
                 )
             timings = alternate(calls, repeats)
             for work in ("forward", "train step"):
-                rows.append((work, str(batch), dtype, *_compare(timings, work)))
+                for name in theirs:
+                    label = work if name == "PyTorch" else f"{work}, {name}"
+                    rows.append((label, str(batch), dtype, *_compare(timings, work, name)))
     shape = f"{task.model_config.clip_len}x{size}x{size}"
     notes.append("PyTorch in bfloat16 is autocast; s: median wall, CPU-s: of all threads")
     if not with_torch:
@@ -138,23 +157,27 @@ def compiled_step(task: VideoTask, clip: np.ndarray) -> tuple[Any, Any, Any, Any
     return setup.compile_step(batch), setup.create_state(init_key), batch, key
 
 
-def torch_calls(twin: TorchTwin, clip: np.ndarray, dtype: str) -> dict[str, Callable[[], Any]]:
-    """The same two of the twin."""
+def torch_calls(
+    twin: TorchTwin, clip: np.ndarray, dtype: str, name: str = "PyTorch"
+) -> dict[str, Callable[[], Any]]:
+    """The same two of the twin, as it is or, named "torch.compile", compiled."""
     torch = import_torch()
     torch.set_num_threads(num_cores())
     tensor = torch.from_numpy(clip).to(twin.device)
-    steps = train_steps(twin, tensor, dtype)
+    compiled = torch.compile if name == "torch.compile" else lambda function: function
+    call = compiled(twin.__call__)
+    steps = train_steps(twin, tensor, dtype, loss_fn=compiled(twin.loss))
 
     def forward() -> None:
         with (
             torch.inference_mode(),
             torch.autocast(twin.device, torch.bfloat16, enabled=dtype == "bfloat16"),
         ):
-            twin(tensor, train=False)
+            call(tensor, train=False)
         if twin.device != "cpu":
             torch.cuda.synchronize()
 
-    return {"PyTorch forward": forward, "PyTorch train step": lambda: next(steps)}
+    return {f"{name} forward": forward, f"{name} train step": lambda: next(steps)}
 
 
 def torch_device() -> str:
@@ -181,9 +204,9 @@ def _difference(model: Any, twin: TorchTwin, clip: np.ndarray) -> float:
     return float(np.abs(np.asarray(ours) - theirs).max())
 
 
-def _compare(timings: dict[str, Timing], work: str) -> tuple[str, ...]:
-    """ours, PyTorch, ratio, CPU seconds of both."""
-    ours, theirs = timings[f"ours {work}"], timings.get(f"PyTorch {work}")
+def _compare(timings: dict[str, Timing], work: str, name: str) -> tuple[str, ...]:
+    """ours, theirs of a name, ratio, CPU seconds of both."""
+    ours, theirs = timings[f"ours {work}"], timings.get(f"{name} {work}")
     if theirs is None:
         return number(ours.seconds), "-", "-", number(ours.cpu_seconds), "-"
     return (

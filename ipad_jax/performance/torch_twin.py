@@ -245,13 +245,23 @@ def _layout(name: str, value: np.ndarray, cfg: VideoModelConfig) -> np.ndarray:
     return np.ascontiguousarray(value)
 
 
-def train_steps(twin: TorchTwin, clip: Any, dtype: str, lr: float = 1e-4) -> Iterator[float]:
-    """Endless steps of Adam on one batch, a tensor where the twin computes; yields each step's loss."""
+def train_steps(
+    twin: TorchTwin,
+    clip: Any,
+    dtype: str,
+    lr: float = 1e-4,
+    loss_fn: Callable[[Any], Any] | None = None,
+) -> Iterator[float]:
+    """Endless steps of Adam on one batch, a tensor where the twin computes; yields each step's loss.
+
+    `loss_fn` is the twin's `loss`, or what `torch.compile` made of it.
+    """
     torch = import_torch()
     optimizer = torch.optim.Adam(list(twin.parameters.values()), lr=lr)
+    loss_fn = loss_fn or twin.loss
     while True:
         with torch.autocast(twin.device, torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = twin.loss(clip)
+            loss = loss_fn(clip)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

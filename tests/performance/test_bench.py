@@ -124,6 +124,34 @@ def test_model_prints_both_works(capsys):
     assert all(cell(row[3]) > 0 for row in found)
 
 
+def test_torch_compile_without_pytorch_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["bench", "model", "--config", SMALL, "--torch-compile"]) == 1
+    assert "--torch-compile needs PyTorch, which is not installed" in capsys.readouterr().err
+
+
+@needs_torch
+def test_the_compiled_twin_is_timed_beside_ours_and_plain_pytorch(capsys, monkeypatch):
+    import torch
+
+    compiled = []
+
+    def noted(function):  # inductor would compile for a minute
+        compiled.append(function.__name__)
+        return torch._dynamo.optimize("eager")(function)
+
+    monkeypatch.setattr(torch, "compile", noted)
+    argv = f"model --config {SMALL} --size 16 --batch 1 --dtype float32 --repeats 1 --torch-compile"
+    assert bench.main(argv.split()) == 0
+    _, *found = rows(capsys.readouterr().out)
+    works = ["forward", "forward, torch.compile", "train step", "train step, torch.compile"]
+    assert [row[0] for row in found] == works
+    assert compiled == ["__call__", "loss"]
+    for plain, other in (found[:2], found[2:]):
+        assert plain[3] == other[3]  # ours is timed once
+        assert all(cell(x) > 0 for x in (*plain[3:5], other[4]))  # seconds
+
+
 def test_input_reads_the_same_pictures_both_ways(capsys):
     # as large as they are read: noise this small would not survive two ways to resize alike
     argv = "input --width 64 --height 64 --frames 6 --size 64 --clip-len 4 --clips 2 --repeats 1"
