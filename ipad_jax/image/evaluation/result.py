@@ -46,21 +46,22 @@ class Evaluation:
 
 def summary_text(evaluation: Evaluation) -> str:
     """A table of the rows, one of the kinds, and what the threshold does."""
-    metrics, intervals = evaluation.metrics, evaluation.metrics["intervals"]
+    metrics = evaluation.metrics
 
     def cell(values: Mapping[str, Any], name: str) -> str:
         value = values.get(name)
         return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
+    def row(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+        ends = values["intervals"]["image_auroc"]
+        interval = " - ".join(f"{end:.3f}" for end in ends) if all(map(math.isfinite, ends)) else "-"
+        return (name, *(cell(values, n) for n in names), interval)
+
     names = ("image_auroc", "pixel_auroc", "aupro_30", "average_precision")
-    low, high = (f"{end:.3f}" for end in intervals["image_auroc"])
-    rows = [("the method", *(cell(metrics, n) for n in names), f"{low} - {high}")]
-    for row, values in metrics.get("untrained", {}).items():
-        ends = " - ".join(f"{end:.3f}" for end in values["intervals"]["image_auroc"])
-        rows.append((f"untrained: {ROWS[row]}", *(cell(values, n) for n in names), ends))
-    for row, values in metrics.get("beside", {}).items():
-        ends = " - ".join(f"{end:.3f}" for end in values["intervals"]["image_auroc"])
-        rows.append((row, *(cell(values, n) for n in names), ends))
+    rows = [row("the method", metrics)]
+    for name, values in metrics.get("untrained", {}).items():
+        rows.append(row(f"untrained: {ROWS[name]}", values))
+    rows += [row(name, values) for name, values in metrics.get("beside", {}).items()]
     heads = ("score", "image AUROC", "pixel AUROC", "AUPRO 0.3", "AP", "95 % of image AUROC")
     found = metrics.get("share_found_by_kind", {})
     kinds = [
