@@ -2,8 +2,8 @@
 
 Causal: what is written about a frame never changes. Rows are written as they come, so a killed process
 leaves a readable scores.csv or results.csv. A camera that goes away is opened again, for ever; each
-start has a folder of its own. Exit status 1 where a file could not be read to its end; with
---fail-on-alarm 3 where there was an alarm, and 2 at once where there is no threshold.
+start has a folder of its own. Exit status 1 where a file could not be read to its end or an image was not
+inspected; with --fail-on-alarm 3 where there was an alarm, and 2 at once where there is no threshold.
 """
 
 import argparse

@@ -19,7 +19,7 @@ OF_RUNS = ("false_alarms", "calibration", "seek_focal", "step")
 
 
 def detect_images(args: argparse.Namespace) -> int:
-    """Judges image files; 1 where one could not be judged, 3 on an alarm with --fail-on-alarm."""
+    """Judges image files; the exit status is that of `status`."""
     from ipad_jax.image.detector import load
     from ipad_jax.image.record import images_in
     from ipad_jax.run.compile_cache import enable_compile_cache
@@ -97,10 +97,13 @@ def _judge(
 
 
 def status(args: argparse.Namespace, results: "list[Result]") -> int:
-    """Exit status: 3 on an alarm with --fail-on-alarm, 1 where an image could not be judged."""
+    """Exit status: 3 on an alarm with --fail-on-alarm, 1 where an image was not judged.
+
+    That is no pass: a file that the method cannot judge, or an object from a side that nobody has seen.
+    """
     if args.fail_on_alarm and any(result.alarm for result in results):
         return ALARM
-    return 1 if any(result.problem for result in results) else 0
+    return 0 if all(result.inspected for result in results) else 1
 
 
 def check_threshold(args: argparse.Namespace, threshold: float | None) -> None:

@@ -84,7 +84,7 @@ class Detector:
         return f"Threshold {self.threshold:g}, given by hand; the calibration's is {own:.3g}."
 
     def inspect(self, image: np.ndarray) -> Inspection:
-        """Judges an image, uint8 [h, w, 3] RGB of any size.
+        """Judges an image, uint8 [h, w, 3] RGB of any size; see `Inspection.inspected`.
 
         Raises:
           ValueError: an array of another kind.
@@ -101,11 +101,18 @@ class Detector:
         return self._judged(self.scorer.again(image, found))
 
     def _judged(self, found: Scored) -> Inspection:
+        if not found.inspected:
+            return Inspection(math.nan, False, np.full_like(found.map, np.nan), found.found)
         alarm = self.threshold is not None and found.score > self.threshold
         return Inspection(found.score, alarm, found.map, found.found)
 
     def reference(self, image: np.ndarray, found: Inspection) -> np.ndarray | None:
-        """What an image was compared with, a rendering or a reconstruction, uint8; None of most methods."""
+        """What an image was compared with, a rendering or a reconstruction, uint8; None of most methods.
+
+        None of an image that was not inspected.
+        """
+        if not found.inspected:
+            return None
         return self.scorer.reference(image, found.found)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:

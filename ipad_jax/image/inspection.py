@@ -12,9 +12,9 @@ class Inspection:
     """What was found in an image.
 
     Attributes:
-      score: anomaly score; higher is more anomalous.
+      score: anomaly score; higher is more anomalous. NaN where the image was not `inspected`.
       alarm: whether it is above the threshold; False without one.
-      map: float32 [h, w] at the image's own size, raw.
+      map: float32 [h, w] at the image's own size, raw; NaN where the image was not inspected.
       found: what else the method found, such as an object's pose; None.
     """
 
@@ -24,8 +24,13 @@ class Inspection:
     found: Any = None
 
     @property
+    def inspected(self) -> bool:
+        """Whether the image was judged; an object is not from a side that no training view shows."""
+        return getattr(self.found, "inspected", True)
+
+    @property
     def note(self) -> str:
-        """What speaks against trusting the score; ""."""
+        """Why it was not inspected, or what speaks against trusting score and alarm; ""."""
         return getattr(self.found, "note", "")
 
     @property

@@ -97,8 +97,8 @@ def learn(
 
     Raises:
       FileNotFoundError: a marked image is no longer there.
-      ValueError: nothing new is marked normal, the run has no calibration, or a fault would be lost;
-        nothing is then written.
+      ValueError: nothing new is marked normal, the run has no calibration, a marked image is not
+        inspected, or a fault would be lost; nothing is then written.
     """
     before = detector.calibration
     if before is None:
@@ -181,6 +181,10 @@ def _read(detector: Detector, mark: Mark) -> np.ndarray:
 
 def _listed(detector: Detector, scorer: Scorer, mark: Mark) -> GoodImage:
     (found,) = scorer.photos([_read(detector, mark)])
+    if not found.inspected:
+        raise ValueError(
+            f"{mark.path}, marked {mark.mark}, is not inspected, so its score says nothing: mark it unsure."
+        )
     return GoodImage(mark.image, mark.path, mark.sha256, found.score)
 
 

@@ -23,7 +23,7 @@ class Listed:
 
     Attributes:
       image: its name there.
-      score: of its map; NaN where the file could not be read.
+      score: of its map; NaN where the image was not judged.
       alarm: whether it was one.
       mark: what was last said of it; "" nothing.
     """
@@ -84,7 +84,7 @@ def listed(results: Path) -> list[Listed]:
                 Listed(
                     row["image"],
                     float(row["score"] or "nan"),
-                    bool(int(row["alarm"])),
+                    bool(int(row["alarm"] or 0)),
                     marks.get(row["image"], ""),
                 )
                 for row in csv.DictReader(file)

@@ -33,12 +33,15 @@ class Result:
 
     Attributes:
       image: path as it was found below the folder that was asked for.
-      score: NaN where there is a problem.
+      score: NaN where the image was not judged.
       alarm: whether the score is above the threshold.
-      x, y: pixel of the map's maximum; -1 where there is a problem.
+      x, y: pixel of the map's maximum; -1 where the image was not judged.
       seconds: for the map, without reading the file.
       problem: why the file was not judged: it could not be read, or is no image of the method's; "".
-      note: what speaks against trusting the score, such as an uncertain pose, or what was not judged; "".
+      note: what speaks against trusting score and alarm, such as an uncertain pose, or what was not
+        judged; "".
+      inspected: whether the image was judged; False where there is a problem too.
+      doubtful: whether score and alarm cannot be trusted, as the note says.
     """
 
     image: str
@@ -49,6 +52,8 @@ class Result:
     seconds: float = 0.0
     problem: str = ""
     note: str = ""
+    inspected: bool = True
+    doubtful: bool = False
 
 
 def images_in(place: Path) -> list[tuple[str, Path]]:
@@ -83,7 +88,8 @@ def inspect_files(
 ) -> list[Result]:
     """Judges image files one by one and writes what is found into `folder`.
 
-    A file that cannot be read, or that the detector refuses, has a line that says so; the others are judged.
+    A file that cannot be read, or that the detector refuses, has a line that says so, and so has an image
+    that is not inspected; in both score and alarm are empty. The others are judged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = LineFile(folder / RESULTS, _line(COLUMNS))
@@ -96,20 +102,18 @@ def inspect_files(
                 found = detector.inspect(image)
             except ValueError as error:
                 problem = f"{path}: {str(error).removeprefix(f'{path}: ')}"
-                result = Result(name, float("nan"), False, problem=problem)
+                result = Result(name, float("nan"), False, problem=problem, inspected=False)
             else:
-                y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
                 seconds = time.perf_counter() - start
-                result = Result(
-                    name, found.score, found.alarm, int(x), int(y), seconds, note=found.remark
-                )
+                result = _result(name, found, seconds)
                 if overlays:
                     write_overlay(folder / OVERLAYS / f"{name}.jpg", image, found, detector)
                     if (reference := detector.reference(image, found)) is not None:
                         _write_jpeg(folder / OVERLAYS / f"{name}{REBUILT}", reference)
             threshold = "" if detector.threshold is None else f"{detector.threshold:.6g}"
-            score = "" if result.problem else f"{result.score:.6g}"
-            row = (name, score, int(result.alarm), threshold, result.x, result.y)
+            score = f"{result.score:.6g}" if result.inspected else ""
+            alarm = int(result.alarm) if result.inspected else ""
+            row = (name, score, alarm, threshold, result.x, result.y)
             table.add(_line((*row, f"{result.seconds:.4f}", result.problem, result.note)))
             results.append(result)
             progress(len(results), len(files))
@@ -118,9 +122,23 @@ def inspect_files(
     return results
 
 
+def _result(name: str, found: Inspection, seconds: float) -> Result:
+    if not found.inspected:
+        return Result(name, found.score, False, -1, -1, seconds, "", found.remark, inspected=False)
+    y, x = np.unravel_index(int(found.map.argmax()), found.map.shape)
+    doubtful = bool(found.note)
+    return Result(
+        name, found.score, found.alarm, int(x), int(y), seconds, "", found.remark, doubtful=doubtful
+    )
+
+
 def write_overlay(path: Path, image: np.ndarray, found: Inspection, detector: Inspector) -> None:
-    """The image in grey with the map over it, framed in red where there is an alarm."""
-    own = (0.5 * found.score, max(found.score, 0.5 * found.score + 1e-6))
+    """The image in grey with the map over it, framed in red where there is an alarm.
+
+    Grey alone where it was not inspected.
+    """
+    score = found.score if found.inspected else 0.0
+    own = (0.5 * score, max(score, 0.5 * score + 1e-6))
     low, high = detector.heat or own
     picture = overlay(image, found.map, low, high)
     if found.alarm:
@@ -140,22 +158,28 @@ def _write_jpeg(path: Path, picture: np.ndarray) -> None:
 
 def summary(results: Sequence[Result], folder: Path) -> str:
     """What was found, for a person."""
-    judged = [r for r in results if not r.problem]
+    judged = [r for r in results if r.inspected]
+    read = [r for r in results if not r.problem]
     alarms = [r for r in judged if r.alarm]
-    lines = [f"{len(judged)} images judged, {len(alarms)} with an alarm"]
-    if refused := len(results) - len(judged):
-        lines[0] += f"; {refused} not judged"
+    doubtful = sum(r.doubtful for r in alarms)
+    lines = [
+        f"{len(judged)} images judged, {len(alarms)} with an alarm"
+        + (f" ({doubtful} of them doubtful)" if doubtful else "")
+        + (f"; {len(read) - len(judged)} NOT INSPECTED" if len(read) > len(judged) else "")
+        + (f"; {len(results) - len(read)} not judged" if len(results) > len(read) else "")
+    ]
     for result in sorted(alarms, key=lambda r: -r.score)[:20]:
-        lines.append(f"  {result.image}: {result.score:.3g}, at x {result.x}, y {result.y}")
+        doubt = ", doubtful" if result.doubtful else ""
+        lines.append(f"  {result.image}: {result.score:.3g}, at x {result.x}, y {result.y}{doubt}")
     if len(alarms) > 20:
         lines.append(f"  ... and {len(alarms) - 20} more in {RESULTS}")
     lines += [f"  not judged: {r.problem}" for r in results if r.problem]
-    for note in dict.fromkeys(r.note for r in judged if r.note):
-        images = [r.image for r in judged if r.note == note]
+    for note in dict.fromkeys(r.note for r in read if r.note):
+        images = [r.image for r in read if r.note == note]
         rest = f" and {len(images) - 5} more" if len(images) > 5 else ""
         lines.append(f"  {', '.join(images[:5])}{rest}: {note}")
-    if judged:
-        each = 1000 * float(np.median([r.seconds for r in judged]))
+    if read:
+        each = 1000 * float(np.median([r.seconds for r in read]))
         lines.append(f"{each:.0f} ms an image, median; written to {folder}")
     return "\n".join(lines)
 

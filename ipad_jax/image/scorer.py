@@ -25,6 +25,11 @@ class Scored(NamedTuple):
     score: float
     found: Any = None
 
+    @property
+    def inspected(self) -> bool:
+        """Whether map and score say anything of the image; see `Inspection.inspected`."""
+        return getattr(self.found, "inspected", True)
+
 
 class Scorer:
     """A method with its model and arrays.
@@ -82,6 +87,15 @@ class Scorer:
 
     def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
         """What an image uint8 [h, w, 3] was compared with, of the same kind; None of most methods."""
+        return None
+
+    @property
+    def views(self) -> np.ndarray | None:
+        """From the object to the cameras of the training views, [n, 3], z upwards; None of most methods."""
+        return None
+
+    def seen_from(self, found: Any) -> np.ndarray | None:
+        """From the object to the camera of an image, [3], as `views`; None of most methods."""
         return None
 
     def beside(self, source: ImageSource, index: int) -> dict[str, Scored]:

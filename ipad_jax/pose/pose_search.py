@@ -80,11 +80,16 @@ class FoundPose:
         return self.residual <= UNUSUAL * self.usual
 
     @property
+    def inspected(self) -> bool:
+        """Whether the difference from the rendering says anything of the object."""
+        return self.degrees_to_view <= UNSEEN_DEGREES and (self.fits or not self.strange)
+
+    @property
     def note(self) -> str:
         """Why the pose cannot be trusted; ""."""
         if self.strange and not self.fits:
             return "not inspected: no pose fits, and the background is not the training photos'"
-        if self.degrees_to_view > UNSEEN_DEGREES:
+        if not self.inspected:
             return "not inspected: no training view is near this side"
         if not self.fits:
             return "pose uncertain: the rendering does not fit"

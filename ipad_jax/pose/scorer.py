@@ -30,7 +30,14 @@ from ipad_jax.pose.pose_search import (
 )
 from ipad_jax.pose.retrieval import degrees_apart, gallery_of
 from ipad_jax.pose.shading import light_of
-from ipad_jax.pose.showing import CLOUD, TURNTABLE, surface_points, write_cloud, write_turntable
+from ipad_jax.pose.showing import (
+    CLOUD,
+    TURNTABLE,
+    surface_points,
+    upright,
+    write_cloud,
+    write_turntable,
+)
 from ipad_jax.pose.task import OCCUPIED_SIDE
 from ipad_jax.pose.templates import Templates, templates_of
 from ipad_jax.pose.warping import GoodViews
@@ -77,6 +84,16 @@ class PoseScorer:
     def reference(self, image: np.ndarray, found: Any) -> np.ndarray | None:
         """The rendering that an image was compared with, uint8 [h, w, 3]; None where no pose was found."""
         return getattr(found, "reference", None)
+
+    @property
+    def views(self) -> np.ndarray:
+        """From the object towards the cameras of the training views, [n, 3], z upwards."""
+        poses = self.arrays["poses"]
+        return poses[:, :3, 3] @ upright(poses).T
+
+    def seen_from(self, found: FoundPose) -> np.ndarray:
+        """From the object towards the camera of an image, [3], as `views`."""
+        return upright(self.arrays["poses"]) @ found.pose[:3, 3]
 
     @cached_property
     def good(self) -> GoodViews:
@@ -263,9 +280,12 @@ class PoseScorer:
         return rows
 
     def measured(self, source: ImageSource, scored: Sequence[Scored]) -> dict[str, Any]:
-        """Errors of poses where the true ones are known, and the share that is said to be uncertain."""
-        notes = [found.found.note for found in scored]
-        measured: dict[str, Any] = {"share_uncertain": float(np.mean([bool(n) for n in notes]))}
+        """Errors of poses where the true ones are known, and the share that is said to be uncertain.
+
+        Uncertain is a pose of an image that is inspected; flagged are also those that are not.
+        """
+        uncertain = [bool(one.found.note) and one.inspected for one in scored]
+        measured: dict[str, Any] = {"share_uncertain": float(np.mean(uncertain))}
         true = source.metadata.get("true_poses", {})
         pairs = [
             (found.found, PoseError.between(found.found.pose, np.array(true[name])))

@@ -28,21 +28,26 @@ STEP = 0.05  # of the object's radius: pixels whose neighbours differ more lie o
 COLOURED = 8192  # points of one program
 
 
+def upright(poses: np.ndarray) -> np.ndarray:
+    """Three axes, rows of [3, 3], the last upwards: where most of cameras [n, 4, 4] have it, else z."""
+    up = poses[:, :3, 1].mean(axis=0)
+    up = up / np.linalg.norm(up) if np.linalg.norm(up) > 0.1 else np.array([0.0, 0.0, 1.0])
+    first = np.eye(3)[np.argmin(np.abs(up))]
+    first = first - up * (first @ up)
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(up, first), up])
+
+
 def turntable_poses(poses: np.ndarray, frames: int) -> np.ndarray:
     """Cameras around the object at one height among those of the training views: [frames, 4, 4].
 
     Upwards is where most training views have it; so is the distance.
     """
-    eyes, ups = poses[:, :3, 3], poses[:, :3, 1]
+    eyes = poses[:, :3, 3]
     distance = float(np.median(np.linalg.norm(eyes, axis=1)))
-    up = ups.mean(axis=0)
-    up = up / np.linalg.norm(up) if np.linalg.norm(up) > 0.1 else np.array([0.0, 0.0, 1.0])
+    first, second, up = upright(poses)
     heights = np.degrees(np.arcsin(np.clip(eyes @ up / np.linalg.norm(eyes, axis=1), -1, 1)))
     height = np.radians(np.clip(ELEVATION, *np.percentile(heights, (10, 90))))
-    first = np.eye(3)[np.argmin(np.abs(up))]
-    first = first - up * (first @ up)
-    first /= np.linalg.norm(first)
-    second = np.cross(up, first)
     found = []
     for angle in np.linspace(0, 2 * np.pi, frames, endpoint=False):
         flat = np.cos(angle) * first + np.sin(angle) * second

@@ -31,6 +31,7 @@ def routes(context: Context) -> list[Route]:
             images=images[:MOST_IMAGES],
             num_images=len(images),
             num_alarms=sum(row.get("alarm") == "1" for row in images),
+            num_unjudged=sum(not row.get("score") for row in images),
             marks=MARKS,
         )
 

@@ -241,7 +241,7 @@ class Detection:
         return found
 
     def images(self) -> list[dict[str, str]]:
-        """Rows of results.csv, the most anomalous first.
+        """Rows of results.csv: those that were not judged, without a score, then the most anomalous first.
 
         Besides the columns: `number` from 1 in the file, `title`, `mark` that counts, and the files `overlay`
         and `rebuilt` below the folder or "".
@@ -255,7 +255,7 @@ class Detection:
             for name, end in (("overlay", ".jpg"), ("rebuilt", ".rebuilt.jpg")):
                 path = f"overlays/{image}{end}"
                 row[name] = path if (self.folder / path).is_file() else ""
-        return sorted(rows, key=lambda row: -_float(row.get("score")))
+        return sorted(rows, key=lambda row: -_float(row.get("score") or "inf"))
 
     def _marks_of_images(self) -> dict[str, str]:
         """The mark of each image that has one; copies of an image share their last (image/marks.py)."""

@@ -1,20 +1,29 @@
 """An object from end to end in the small: prepare, train, evaluate, detect, and what is written."""
 
+import csv
 import dataclasses
+import gc
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import cv2
+import jax
 import numpy as np
+import optax
 import pytest
 from etils import epath
+from flax import nnx
 
 from ipad_jax import load_detector
-from ipad_jax.commands import detect, evaluate
+from ipad_jax.commands import bench, detect, evaluate, learn, review
 from ipad_jax.data_builders.object_folder.transforms import bent
 from ipad_jax.data_builders.toys import write
 from ipad_jax.data_builders.toys.toys_dataset_builder import Builder, ToysConfig
 from ipad_jax.image.calibration import Calibration, calibration_of
+from ipad_jax.image.evaluation.scores import at_threshold
+from ipad_jax.image.marks import listed
 from ipad_jax.image.scorer import load_scorer
 from ipad_jax.input.images import open_images
 from ipad_jax.pose import scorer
@@ -22,8 +31,9 @@ from ipad_jax.pose.alignment import _align
 from ipad_jax.pose.bent_lens import BentLens
 from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.evaluation import evaluate as evaluate_object
+from ipad_jax.pose.evaluation import rescore
 from ipad_jax.pose.pose_search import CLEAR, FINAL, LEVELS, search
-from ipad_jax.pose.retrieval import degrees_apart
+from ipad_jax.pose.retrieval import Gallery, degrees_apart
 from ipad_jax.pose.task import FOLDS
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
@@ -96,6 +106,96 @@ def test_evaluation_and_detection(workdir, data_dir, tmp_path):
     assert "of other proportions" not in rows[2]
 
 
+@pytest.fixture
+def seen_from_below(workdir, monkeypatch):
+    """One of the four test images, whose pose is found where no training view is near."""
+    source = open_images(load_detector(workdir).config, "test")
+    hidden = next(i for i, (_, kind) in enumerate(source.rows) if kind == "Stains")
+    images = np.stack([source.image(i) for i in range(len(source))]).astype(int)
+
+    def found(image, *arguments, **options):
+        answer = search(image, *arguments, **options)
+        which = np.abs(images - image).mean((1, 2, 3)).argmin()  # its exposure may be changed
+        return dataclasses.replace(
+            answer, residual=0.0, degrees_to_view=90.0 if which == hidden else 0.0
+        )
+
+    monkeypatch.setattr(scorer, "search", found)
+    return source.rows[hidden][0]
+
+
+def test_a_side_that_no_training_view_shows_gets_no_verdict_and_is_no_pass(
+    workdir, seen_from_below, tmp_path, capsys
+):
+    (tmp_path / "day").mkdir()
+    source = open_images(load_detector(workdir).config, "test")
+    for index, (name, kind) in enumerate(source.rows):
+        if kind == "good" or name == seen_from_below:
+            picture = cv2.cvtColor(source.image(index), cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(tmp_path / "day" / f"{kind}.png"), picture)
+    words = ["--workdir", str(workdir), "--images", str(tmp_path / "day"), "--fail-on-alarm"]
+    words += ["--out", str(tmp_path / "out"), "--threshold"]
+    assert detect.main([*words, "1e9"]) == 1  # no alarm, and no pass
+    assert "1 images judged, 0 with an alarm; 1 NOT INSPECTED" in capsys.readouterr().out
+    assert detect.main([*words, "-1"]) == 3
+    with (tmp_path / "out/results.csv").open() as file:
+        below, plain = sorted(csv.DictReader(file), key=lambda row: row["score"])
+    assert (below["score"], below["alarm"], below["x"]) == ("", "", "-1")
+    assert below["note"].startswith("not inspected: no training view")
+    assert plain["alarm"] == "1"
+    assert listed(tmp_path / "out/results.csv")[0].alarm == (plain["image"] < below["image"])
+    overlays = tmp_path / "out/overlays"
+    assert (overlays / f"{below['image']}.jpg").exists()
+    assert not (overlays / f"{below['image']}.rebuilt.jpg").exists()
+    assert (overlays / f"{plain['image']}.rebuilt.jpg").exists()
+    number = [row.image for row in listed(tmp_path / "out/results.csv")].index(below["image"]) + 1
+    marking = ["--workdir", str(workdir), "--events", str(tmp_path / "out")]
+    assert review.main([*marking, "--mark", f"{number}=normal"]) == 0
+    with pytest.raises(ValueError, match="is not inspected, so its score says nothing"):
+        learn.main(marking)
+
+
+def test_what_is_not_inspected_is_counted_apart_ranked_even_so_and_never_found(
+    workdir, seen_from_below
+):
+    calibration = load_detector(workdir).calibration
+    at_nothing = dataclasses.replace(calibration, scores=np.full(59, -1.0))
+    evaluation = evaluate_object(workdir, name="below", report=True)
+    scores = evaluation.scores
+    assert scores.name[~scores.judged].tolist() == [seen_from_below]
+    assert evaluation.metrics["share_not_inspected"] == 1 / len(scores.name)
+    assert evaluation.metrics["share_uncertain"] == 0
+    assert evaluation.metrics["num_images"] == len(scores.name)
+    assert "25% of the images not inspected" in evaluation.summary()
+    assert "1 of 4 images are not inspected" in " ".join(evaluation.notes)
+    found = at_threshold(scores, at_nothing)
+    assert found["share_found_by_kind"] == {"Burrs": 1, "Missing": 1, "Stains": 0}
+    again = rescore(workdir, evaluation.folder / "scores.npz")
+    assert again.metrics["share_not_inspected"] == evaluation.metrics["share_not_inspected"]
+    page = (evaluation.folder / "report.html").read_text()
+    assert "not inspected: no training view is near this side" in page
+
+
+def test_a_pose_aside_of_all_training_views_is_told_by_the_search(workdir):
+    """The gallery without the views within some degrees of a query's true pose."""
+    detector = load_detector(workdir)
+    source = open_images(detector.config, "test")
+    true = np.array(source.metadata["true_poses"][source.rows[0][0]], np.float32)
+    image, whole = source.image(0), detector.scorer.known
+    eyes = whole.gallery.poses[:, :3, 3]
+    cosines = eyes @ true[:3, 3] / np.linalg.norm(eyes, axis=1) / np.linalg.norm(true[:3, 3])
+    far = np.degrees(np.arccos(np.clip(cosines, -1, 1))) > 50
+    fields = {f.name: getattr(whole.gallery, f.name)[far] for f in dataclasses.fields(Gallery)}
+    told = SimpleNamespace(
+        **vars(whole), silhouette=whole.silhouette, starts=lambda image, count: true[None]
+    )
+    for gallery, inspected in ((whole.gallery, True), (Gallery(**fields), False)):
+        told.gallery = gallery
+        answer = search(image, told, 1)
+        assert degrees_apart(answer.pose, true) < 15  # so there is a view beside, or none
+        assert answer.inspected == inspected
+
+
 def test_a_run_is_judged_on_test_views_with_a_switch_too(workdir, data_dir):
     other = ToysConfig(scene="duck_roll", size=48, counts=(24, 1, 1))
     prepare(Builder, other, str(data_dir))
@@ -163,16 +263,54 @@ def test_a_photo_of_a_lens_that_bends_is_judged_as_the_straight_one_is(workdir):
 
 
 def test_many_queries_run_in_the_programs_of_the_first(workdir):
-    """Whatever they show, and also where a search is done twice: nothing is compiled after the first."""
+    """Whatever they show, and also where a search is done twice; nor is more and more held."""
     detector = load_detector(workdir)
     scorer_ = detector.scorer
     scorer_.warm_up()
     programs = (scorer_.renderer._render, scorer_.renderer._interval, _align)
     counts = [program._cache_size() for program in programs]
-    white = np.full((48, 48, 3), 255, np.uint8)
-    for image in (white, np.random.default_rng(0).integers(0, 256, white.shape, np.uint8)):
+    source, white = open_images(detector.config, "test"), np.full((48, 48, 3), 255, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, white.shape, np.uint8)
+    held = []
+    for image in (white, noise, *(source.image(i) for i in range(4))):
         detector.inspect(image)
+        gc.collect()
+        held.append(sum(array.nbytes for array in jax.live_arrays()))
     assert [program._cache_size() for program in programs] == counts
+    assert held[2:] == held[1:2] * 4  # the second, before a strange background, made the templates
+
+
+def test_colours_that_depend_on_the_direction_cost_something(data_dir):
+    """The same first steps without the penalty and with one that outweighs the colours."""
+    bends = {}
+    for weight in (0.0, 100.0):
+        task = make_task(tiny(data_dir, **{"model.bend_weight": weight}))
+        model = task.init_model(jax.random.key(0))
+        graph, state = nnx.split(model)
+        optimiser = optax.adam(1e-2)
+
+        def step(state, memory, batch, task=task, graph=graph, optimiser=optimiser):
+            def loss(state):
+                return task.loss_fn(nnx.merge(graph, state), batch, jax.random.key(1))
+
+            slope, terms = jax.grad(loss, has_aux=True)(state)
+            moves, memory = optimiser.update(slope, memory)
+            return optax.apply_updates(state, moves), memory, terms
+
+        step = jax.jit(step)
+        memory = optimiser.init(state)
+        for batch, _ in zip(task.train_data(1, 0, 1), range(40)):
+            state, memory, terms = step(state, memory, batch)
+        bends[weight] = float(terms["bend"])
+    assert 0 <= bends[100.0] < 0.1 * bends[0.0]
+
+
+def test_both_searches_are_timed_on_one_field(workdir, capsys):
+    assert bench.main(["pose", "--workdir", str(workdir), "--queries", "2", "--steps", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 queries of" in shown
+    assert re.search(r"published: Adam, 3 steps .* of 2", shown)
+    assert re.search(r"ours: render and align .* of 2", shown)
 
 
 def test_a_hypothesis_that_is_clearly_worse_is_given_up(workdir):
@@ -283,7 +421,8 @@ def test_an_object_before_a_wall_is_posed_as_before_the_known_background(workdir
         assert not plain.found.strange
         assert found.found.strange
         assert "background" in found.remark
-        assert not found.map[found.found.picture.opacity <= 0.5].any()
+        if found.inspected:
+            assert not found.map[found.found.picture.opacity <= 0.5].any()
         again = detector.inspect_again(np.where(seen, image, wall), found.found)
         np.testing.assert_array_equal(again.map, found.map)
         if plain.found.fits:

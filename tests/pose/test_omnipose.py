@@ -1,6 +1,8 @@
 """The parts of the default method for objects: fields, samples along rays, and the search of a pose."""
 
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +14,14 @@ from flax import nnx
 from ipad_jax.data_builders.object_folder.hull import visual_hull
 from ipad_jax.data_builders.toys import animals, switches
 from ipad_jax.data_builders.toys.cast import cast
+from ipad_jax.image.record import Result, summary
 from ipad_jax.pose.alignment import align, bilinear, blurred, points_of
 from ipad_jax.pose.cameras import exp_se3
 from ipad_jax.pose.hash_field import HashConfig, HashField, corner_rows, interpolate
 from ipad_jax.pose.marching import occupied_interval, place_samples
 from ipad_jax.pose.object_views import HULL_SIDE, Lens, ObjectViews, _view
 from ipad_jax.pose.pictures import Picture
-from ipad_jax.pose.pose_search import FoundPose, Known
+from ipad_jax.pose.pose_search import FoundPose, Known, Level, _Climb
 from ipad_jax.pose.retrieval import ROLLS, crop_of, degrees_apart, descriptor, gallery_of, starts
 from ipad_jax.pose.scorer import PoseError
 
@@ -264,4 +267,99 @@ def test_an_answer_says_why_it_cannot_be_trusted():
     assert note() == ""
     assert "does not fit" in note(residual=0.2)
     assert "another pose" in note(tied=True)
-    assert "not inspected: no training view" in note(degrees_to_view=50.0)
+    assert note(degrees_to_view=34.9) == ""
+    assert "not inspected: no training view" in note(degrees_to_view=35.1)
+    assert "not inspected" in note(degrees_to_view=35.1, residual=0.2)
+
+
+def test_an_alarm_whose_pose_is_doubtful_is_said_to_be():
+    results = [
+        Result("a.png", 9.0, True, 3, 4, note="pose uncertain: why", doubtful=True),
+        Result("b.png", 8.0, True, 5, 6, note="background: what was not judged"),
+        Result("c.png", np.nan, False, note="not inspected: why", inspected=False),
+        Result("d.png", np.nan, False, problem="torn", inspected=False),
+    ]
+    text = summary(results, Path("out"))
+    assert "2 images judged, 2 with an alarm (1 of them doubtful); 1 NOT INSPECTED" in text
+    assert "a.png: 9, at x 3, y 4, doubtful" in text
+    assert "b.png: 8, at x 5, y 6\n" in text
+    for line in ("a.png: pose uncertain: why", "c.png: not inspected: why", "not read: torn"):
+        assert line in text
+
+
+class Greys:
+    """Renders one grey level for a place along x, as a table says, with a patch of another grey at will."""
+
+    def __init__(self, level, patch=lambda x: None):
+        self.level, self.patch = level, patch
+
+    def pictures(self, poses, lens, counts, steps=0):
+        found = []
+        for pose in poses:
+            place = round(float(pose[0, 3]), 3)
+            rgb = np.full((10, 10, 3), self.level(place), np.float32)
+            if (other := self.patch(place)) is not None:
+                rgb[0] = other  # a tenth of the pixels
+            found.append(Picture(rgb, np.ones((10, 10)), np.ones((10, 10))))
+        return found
+
+
+def climb(renderer, starts, turns, monkeypatch):
+    """`_Climb.up` of starts at places along x, each turned about z by an angle, towards a grey of 0.5.
+
+    Every alignment moves all of them by 1.
+    """
+    known = SimpleNamespace(renderer=renderer, lens=Lens(10.0, 10.0, 5, 5, 10, 10))
+    query = np.full((10, 10, 3), 0.5, np.float32)
+
+    def aligned(self, target, pictures, poses, lenses, zooms, steps):
+        moved = poses.copy()
+        moved[:, 0, 3] += 1
+        return moved, zooms
+
+    monkeypatch.setattr(_Climb, "_aligned", aligned)
+    poses = np.stack([np.eye(4)] * len(starts))
+    for pose, x, degrees in zip(poses, starts, turns):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        pose[:2, :2], pose[0, 3] = [[c, -s], [s, c]], x
+    seen = np.ones((10, 10), bool)
+    return _Climb(known, query, seen, False, lambda text: None).up(  # type: ignore[arg-type]
+        poses, np.ones(len(poses)), [Level(1.0, 2, 1, 3, (8, 4, 0))]
+    )
+
+
+def test_the_best_of_a_search_is_kept_and_not_the_last(monkeypatch):
+    """Of three pictures the second is right; alignment goes on and leaves it."""
+    greys = {0.0: 0.8, 1.0: 0.5, 2.0: 0.9}
+    best = climb(Greys(greys.get), [0.0], [0], monkeypatch)
+    assert best.pose[0, 3] == 1
+
+
+def test_a_trimmed_residual_picks_the_winner(monkeypatch):
+    """A pose that is right but for a defect wins over one that is a little off everywhere."""
+    greys = Greys(lambda x: 0.5 if x < 5 else 0.6, lambda x: 1.0 if x < 5 else None)
+    defect, off = (greys.pictures([pose], None, None)[0] for pose in placed(0.0, 10.0))
+    whole = [np.sqrt(np.square(picture.rgb - 0.5).mean()) for picture in (defect, off)]
+    assert whole[0] > 1.4 * whole[1]  # by the plain root mean square the other would win
+    best = climb(greys, [10.0, 0.0], [0, 90], monkeypatch)
+    assert best.pose[0, 3] < 5
+    assert not best.tied
+
+
+def placed(*places):
+    poses = np.stack([np.eye(4)] * len(places))
+    poses[:, 0, 3] = places
+    return poses
+
+
+@pytest.mark.parametrize(
+    ("degrees", "times", "tied"), [(90, 1.05, True), (90, 1.15, False), (6, 1.05, False)]
+)
+def test_two_poses_that_explain_a_query_as_well_leave_it_open(degrees, times, tied, monkeypatch):
+    """Where they are far from each other, and their residuals alike."""
+    greys = Greys(lambda x: 0.6 if x < 5 else 0.5 + 0.1 * times)
+    best = climb(greys, [10.0, 0.0], [degrees, 0], monkeypatch)
+    assert best.pose[0, 3] < 5
+    assert best.tied == tied
+    answer = FoundPose(best.pose, best.picture, 0.01, best.tied, usual=1.0)
+    assert answer.note == ("pose uncertain: another pose fits as well" if tied else "")

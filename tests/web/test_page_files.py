@@ -83,6 +83,24 @@ def test_images_are_shown_with_what_they_were_compared_with_and_marked_by_the_co
     ]
 
 
+def test_an_image_that_was_not_judged_is_no_all_clear(ui, image_run):
+    head = "image,score,alarm,threshold,x,y,seconds,problem,note\n"
+    below, good = "a.png,,,2,-1,-1,0.1,,not inspected: why\n", "b.png,1.5,0,2,1,1,0.1,,a note\n"
+    address = f"{ui.run_at}/detection?of=detect/parts"
+    (image_run / "results.csv").write_text(head + good)
+    assert 'class="verdict calm">No alarm' in ui.get(address).text
+    (image_run / "results.csv").write_text(head + good + below)
+    page = ui.get(address).text
+    assert "0 of 2 images raise an alarm; 1 not judged" in page
+    assert "calm" not in page
+    assert page.index("a.png: not judged (not inspected: why)") < page.index("b.png: no alarm")
+    assert "(a note)" in page
+    (image_run / "results.csv").write_text(head + below)
+    page = ui.get(address).text
+    assert "Not judged: not inspected: why" in page
+    assert "No alarm" not in page
+
+
 def test_the_page_and_the_commands_agree_on_marks_of_images(ui, image_run):
     """Also of copies, whose last mark counts."""
     results = image_run / "results.csv"

@@ -20,6 +20,7 @@ from ipad_jax.evaluation.report.page import (
     share,
     video_uri,
 )
+from ipad_jax.evaluation.report.view_discs import discs, views_symbol
 from ipad_jax.run.files import write_atomic
 
 PANEL_PX = 240  # longer side of a picture on the page
@@ -37,6 +38,10 @@ class Panel:
       map: float32 [h, w].
       mask: bool [h, w] or None: outlined.
       reference: uint8 [h, w, 3] or None: what the image was compared with.
+      inspected: whether there is a verdict; else score and map are NaN.
+      doubtful: whether score and alarm cannot be trusted, as the note says.
+      note: on this image; "".
+      seen_from: from the object towards the camera, [3], z upwards; None of most methods.
     """
 
     name: str
@@ -47,15 +52,20 @@ class Panel:
     map: np.ndarray
     mask: np.ndarray | None = None
     reference: np.ndarray | None = None
+    inspected: bool = True
+    doubtful: bool = False
+    note: str = ""
+    seen_from: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the table of scores; `metrics` as in metrics.json."""
+    """A line of the table of scores; `metrics` as in metrics.json, `tag` says what sets it apart."""
 
     name: str
     metrics: Mapping[str, Any]
     is_main: bool = False
+    tag: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +75,7 @@ class ImagePage:
     Attributes:
       title, subtitle: what was judged.
       metrics: the dict of metrics.json.
-      rows: the method first, then the rows that need no training.
+      rows: the method first, then those that stand beside it.
       kind, score: of every test image, [n].
       roc: name -> (false-positive rate [m], true-positive rate [m]), the method first.
       threshold: alarm above it; None = uncalibrated.
@@ -74,6 +84,8 @@ class ImagePage:
       missed, false_alarms: worst first.
       by_kind: examples of each kind, lowest score first.
       notes: what a reader must know before trusting a number.
+      image_notes: note -> names of all test images that have it.
+      views: from the object towards the cameras of the training views, [n, 3], z upwards; None.
       videos: `.webm` file -> caption, put into the page.
       facts: at the foot of the page.
     """
@@ -92,6 +104,8 @@ class ImagePage:
     false_alarms: Sequence[Panel] = ()
     by_kind: Mapping[str, Sequence[Panel]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    image_notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    views: np.ndarray | None = None
     videos: Mapping[os.PathLike[str], str] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -121,19 +135,27 @@ def render_images(page: ImagePage) -> str:
     histogram = plots.score_histogram([curve], page.threshold, what="images")
     figures["histogram"] = plots.to_svg(histogram, "histogram")
 
-    def shown(panels: Sequence[Panel]) -> list[tuple[Panel, str]]:
-        return [(panel, panel_uri(panel, page.heat_range)) for panel in panels]
+    def shown(panels: Sequence[Panel]) -> list[tuple[Panel, str, str]]:
+        return [(panel, panel_uri(panel, page.heat_range), _discs(page, panel)) for panel in panels]
 
     return environment.get_template("images.html.j2").render(
         page=page,
         metrics=page.metrics,
         cards=image_cards(page.metrics),
         figures=figures,
+        views="" if page.views is None else views_symbol(page.views),
         missed=shown(page.missed),
         false_alarms=shown(page.false_alarms),
         by_kind={kind: shown(panels) for kind, panels in page.by_kind.items()},
         videos=[(video_uri(path), caption) for path, caption in page.videos.items()],
     )
+
+
+def _discs(page: ImagePage, panel: Panel) -> str:
+    """Where a panel's image was seen from among the training views; ""."""
+    if page.views is None or panel.seen_from is None:
+        return ""
+    return discs(panel.seen_from, panel.inspected and not panel.doubtful)
 
 
 def image_cards(metrics: Mapping[str, Any]) -> list[Card]:
@@ -184,6 +206,40 @@ def image_cards(metrics: Mapping[str, Any]) -> list[Card]:
                 "false alarms",
                 "Good test images above the threshold.",
                 f"promised: at most {share(metrics['false_positive_bound'])} with 95 % confidence",
+            ),
+        ]
+    return cards + pose_cards(metrics)
+
+
+def pose_cards(metrics: Mapping[str, Any]) -> list[Card]:
+    """What became of the poses of an object's images; [] of other methods."""
+    cards = []
+    if "pose_median_degrees" in metrics:
+        cards.append(
+            Card(
+                f"{metrics['pose_median_degrees']:.2f}°",
+                "pose error, median",
+                "How far the camera was found from where it was, about the object. "
+                f"{share(metrics['pose_success'])} are within 1 degree and 0.02 units, the object's radius "
+                "being 1.",
+                f"median {metrics['pose_median_units']:.3f} units",
+            )
+        )
+    if "share_uncertain" in metrics:
+        flagged = metrics.get("share_of_wrong_poses_flagged")
+        cards += [
+            Card(
+                share(metrics["share_uncertain"]),
+                "poses doubtful",
+                "Images of which the search says that its pose is uncertain: score and alarm cannot be "
+                "trusted.",
+                "" if flagged is None else f"{share(flagged)} of the wrong poses are flagged",
+            ),
+            Card(
+                share(metrics["share_not_inspected"]),
+                "not inspected",
+                "Images from sides that no training view shows, or in which no pose fits: no alarm, "
+                "whatever they show.",
             ),
         ]
     return cards

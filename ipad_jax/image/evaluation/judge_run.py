@@ -155,6 +155,7 @@ def _measure(
         {row: np.array(values) for row, values in untrained.items()},
         made_with(config, scorer.task.prediction_leaves, step),
         {row: np.array(v) for row, v in beside_scores.items() if len(v) == len(source)},
+        np.array([one.inspected for one in everything]),
     )
     metrics = rankings["score"].result(config.seed)
     metrics["seconds_an_image"] = seconds / len(source)
@@ -173,6 +174,12 @@ def _measure(
     if metrics["num_without_pixels"]:
         notes.append(
             f"{metrics['num_without_pixels']} defective images have no mask: not in the pixel numbers"
+        )
+    if missed := int((~scores.judged).sum()):
+        notes.append(
+            f"{missed} of {len(source)} images are not inspected: they raise no alarm, so a defect there is "
+            "not found. The ranking numbers count them by the difference from a rendering all the same, as "
+            "other methods' do."
         )
     return scores, metrics, tuple(notes), [one.found for one in everything]
 
@@ -254,6 +261,7 @@ def _write(
     metrics = {
         "data": f"{config.data.builder}/{config.data.name}",
         **metrics,
+        "share_not_inspected": float(1 - scores.judged.mean()),
         **at_threshold(scores, calibration),
         "config_hash": config_hash(config),
         "checkpoint_step": scores.made_with["checkpoint_step"],

@@ -51,8 +51,16 @@ def write_report(
 
     metrics = evaluation.metrics
     rows = [Row("the method", metrics, is_main=True)]
-    rows += [Row(ROWS[name], values) for name, values in metrics["untrained"].items()]
-    rows += [Row(name, values) for name, values in metrics.get("beside", {}).items()]
+    rows += [
+        Row(ROWS[name], values, tag="no training") for name, values in metrics["untrained"].items()
+    ]
+    rows += [
+        Row(name, values, tag="is told more") for name, values in metrics.get("beside", {}).items()
+    ]
+    image_notes: dict[str, list[str]] = {}
+    for name, one in zip(scores.name, found, strict=True):
+        if remark := getattr(one, "remark", ""):
+            image_notes.setdefault(remark, []).append(str(name))
     calibration = evaluation.calibration
     page = ImagePage(
         title=f"{metrics['data'].rpartition('/')[2]}: {metrics['task'].rpartition('.')[2]}",
@@ -69,6 +77,8 @@ def write_report(
         false_alarms=chosen(good),
         by_kind={kind: chosen(indices) for kind, indices in by_kind.items()},
         notes=evaluation.notes,
+        image_notes=image_notes,
+        views=detector.scorer.views,
         videos={evaluation.folder / name: caption for name, caption in videos.items()},
         facts={
             "method": metrics["task"],
@@ -98,5 +108,16 @@ def _panel(detector: Detector, source: ImageSource, index: int, known: Any) -> P
     found = detector.inspect_again(image, known)
     reference = detector.reference(image, found)
     return Panel(
-        name, kind, found.score, found.alarm, image, found.map, source.mask(index), reference
+        name,
+        kind,
+        found.score,
+        found.alarm,
+        image,
+        found.map,
+        source.mask(index),
+        reference,
+        found.inspected,
+        found.inspected and bool(found.note),
+        found.remark,
+        detector.scorer.seen_from(found.found),
     )

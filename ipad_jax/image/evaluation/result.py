@@ -100,8 +100,12 @@ def summary_text(evaluation: Evaluation) -> str:
     if "pose_within_1_degree" in metrics:
         lines.append(
             f"Poses within 1 degree: {metrics['pose_within_1_degree']:.0%}, median "
-            f"{metrics['pose_median_degrees']:.2f} degrees; {metrics['share_uncertain']:.0%} said to be "
-            "uncertain."
+            f"{metrics['pose_median_degrees']:.2f} degrees."
+        )
+    if "share_uncertain" in metrics:
+        lines.append(
+            f"{metrics['share_uncertain']:.0%} of the poses said to be uncertain, "
+            f"{metrics['share_not_inspected']:.0%} of the images not inspected."
         )
     if "seconds_an_image" in metrics:
         lines.append(f"{1000 * metrics['seconds_an_image']:.0f} ms an image")

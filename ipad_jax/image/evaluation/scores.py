@@ -20,7 +20,11 @@ from ipad_jax.run.provenance import MadeWith
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One row an image: name, kind, raw score, of the method and of the rows beside it."""
+    """One row an image: name, kind, raw score, of the method and of the rows beside it.
+
+    `inspected` is False where the method gives an image no verdict (`Inspection.inspected`). It has a raw
+    score even so, by which it is ranked, but no alarm; None: all are.
+    """
 
     name: np.ndarray  # text [n]
     kind: np.ndarray  # text [n]
@@ -28,6 +32,12 @@ class Scores:
     untrained: dict[str, np.ndarray]  # row -> float64 [n]
     made_with: MadeWith
     beside: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # row -> float64 [n]
+    inspected: np.ndarray | None = None  # bool [n]
+
+    @property
+    def judged(self) -> np.ndarray:
+        """`inspected` of every image, bool [n]."""
+        return np.ones(len(self.score), bool) if self.inspected is None else self.inspected
 
     @property
     def label(self) -> np.ndarray:
@@ -43,6 +53,7 @@ class Scores:
             kind=self.kind,
             score=self.score,
             made_with=np.array(json.dumps(self.made_with)),
+            inspected=self.judged,
             **{f"untrained_{k}": v for k, v in self.untrained.items()},  # type: ignore[arg-type]
             **{f"beside_{k}": v for k, v in self.beside.items()},  # type: ignore[arg-type]
         )
@@ -59,7 +70,8 @@ class Scores:
                 )
                 made = json.loads(str(stored["made_with"]))
                 name, kind, score = (stored[n] for n in ("name", "kind", "score"))
-                return cls(name, kind, score, untrained, made, beside)
+                inspected = stored.get("inspected")  # not in those from before
+                return cls(name, kind, score, untrained, made, beside, inspected)
         except (KeyError, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
@@ -67,10 +79,10 @@ class Scores:
 
 
 def at_threshold(scores: Scores, calibration: Calibration | None) -> dict[str, Any]:
-    """The threshold, its bound, and what it does on the test images."""
+    """The threshold, its bound, and what it does on the test images; what is not inspected has no alarm."""
     if calibration is None:
         return {"threshold": None, "false_positive_bound": None}
-    alarm = scores.score > calibration.threshold
+    alarm = (scores.score > calibration.threshold) & scores.judged
     kinds = sorted(set(scores.kind.tolist()) - {GOOD})
 
     def share(chosen: np.ndarray) -> float:

@@ -20,6 +20,7 @@ def tested_images(workdir: str | os.PathLike[str], detector: Detector) -> list[d
     Returns:
       For JSON: {"name", "kind" ("good" or a defect's), "score", "picture": a JPEG in base64 or None}; []
       without an evaluation of this checkpoint. At most `MOST` have a picture, spread over kinds and scores.
+      Images that are not inspected are left out: they raise no alarm at any threshold.
     """
     path = epath.Path(workdir) / "eval" / "test" / "scores.npz"
     if not path.exists():
@@ -48,8 +49,9 @@ def tested_images(workdir: str | os.PathLike[str], detector: Detector) -> list[d
 
 
 def _of_kind(scores: Scores, kind: str) -> list[int]:
-    """Images of a kind, the lowest score first."""
-    return [int(i) for i in np.argsort(scores.score, kind="stable") if scores.kind[i] == kind]
+    """Inspected images of a kind, the lowest score first."""
+    chosen = (scores.kind == kind) & scores.judged
+    return [int(i) for i in np.argsort(scores.score, kind="stable") if chosen[i]]
 
 
 def _spread(count: int, most: int) -> list[int]:
