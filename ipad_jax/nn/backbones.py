@@ -127,7 +127,9 @@ def _resnet(config: Callable[[int], ResNetConfig]) -> _Kind:
     return _Kind(stages, lambda path, last: load_resnet(path, config(last + 1)), _run_all)
 
 
-def _efficientnet(cfg: efficientnet.EfficientNetConfig, **normalisation: Rgb) -> _Kind:
+def _efficientnet(
+    cfg: efficientnet.EfficientNetConfig, mean: Rgb = IMAGENET_MEAN, std: Rgb = IMAGENET_STD
+) -> _Kind:
     stages = tuple(
         Stage(f"blocks.{number}", shape.reduction, shape.channels_out)
         for number, shape in enumerate(cfg.shapes)
@@ -136,7 +138,7 @@ def _efficientnet(cfg: efficientnet.EfficientNetConfig, **normalisation: Rgb) ->
     def load(path: Path, last: int) -> efficientnet.EfficientNet:
         return load_efficientnet(path, cfg, last + 1)
 
-    return _Kind(stages, load, efficientnet.extract, **normalisation)
+    return _Kind(stages, load, efficientnet.extract, mean, std)
 
 
 def _vit(cfg: ViTConfig) -> _Kind:

@@ -148,6 +148,15 @@ def test_a_scar_is_thin_and_turned():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scar", [False, True])
+def test_cuttings_are_those_of_their_key(scar):
+    many = jax.jit(jax.vmap(lambda key: pasted(key, PICTURE, scar)))
+    made = np.asarray(many(KEYS[:50]))
+    np.testing.assert_array_equal(many(KEYS[:50]), made)
+    assert len({picture.tobytes() for picture in made}) == 50
+
+
+@pytest.mark.slow
 def test_a_cutting_shows_the_picture_itself():
     """On a ramp whose values say where they were, a cutting is one piece of it, moved."""
     y, x = jnp.meshgrid(jnp.arange(H), jnp.arange(W), indexing="ij")

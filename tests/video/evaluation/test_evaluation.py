@@ -24,6 +24,7 @@ from ipad_jax.video.evaluation.judge_run import (
 )
 from ipad_jax.video.evaluation.measure import deviations, measure, rows_of, summary_text
 from ipad_jax.video.evaluation.report import roc_curves, warnings_of
+from ipad_jax.video.normal.stored import Normal
 from ipad_jax.video.scores.calibration import Calibration
 from ipad_jax.video.scores.frame_scores import PREDICTION_LEAVES, FrameScores
 from ipad_jax.video.scores.protocols import judge
@@ -156,7 +157,7 @@ def model_free(monkeypatch):
     monkeypatch.setattr(module, "restore_for_inference", restore)
     monkeypatch.setattr(module, "footage_of", lambda *_: None)
     monkeypatch.setattr(module, "open_split", lambda *_: source((50, 0)))
-    monkeypatch.setattr(module, "load_predictor", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(module, "load_predictor", lambda *_: SimpleNamespace(normal=Normal()))
     monkeypatch.setattr(module.SharedWork, "score_fn", lambda *_: score)
     monkeypatch.setattr(module, "calibration_of", lambda *_: None)  # nothing held out
 
@@ -168,6 +169,25 @@ def test_results_go_to_the_protocols_folder_from_python_as_from_the_command(tmp_
     assert [folder.name for folder in (tmp_path / "eval").iterdir()] == ["paper"]
     saved = tmp_path / "eval" / "paper" / "scores.npz"
     assert rescore(workdir, saved).folder == tmp_path / "eval" / "paper_rescored"
+
+
+def test_the_weights_of_compared_features_are_said(tmp_path, model_free, monkeypatch):
+    backbone = SimpleNamespace(note="w.pth, SHA-256 0f: torchvision resnet18.")
+    alike = SimpleNamespace(extractor=SimpleNamespace(backbone=backbone))
+    predictor = SimpleNamespace(normal=Normal(features=alike))
+    monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
+    found = evaluate(run_of(tmp_path, "ipad:paper,tiny"), report=False)
+    assert found.notes == ("eval.features: w.pth, SHA-256 0f: torchvision resnet18.",)
+
+
+def test_scores_of_a_run_from_before_a_leaf_are_judged_again(tmp_path, model_free):
+    workdir = run_of(tmp_path, "ipad:paper,tiny")
+    config = module.read_config(workdir)
+    del config.eval["features_weights"]
+    save_config(workdir, config)
+    saved = evaluate(workdir, report=False).folder / "scores.npz"
+    assert "eval.features_weights" not in FrameScores.load(saved).made_with
+    assert rescore(workdir, saved).metrics["auc_micro"] == 1
 
 
 def test_no_page_or_video_of_an_earlier_evaluation_stays_beside_new_numbers(tmp_path, model_free):
