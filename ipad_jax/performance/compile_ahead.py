@@ -261,8 +261,8 @@ def report_slice(
     predicts = isinstance(task, (ClipTask, OmniposeTask))
     if only == "predict" and not predicts:
         raise ValueError(
-            f"config.task={config.task!r}: of image methods the training step alone is compiled; "
-            "take --only train."
+            f"config.task={config.task!r}: of this method the training step alone is compiled; take "
+            "--only train."
         )
     mesh = make_mesh(config.fsdp, config.num_devices, devices)
     count = mesh.size
@@ -290,24 +290,26 @@ def report_slice(
             unit=task.unit,
         )
 
-    def predict() -> StepReport:
+    def predict() -> StepReport | None:
         if isinstance(task, OmniposeTask):
             rays = CHUNK if devices[0].platform == "cpu" else LARGE_CHUNK  # as Renderer does
             return report_step(
                 "render",
                 products_of("predict"),
-                lambda: compile_render(task, devices[0], rays),
+                functools.partial(compile_render, task, devices[0], rays),
                 batch_size=rays,
                 devices=1,
                 unit=task.unit,
             )
+        if not isinstance(task, ClipTask):
+            return None
         host = [d for d in devices if d.process_index == devices[0].process_index]
         host = host[: 1 if host[0].platform == "cpu" else None]  # as Predictor does
         clips = config.eval.batch_size
         return report_step(
             "predict",
             products_of("predict"),
-            lambda: compile_predict(task, host, clips),
+            functools.partial(compile_predict, task, host, clips),
             batch_size=clips,
             devices=math.gcd(clips, len(host)),
         )
@@ -315,8 +317,8 @@ def report_slice(
     steps = []
     if only != "predict":
         steps.append(train(config.batch_size))
-    if only != "train" and predicts:
-        steps.append(predict())
+    if only != "train" and (predicted := predict()):
+        steps.append(predicted)
     chip = CHIPS.get(name.partition(":")[0])
     report = SliceReport(
         name=name,
@@ -326,7 +328,7 @@ def report_slice(
         batch_size=config.batch_size,
         settings=_settings(config),
         steps=tuple(steps),
-        note="" if predicts else "Training alone: how an image is judged is not compiled here.",
+        note="" if predicts else "Training alone: how this method judges is not compiled here.",
     )
     if largest and chip and only != "predict":
         report = dataclasses.replace(report, **_largest(steps[0], chip, count, train))

@@ -104,8 +104,9 @@ class OmniposeTask(ImageTask):
 
     def predict_fn(self, model: Any, batch: dict[str, Any]) -> jax.Array:
         """What rays of a query's rendering show: float32 [n, 3]."""
-        rays = (batch[name] for name in ("origin", "direction", "near", "far"))
-        seen, _ = render_rays(model, *rays, jnp.asarray(self._background), self.rendered)
+        o, d, near, far = (batch[name] for name in ("origin", "direction", "near", "far"))
+        background = jnp.asarray(self._background)
+        seen, _ = render_rays(model, o, d, near, far, background, self.rendered)
         return seen.rgb
 
     def make_scorer(self, model: Any, arrays: Arrays) -> Any:

@@ -111,7 +111,7 @@ def test_of_images_the_training_step_is_compiled_and_this_is_said(monkeypatch):
     fake_steps(monkeypatch, lambda clips: GIB)
     report = report_slice(config, cpu_devices(4), "cpu:4")
     assert [step.name for step in report.steps] == ["train"]
-    assert "how an image is judged is not compiled" in format_report(report)
+    assert "how this method judges is not compiled" in format_report(report)
     with pytest.raises(ValueError, match="take --only train"):
         report_slice(config, cpu_devices(4), "cpu:4", only="predict")
     with pytest.raises(ValueError, match="has no steps to compile: it is fitted once"):
