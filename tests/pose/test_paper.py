@@ -7,7 +7,10 @@ import pytest
 
 from ipad_jax.commands import evaluate
 from ipad_jax.data_builders.toys.toys_dataset_builder import Builder, ToysConfig
+from ipad_jax.performance.pose import compare_searches
+from ipad_jax.pose import scorer
 from ipad_jax.pose.paper import published_map
+from ipad_jax.pose.pose_search import search
 from ipad_jax.prepare.build import prepare
 from ipad_jax.run.config import load_config
 from ipad_jax.training.loop import train
@@ -33,7 +36,7 @@ def test_the_published_map_is_a_sum_of_squares_over_colours_and_features():
 
 
 @pytest.mark.slow
-def test_it_trains_and_is_evaluated(tmp_path):
+def test_it_trains_and_is_evaluated(tmp_path, monkeypatch):
     prepare(Builder, ToysConfig(scene="duck", size=48, counts=(16, 1, 1)), str(tmp_path))
     data = {"data.name": "duck_48px_n16-1-1", "data.data_dir": str(tmp_path), "num_devices": 1}
     run = tmp_path / "run"
@@ -49,3 +52,8 @@ def test_it_trains_and_is_evaluated(tmp_path):
     metrics = json.loads((run / "eval/test/metrics.json").read_text())
     assert 0 <= metrics["image_auroc"] <= 1
     assert "pose_median_degrees" in metrics
+    ours = []
+    monkeypatch.setattr(scorer, "search", lambda *a, **k: ours.append(search(*a, **k)) or ours[-1])
+    rows = compare_searches(workdir=str(run), queries=1, steps=2).rows
+    assert [row[0].partition(":")[0] for row in rows] == ["published", "ours"]
+    assert len(ours) == 2  # one that is not counted; the published search is not called ours
