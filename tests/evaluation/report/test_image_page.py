@@ -13,6 +13,9 @@ NUMBERS = {
     "image_auroc": 0.9,
     "pixel_auroc": 0.95,
     "aupro_30": 0.92,
+    "aupimo": None,
+    "f1_max": 0.9,
+    "f1_max_rule": "oracle",
     "average_precision": 0.9,
     "intervals": ENDS,
 }
