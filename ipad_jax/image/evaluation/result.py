@@ -54,7 +54,9 @@ def summary_text(evaluation: Evaluation) -> str:
 
     def row(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
         ends = values["intervals"]["image_auroc"]
-        interval = " - ".join(f"{end:.3f}" for end in ends) if all(map(math.isfinite, ends)) else "-"
+        interval = (
+            " - ".join(f"{end:.3f}" for end in ends) if all(map(math.isfinite, ends)) else "-"
+        )
         return (name, *(cell(values, n) for n in names), interval)
 
     names = ("image_auroc", "pixel_auroc", "aupro_30", "average_precision")
