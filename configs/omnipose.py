@@ -51,6 +51,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     evaluation.batch_size = 1  # queries go one by one
     evaluation.starts = 8  # poses that a search begins from
     evaluation.seek_focal = False  # with each query's pose: photos of another camera or zoom
+    evaluation.connected = True  # the score is of one region of the map; our choice
     evaluation.blur_px = 1.0  # pixels, std of the Gaussian over differences; our choice
 
     if "own" in options:
@@ -94,5 +95,6 @@ def _as_published(config: ConfigDict) -> None:
     config.model.weights = ""  # its file; "": colours are compared alone
     config.model.stages = ("blocks.1", "blocks.5", "blocks.9", "blocks.21")  # the same
     del config.eval.seek_focal
+    del config.eval.connected
     config.eval.steps = 300  # of the search; PAD's anomaly_nerf_lego.py
     config.eval.pixels = 3072  # a step

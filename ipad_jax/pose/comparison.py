@@ -17,6 +17,7 @@ from ipad_jax.pose.warping import Warped
 FLOOR = 0.005  # of the usual difference, in colour from 0 to 1: a little over one level of 255
 SHIFT_PX = 0.5  # by which a pixel may be off
 TOP_PIXELS = 20  # of a 200 x 200 picture, whose mean is an image's score
+REGION_LEVEL = 5.0  # times what is usual, above which pixels belong to a region
 LARGEST_STEP = 0.2  # in depth, of the object's radius: a larger one counts as this one
 EXPECTILE = 0.95  # what is usual covers more than the mean difference
 ASIDE_DEGREES = 10.0  # to the nearest training view, that count as 1
@@ -109,10 +110,22 @@ def edges(rgb: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(down).sum(-1) + np.square(across).sum(-1)).astype(np.float32)
 
 
-def score_of(score_map: np.ndarray) -> float:
-    """Mean of the highest pixels of a map, as many as are 20 of 200 x 200: a defect has an area."""
+def score_of(score_map: np.ndarray, connected: bool = True) -> float:
+    """Mean of the highest pixels of a map, as many as are 20 of 200 x 200: a defect has an area.
+
+    Args: connected, all in one region above `REGION_LEVEL`, that for which the mean is largest; pixels that
+      it lacks count as the level, and where there is no region the largest value is the score.
+    """
     count = max(1, round(TOP_PIXELS * score_map.size / 40_000))
-    return float(np.partition(score_map.ravel(), -count)[-count:].mean())
+    if not connected:
+        return float(np.partition(score_map.ravel(), -count)[-count:].mean())
+    above = (score_map > REGION_LEVEL).astype(np.uint8)
+    number, regions = cv2.connectedComponents(above, connectivity=8)
+    best = min(float(score_map.max()), REGION_LEVEL)
+    for region in range(1, number):
+        highest = np.sort(score_map[regions == region])[-count:]
+        best = max(best, REGION_LEVEL + float((highest - REGION_LEVEL).sum()) / count)
+    return best
 
 
 def _filled(view: Warped, picture: Picture) -> np.ndarray:

@@ -48,6 +48,7 @@ PREDICTION_LEAVES = (
     "optim",
     "total_steps",
     "eval.starts",
+    "eval.connected",
     "eval.seek_focal",
     "eval.steps",
     "eval.pixels",
@@ -116,7 +117,7 @@ class OmniposeTask(ImageTask):
         return PoseScorer(self, model, arrays)
 
     def reduce(self, score_map: np.ndarray) -> float:
-        return score_of(score_map)
+        return score_of(score_map, self.config.eval.get("connected", False))  # as runs from before
 
     @cached_property
     def all_views(self) -> ObjectViews:

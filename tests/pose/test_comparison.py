@@ -7,10 +7,12 @@ from ipad_jax.pose.cameras import look_at
 from ipad_jax.pose.comparison import (
     EXPECTILE,
     NUM_TRAITS,
+    REGION_LEVEL,
     TRAITS,
     fit_usual,
     least_difference,
     over_usual,
+    score_of,
     traits,
 )
 from ipad_jax.pose.object_views import Lens
@@ -152,3 +154,32 @@ def test_usual_is_the_expectile_and_never_negative():
     # the condition of the first order by the constant, which is not at its bound
     assert weights[0] > 0
     assert abs(balance) < 1e-6 * len(off)
+
+
+def with_spots(*spots):
+    """A calm map of 200 x 200 with squares of a side and value, far from each other."""
+    found = np.full((200, 200), 1.0, np.float32)
+    for place, (side, value) in enumerate(spots):
+        row, column = divmod(place, 10)
+        found[18 * row : 18 * row + side, 18 * column : 18 * column + side] = value
+    return found
+
+
+def test_a_region_counts_for_more_than_as_many_pixels_here_and_there():
+    one, scattered = with_spots((5, 9.0)), with_spots(*[(1, 9.0)] * 25)
+    assert score_of(one) == pytest.approx(9)
+    assert score_of(scattered) == pytest.approx(REGION_LEVEL + 4 / 20)
+    assert score_of(one, connected=False) == score_of(scattered, connected=False) == 9
+    assert score_of(with_spots((1, 9.0), (5, 8.0))) == pytest.approx(8)  # of the best region
+    assert score_of(with_spots((2, 8.0), (4, 9.0))) == pytest.approx(REGION_LEVEL + 16 * 4 / 20)
+
+
+def test_a_score_rises_with_its_map_through_the_level():
+    """Below it the largest value counts; there is no step, and a larger picture has as much of a region."""
+    values = np.linspace(REGION_LEVEL - 1, REGION_LEVEL + 1, 41)
+    scores = [score_of(with_spots((5, value))) for value in values]
+    np.testing.assert_allclose(scores, values, rtol=1e-6)
+    assert score_of(with_spots((1, REGION_LEVEL + 0.01))) == pytest.approx(REGION_LEVEL, abs=0.01)
+    small = with_spots((3, 9.0))
+    twice = small.repeat(2, 0).repeat(2, 1)
+    assert score_of(twice) == pytest.approx(score_of(small), rel=0.01)

@@ -29,6 +29,7 @@ from ipad_jax.input.images import open_images
 from ipad_jax.pose import scorer
 from ipad_jax.pose.alignment import _align
 from ipad_jax.pose.bent_lens import BentLens
+from ipad_jax.pose.comparison import score_of
 from ipad_jax.pose.detector import calibrate
 from ipad_jax.pose.evaluation import evaluate as evaluate_object
 from ipad_jax.pose.evaluation import rescore
@@ -393,6 +394,17 @@ def test_a_focal_length_is_sought_where_it_is_asked_for(workdir):
     assert seeking.made_with["eval.seek_focal"]
     assert seeking.calibration.scores.tolist() != plain.calibration.scores.tolist()
     assert load_detector(workdir).threshold == plain.threshold
+
+
+def test_a_run_from_before_keeps_its_score(data_dir):
+    config = tiny(data_dir)
+    score_map = np.zeros((200, 200), np.float32)
+    score_map[::9, ::9] = 9  # of which no two touch
+    assert make_task(config).reduce(score_map) == score_of(score_map, connected=True)
+    with config.unlocked():
+        del config.eval.connected
+    before = score_of(score_map, connected=False)
+    assert make_task(config).reduce(score_map) == before != score_of(score_map, connected=True)
 
 
 def test_the_rays_of_a_step_depend_on_the_step_alone(data_dir):
