@@ -56,7 +56,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.size = 128  # pixels; our choice
     config.data.cache_mb = 2000.0  # megabytes; 40,000 frames at 128x128
     config.epochs = 0.0  # steps are given
-    config.total_steps = 20_000  # steps; our choice: a night on a small GPU
+    config.total_steps = 20_000  # steps; our choice: a night on a small GPU, by estimate
     config.max_seconds = 0.0  # seconds of the command; 1200 for a first look on a CPU
     if "full" not in options:
         config.optim.lr = 3e-4  # a smaller model bears more than the paper's 1e-4; our choice
