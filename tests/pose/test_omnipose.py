@@ -283,7 +283,7 @@ def test_an_alarm_whose_pose_is_doubtful_is_said_to_be():
     assert "2 images judged, 2 with an alarm (1 of them doubtful); 1 NOT INSPECTED" in text
     assert "a.png: 9, at x 3, y 4, doubtful" in text
     assert "b.png: 8, at x 5, y 6\n" in text
-    for line in ("a.png: pose uncertain: why", "c.png: not inspected: why", "not read: torn"):
+    for line in ("a.png: pose uncertain: why", "c.png: not inspected: why", "not judged: torn"):
         assert line in text
 
 
