@@ -69,7 +69,7 @@ def video_config() -> ConfigDict:
     evaluation.motion_px = 64  # pixels, side at which motion is compared; 0: off; our choice
     evaluation.register = True  # takes the camera's shake out; ours, normal/small_picture.py
     evaluation.track_phase = True  # also by pictures and speed; ours, normal/phase_tracking.py
-    evaluation.features = ""  # a network of nn/backbones.py whose features count too; "": off
+    evaluation.features = ""  # a network whose features count too, normal/features.py; "": off
     evaluation.features_weights = ""  # file of its weights; "": those of Lite0, from a package
     evaluation.false_alarms_per_hour = 1.0  # of normal time, at most; sets the thresholds
     evaluation.sustained_s = 1.0  # seconds of the median with a threshold of its own; 0: off; ours

@@ -20,8 +20,8 @@ from ipad_jax.input.batches import spread_batches
 from ipad_jax.input.clips import clip_index, describe_skipped, read_clips, train_batches
 from ipad_jax.input.frames import FrameSource, height_width
 from ipad_jax.input.split import Segment, describe_share, open_split, training_parts
-from ipad_jax.nn.backbones import KINDS
 from ipad_jax.training.task import make_task
+from ipad_jax.video.normal.features import NETWORKS
 from ipad_jax.video.normal.renewed import check_renewal
 from ipad_jax.video.normal.small_picture import MIN_PX
 from ipad_jax.video.normal.stored import FIT_LEAVES, fit_normal
@@ -333,9 +333,9 @@ def _check_eval(config: ConfigDict) -> None:
         )
     if section.protocol not in PROTOCOLS:
         raise ValueError(f"eval.protocol={section.protocol!r}; one of {', '.join(PROTOCOLS)}.")
-    if section.features and section.features not in KINDS:
+    if section.features and section.features not in NETWORKS:
         raise ValueError(
-            f'eval.features={section.features!r}; take one of {", ".join(KINDS)}, or "" for none.'
+            f'eval.features={section.features!r}; take one of {", ".join(NETWORKS)}, or "" for none.'
         )
     if section.features not in ("", "efficientnet_lite0") and not section.get(
         "features_weights", ""

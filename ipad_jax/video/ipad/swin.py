@@ -268,14 +268,20 @@ class VideoSwin(nnx.Module):
         self.norm = _layer_norm(cfg.num_features, jnp.dtype(cfg.dtype), rngs)
 
     def __call__(self, video: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return self.norm(self.stages(video, rngs=rngs)[-1])
+
+    def stages(self, video: jax.Array, *, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
+        """What each stage gives the next merging, [b, t', h', w', c]; the last one before the final norm."""
         if video.ndim != 5 or video.shape[-1] != 3:
             raise ValueError(f"VideoSwin: video has shape {video.shape}, expected [b, t, h, w, 3].")
         run_block = nnx.remat(_run_block) if self.remat else _run_block
         x = self.patch_embed(video.astype(self.cfg.dtype))
+        found = []
         for stage in self.features:
             if isinstance(stage, PatchMerging):
                 x = stage(x)
             else:
                 for block in stage:
                     x = run_block(block, x, rngs)
-        return self.norm(x)
+                found.append(x)
+        return found

@@ -7,7 +7,7 @@ real scenes in unreviewed work were frozen patches compared with prototypes of t
     1. A network's last maps of strides 8 and 16 (of a transformer the last one), brought to the size of the
        first and stacked, each divided by the root of its channels: one feature a cell. Any of
        nn/backbones.py will do: EfficientNet-Lite0, whose weights are in a package, or one whose file of
-       weights the user names. A Video Swin is none of them: it takes clips, and gives no map of a frame.
+       weights the user names; so will a Video Swin (still_swin.py).
     2. Prototypes are the features of normal frames, evenly spread over the footage. Candidates are those of
        the frames nearest in phase (all where there is no phase), in the same cell or one beside it: a camera
        that shakes costs little.
@@ -23,9 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipad_jax.nn.backbones import Backbone, make_backbone, stages_of
+from ipad_jax.nn.backbones import KINDS, Backbone, make_backbone, stages_of
 from ipad_jax.video.normal.frames import check_phases, nearest_in_phase, without_edge
+from ipad_jax.video.normal.still_swin import SWINS, swin_backbone, swin_stages
 
+NETWORKS = (*KINDS, *SWINS)  # what eval.features may name, besides "" for none
 STRIDES = (8, 16)  # pixels, of the maps that are taken, the last of each; FACTS 6
 SIDE = 128  # pixels, longest side of a frame as the network sees it; our choice
 MAX_FRAMES = 300  # normal frames that prototypes are taken from; our choice
@@ -71,7 +73,8 @@ def load_extractor(network: str, weights: str = "") -> Extractor:
     Raises:
       FileNotFoundError, ModuleNotFoundError, ValueError: see `nn.backbones.make_backbone`.
     """
-    return Extractor(make_backbone(network, weights, stages_taken(network)))
+    make = swin_backbone if network in SWINS else make_backbone
+    return Extractor(make(network, weights, stages_taken(network)))
 
 
 def stages_taken(network: str) -> tuple[str, ...]:
@@ -80,8 +83,9 @@ def stages_taken(network: str) -> tuple[str, ...]:
     Raises:
       ValueError: no network of this name; says which there are.
     """
-    last = {stage.stride: stage.name for stage in stages_of(network)}
-    return tuple(last[s] for s in STRIDES if s in last) or (stages_of(network)[-1].name,)
+    known = swin_stages(network) if network in SWINS else stages_of(network)
+    last = {stage.stride: stage.name for stage in known}
+    return tuple(last[s] for s in STRIDES if s in last) or (known[-1].name,)
 
 
 @jax.jit
