@@ -1,5 +1,6 @@
 """An object's training through the shared trainer: resuming, devices, signals, and a class of MAD."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -7,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from drawn_images import trained
 from footage import write_class
 
-from ipad_jax.commands import prepare
+from ipad_jax.commands import evaluate, prepare
 from ipad_jax.data_builders.toys import write
 from ipad_jax.run.config import load_config
 from ipad_jax.training.checkpoints import latest_step, load_model_arrays
@@ -107,6 +109,17 @@ def test_sigterm_saves_the_step_and_the_next_start_goes_on(data_dir, tmp_path):
     config = config_of(data_dir, **leaves | {"total_steps": step + 1})
     train(config, str(tmp_path), progress=lambda *_: None)
     assert list(losses(tmp_path)) == list(range(1, step + 2))  # none twice, none left out
+
+
+@pytest.mark.slow
+def test_its_views_serve_a_method_of_images(data_dir, tmp_path):
+    """A class of MAD by `data.builder` alone: fitted, judged, each defect with its mask."""
+    leaves = {"data.builder": "mad", "data.name": "07Owl", "data.data_dir": str(data_dir)}
+    folder = trained("pca:tiny", data_dir, tmp_path / "run", **leaves)
+    assert evaluate.main(["--workdir", str(folder), "--no-report"]) == 0
+    found = json.loads((folder / "eval/test/metrics.json").read_text())
+    assert (found["data"], found["num_images"], found["num_anomalous"]) == ("mad/07Owl", 4, 3)
+    assert found["num_without_pixels"] == 0 < found["num_anomalous_pixels"]
 
 
 def test_a_class_of_mad_gives_the_rays_of_the_object_that_it_is(data_dir):
