@@ -21,10 +21,7 @@ FLOORS = (
 )
 ACROSS = {
     ("prepare", "input"): "to measure a cycle is to read prepared-like frames",
-    (
-        "prepare",
-        "evaluation",
-    ): "to say what a number of good images supports, by the threshold's own formula",
+    ("prepare", "evaluation"): "a number of good images is promised what a threshold is",
     ("configs", "video"): "a config takes its model's own default values",
     ("configs", "image"): "the same",
     ("configs", "pose"): "the same",

@@ -293,9 +293,8 @@ def builder_and_configs(args: argparse.Namespace) -> tuple[Any, list[Any]]:
         raise UsageError(str(error)) from error
     if args.builder != "factory":
         build.check_archive(args.manual_dir, builder_class)
-    if args.builder == "mad" and args.scene == [
-        "all"
-    ]:  # of MAD-Sim or MAD-Real, where one is there
+    if args.builder == "mad" and args.scene == ["all"]:
+        # of MAD-Sim or MAD-Real, where one of them is there
         from ipad_jax.prepare.check_mad import classes_in
 
         there = classes_in(args.manual_dir)

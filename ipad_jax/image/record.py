@@ -22,9 +22,9 @@ from ipad_jax.run.files import LineFile
 
 COLUMNS = ("image", "score", "alarm", "threshold", "x", "y", "seconds", "problem", "note")
 RESULTS, OVERLAYS = "results.csv", "overlays"
-logger = logging.getLogger(__name__)
-
 REBUILT = ".rebuilt.jpg"  # ends the name of what an image was compared with
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,7 +160,7 @@ def split_good(
     count = len(source)
     held: list[int] = []
     if share > 0:
-        wanted = min(max(minimum, round(share * count)), count // 2)
+        wanted = num_held_out(count, share, minimum)
         if not wanted:
             raise ValueError(
                 f"{source.path}: {count} good image{'s' * (count != 1)} to train on cannot be fitted and "
@@ -172,6 +172,11 @@ def split_good(
         raise ValueError(f"{source.path}: no good image to train on.")
     taken = _spread(len(rest), max(1, round(train_share * len(rest))))
     return [rest[i] for i in taken], held
+
+
+def num_held_out(count: int, share: float, minimum: int) -> int:
+    """Of `count` good images, those that `split_good` leaves to the threshold."""
+    return min(max(minimum, round(share * count)), count // 2)
 
 
 def _spread(number: int, count: int) -> list[int]:

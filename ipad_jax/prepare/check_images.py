@@ -15,6 +15,7 @@ from ipad_jax.data_builders.files import Problem
 from ipad_jax.data_builders.image_folder.layout import GOOD, Layout, Photo, scan
 from ipad_jax.data_builders.photos import read_mask, read_photo
 from ipad_jax.evaluation.false_alarms import conformal_bound
+from ipad_jax.input.images import num_held_out
 from ipad_jax.run.cluster import num_cores
 from ipad_jax.run.progress import Bars
 
@@ -162,20 +163,17 @@ def _notes(layout: Layout, findings: ImageFindings) -> list[str]:
 
 def supported(num_good: int) -> str:
     """What a number of good images promises of a threshold, and what promises more; "" of less than two."""
-    held = _held_out(num_good)
+    held = num_held_out(num_good, HOLDOUT, HOLDOUT_MIN)
     if not held:
         return ""
-    others = ", ".join(f"{n}: {_promise(_held_out(n))}" for n in (10, 30, 100))
+    others = ", ".join(
+        f"{n}: {_promise(num_held_out(n, HOLDOUT, HOLDOUT_MIN))}" for n in (10, 30, 100)
+    )
     return (
         f"{num_good} good images, {held} of them to set the threshold: with a wish of {100 * WISH:g} % "
         f"false alarms it promises at most {_promise(held)} of good parts (good images {others}). More of "
         "them for `ipad-jax calibrate`, or a larger data.holdout_share, promise better"
     )
-
-
-def _held_out(num_good: int) -> int:
-    """Of so many good images, those that training leaves to the threshold; see `input.images.split_good`."""
-    return min(max(HOLDOUT_MIN, round(HOLDOUT * num_good)), num_good // 2)
 
 
 def _promise(held: int) -> str:

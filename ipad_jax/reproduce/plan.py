@@ -295,9 +295,8 @@ def shares(jobs: Sequence[Job], count: int) -> list[list[Job]]:
             divided[place * count // len(together)].extend(members)
         order = {job.training.folder: place for place, job in enumerate(jobs)}
         return [sorted(own, key=lambda job: order[job.training.folder]) for own in divided]
-    for members in sorted(
-        groups.values(), key=weight, reverse=True
-    ):  # stable: same on all machines
+    # stable: the same on all machines
+    for members in sorted(groups.values(), key=weight, reverse=True):
         min(divided, key=weight).extend(members)
     return divided
 

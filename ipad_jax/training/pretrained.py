@@ -42,8 +42,7 @@ def load_pretrained(init_from: str, task: Task, model: dict[str, Any]) -> Pretra
         adapters for a model without.
     """
     path, folder, step = Path(init_from), "", 0
-    # read_weights names the suffixes it can read
-    if path.suffix.lower() in SUFFIXES or path.is_file():
+    if path.suffix.lower() in SUFFIXES or path.is_file():  # `read_weights` names those it can read
         arrays = task.read_weights(init_from)
         part, source = "encoder", init_from
     else:

@@ -56,6 +56,13 @@ class Machine:
         for name in names:
             self._program(name, text)
 
+    def slurm(self) -> None:
+        """A node of Slurm, in a clone whose set-up is done."""
+        self.stand_in("srun", "scontrol")
+        program = self.folder / ".venv" / "bin" / "ipad-jax"
+        program.parent.mkdir(parents=True)
+        program.touch(0o755)
+
     def gcloud(self) -> None:
         """A `gcloud` that copies to `host`, and runs there what it is told to."""
         self.stand_in("gcloud-record", "sleep", "systemctl", "systemd-run", "tail", "python3")

@@ -17,10 +17,7 @@ ARGS = ("--config", "ipad:paper", "--config.data.name=S03", "--config.batch_size
 @pytest.fixture
 def submit(machine):
     """Runs the script as sbatch does; `status` is what srun comes back with."""
-    machine.stand_in("srun", "scontrol")
-    program = machine.folder / ".venv" / "bin" / "ipad-jax"
-    program.parent.mkdir(parents=True)
-    program.touch(0o755)
+    machine.slurm()
 
     def run(status=0, **environ):
         machine.answer("srun", (status, ""))

@@ -18,10 +18,7 @@ ARGS = ("--table", "mad", "--data", "mad", "--seeds", "0")
 @pytest.fixture
 def submit(machine):
     """Runs the script as a job of `sbatch --array=0-19` does; `status` is what srun comes back with."""
-    machine.stand_in("srun", "scontrol")
-    program = machine.folder / ".venv" / "bin" / "ipad-jax"
-    program.parent.mkdir(parents=True)
-    program.touch(0o755)
+    machine.slurm()
 
     def run(task="7", status=0, **environ):
         machine.answer("srun", (status, ""))
