@@ -127,6 +127,15 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--plot", metavar="FILE", help="the curves, as .png, .svg or .webp")
 
     one = add(
+        "learning",
+        "learning:compare_learning",
+        "losses and frame AUC of a run's model, trained anew in ours and in PyTorch",
+        "--workdir RUN --steps 60 150",
+    )
+    one.add_argument("--workdir", required=True, metavar="DIR", help="a run, for its config")
+    _option(one, "--steps", positive, [60, 150], "after which both are judged", nargs="+")
+
+    one = add(
         "startup",
         "startup:time_starts",
         "seconds to the first step, cold and with the cache",

@@ -11,7 +11,8 @@ Beside them, on the same frames, what needs no network: the nearest normal pictu
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import jax
@@ -41,9 +42,9 @@ BLUR_PX = 2.0  # standard deviation of the Gaussian; chosen on lift and arm (doc
 LEAST_SPREAD = 0.1  # of the mean spread, added to each place's
 PLOTS = (".png", ".svg", ".webp")
 
-# A model and clips uint8 [b, t, h, w, 3] -> errors of their last s frames float32 [b, s, h, w, 3] in units of
-# [-1, 1], and the largest pooled error of each [b, s]
-ErrorsFn = Callable[[nnx.Module, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# Clips uint8 [b, t, h, w, 3] -> errors of their last s frames float32 [b, s, h, w, 3] in units of [-1, 1],
+# and the largest pooled error of each [b, s]
+ErrorsFn = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def compare_checkpoints(*, workdir: str, steps: Sequence[int] | None, plot: str | None) -> Table:
@@ -67,26 +68,13 @@ def compare_checkpoints(*, workdir: str, steps: Sequence[int] | None, plot: str 
     wanted = steps or complete_steps(folder)
     for step in wanted:
         choose_step(folder, step)  # one that is missing is refused before minutes of scoring
-    test, held = open_split(config, "test"), task.segments[1]
-    check_test_split(test, task.clip_len)
-    if not held:
-        raise ValueError(
-            f"{workdir} held out no normal footage (data.holdout_share=0), so nothing says what error is "
-            "usual at each place."
-        )
-    rebuilt, errors_fn = Rebuilt(test, task), errors_fn_of(task)
+    rebuilt, errors_fn = Rebuilt(task), errors_fn_of(task)
     found: dict[int, list[Aucs]] = {}
     rows = []
     for step in wanted:
-        model, usual = restore_for_inference(workdir, step)[2], Usual()
-        for error, _ in per_frame(task, errors_fn, model, task.source, held):
-            usual.add(error)
-        scores = [
-            (np.mean(error**2), pooled, usual.largest(error))
-            for error, pooled in per_frame(task, errors_fn, model, test, rebuilt.segments)
-        ]
-        found[step] = [rebuilt.aucs(np.array(column)) for column in zip(*scores)]
-        rows.append((f"{step:,}", f"{usual.mean_square:.4f}", *map(_cell, found[step])))
+        model = restore_for_inference(workdir, step)[2]
+        held_out, found[step] = rebuilt.judge(partial(errors_fn, model))
+        rows.append((f"{step:,}", f"{held_out:.4f}", *map(_cell, found[step])))
     untrained = rebuilt.aucs(nearest(config, task, rebuilt))
     rows.append(("nearest picture, no network", "", _cell(untrained)))
     if plot:
@@ -113,13 +101,25 @@ class Rebuilt:
     """Which test frames count, and how scores of them rank.
 
     Attributes:
+      source: the test split.
       segments: whole videos, without those whose labels disagree with their frames.
       places: [n, 2] video and frame of each that is rebuilt, in the order of `per_frame`.
       kinds: names of the faults that occur.
+
+    Raises:
+      FileNotFoundError: no dataset.
+      ValueError: nothing held out, or nothing to judge.
     """
 
-    def __init__(self, source: FrameSource, task: ClipTask):
-        self.source = source
+    def __init__(self, task: ClipTask):
+        self._task = task
+        self.source = source = open_split(task.config, "test")
+        check_test_split(source, task.clip_len)
+        if not task.segments[1]:
+            raise ValueError(
+                f"{source.path}: nothing is held out (data.holdout_share=0), so nothing says what error "
+                "is usual at each place."
+            )
         self.segments = [
             segment
             for segment in whole_videos(source.videos)
@@ -146,6 +146,17 @@ class Rebuilt:
         """How many frames are rebuilt."""
         faulty = int((self._label > 0).sum())
         return f"{int(self._known.sum()) - faulty:,} normal and {faulty:,} faulty frames"
+
+    def judge(self, errors_fn: ErrorsFn) -> tuple[float, list[Aucs]]:
+        """The held-out error, and how the three scores of a model's errors rank the test frames."""
+        task, usual = self._task, Usual()
+        for error, _ in per_frame(errors_fn, task, task.source, task.segments[1]):
+            usual.add(error)
+        scores = [
+            (np.mean(error**2), pooled, usual.largest(error))
+            for error, pooled in per_frame(errors_fn, task, self.source, self.segments)
+        ]
+        return usual.mean_square, [self.aucs(np.array(column)) for column in zip(*scores)]
 
     def aucs(self, score: np.ndarray) -> Aucs:
         """How a score [n] ranks the frames."""
@@ -193,8 +204,8 @@ def apart(segments: Sequence[Segment], clip_len: int) -> np.ndarray:
     return np.concatenate([rows[: s.length // clip_len] for rows, s in zip(index, segments)])
 
 
-def errors_fn_of(task: ClipTask) -> ErrorsFn:
-    """The errors of a model's inference view, compiled once for all checkpoints."""
+def errors_fn_of(task: ClipTask) -> Callable[[nnx.Module, np.ndarray], Any]:
+    """`ErrorsFn` of a model's inference view, which comes first; compiled once for all checkpoints."""
     graphdef = inference_graphdef(task)
 
     def run(state: nnx.State, clip: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -208,11 +219,7 @@ def errors_fn_of(task: ClipTask) -> ErrorsFn:
 
 
 def per_frame(
-    task: ClipTask,
-    errors_fn: ErrorsFn,
-    model: nnx.Module,
-    source: FrameSource,
-    segments: Sequence[Segment],
+    errors_fn: ErrorsFn, task: ClipTask, source: FrameSource, segments: Sequence[Segment]
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Error [h, w, 3] and largest pooled error of each frame that is rebuilt, in order."""
     index, size = apart(segments, task.clip_len), task.config.eval.batch_size
@@ -220,7 +227,7 @@ def per_frame(
         rows = index[at : at + size]
         # always as many clips, so that one program serves
         clip = read_clips(source, np.resize(rows, (size, 2)), task.clip_len)["clip"]
-        for error, pooled in zip(*(found[: len(rows)] for found in errors_fn(model, clip))):
+        for error, pooled in zip(*(found[: len(rows)] for found in errors_fn(clip))):
             yield from zip(error, pooled)
 
 

@@ -73,25 +73,42 @@ class TorchTwin:
         return self._run(_normalise(clip), train)[0]
 
     def loss(
-        self, clip: Any, phase: Any = None, *, entropy: float = 0.0, period: float = 0.0
+        self,
+        clip: Any,
+        phase: Any = None,
+        *,
+        entropy: float = 0.0,
+        period: float = 0.0,
+        width: float = 0.0,
     ) -> Any:
         """A batch's mean squared error in training mode, and what the paper adds to it.
 
         Args:
           clip: uint8 tensor [b, t, h, w, 3].
-          phase: float tensor [b] in [0, 1), the true phases, all known; needed where `period` is.
+          phase: float tensor [b] in [0, 1), the true phases, NaN unknown; needed where `period` is.
           entropy: weight of the attention's entropy.
-          period: weight of the cross-entropy of the phase's class.
+          period: weight of the cross-entropy of the phase's class, over clips whose phase is known.
+          width: of its target in cycles; see `losses.phase_target`.
         """
         target = _normalise(clip)
         frames, logits, attention = self._run(target, True)
         loss = (frames - target).square().mean()
         if attention is not None:
             loss = loss - entropy * (attention * (attention + 1e-12).log()).sum(-1).mean()
-        if logits is not None and phase is not None:
-            classes = (phase * logits.shape[-1]).long()
-            loss = loss + period * self.functional.cross_entropy(logits, classes)
+        if logits is not None and phase is not None and (known := phase.isfinite()).any():
+            wanted = self._phase_target(phase[known], logits.shape[-1], width)
+            loss = loss + period * self.functional.cross_entropy(logits[known], wanted)
         return loss
+
+    def _phase_target(self, phase: Any, classes: int, width: float) -> Any:
+        """The phase's class of each clip [n], or probabilities of all classes [n, classes]."""
+        if width == 0:
+            return (phase * classes).long()
+        away = (
+            self.torch.arange(classes, device=self.device) + 0.5 - phase[:, None] * classes
+        ).abs()
+        away = self.torch.minimum(away, classes - away)
+        return (-0.5 * (away / (width * classes)) ** 2).softmax(-1)
 
     def _run(self, x: Any, train: bool) -> tuple[Any, Any, Any]:
         """[b, 3, t, h, w] -> frames of that shape, phase logits, attention; None for a part that is off."""

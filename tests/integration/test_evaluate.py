@@ -1,5 +1,6 @@
 """Evaluation of a trained run: files, names, protocols, and scoring again without the model."""
 
+import importlib.util
 import json
 import shutil
 from functools import partial
@@ -7,17 +8,19 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from flax import nnx
 
 from ipad_jax.commands import bench
 from ipad_jax.commands import evaluate as evaluate_command
 from ipad_jax.evaluation.summary import to_json
-from ipad_jax.input.split import open_split
 from ipad_jax.main import main
 from ipad_jax.performance import evaluation as evaluation_bench
-from ipad_jax.performance import reconstruction
+from ipad_jax.performance import learning, reconstruction
 from ipad_jax.run.config import load_config, read_config, save_config
+from ipad_jax.training.checkpoint_files import complete_steps
 from ipad_jax.training.checkpoints import restore_for_inference
 from ipad_jax.training.loop import train
+from ipad_jax.training.state import named_leaves
 from ipad_jax.video.detector import load
 from ipad_jax.video.detector.calibration_files import calibration_made_with, is_current
 from ipad_jax.video.evaluation import judge_run, measure, report, videos
@@ -32,6 +35,9 @@ PROMISED = {
 }  # fmt: skip
 
 pytestmark = pytest.mark.slow
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +139,13 @@ def test_the_evaluate_bench_splits_it_by_its_parts(evaluated, monkeypatch, capsy
 
 def test_the_reconstruction_bench_scores_as_evaluate_does(evaluated, tmp_path, capsys):
     workdir, _ = evaluated
-    config, task, model, _ = restore_for_inference(workdir)
+    _, task, model, _ = restore_for_inference(workdir)
     leaves = {"stride": task.clip_len}
     found = judge_run.evaluate(workdir, name="apart", overrides=leaves, report=False)
     scores = found.judged.scores  # type: ignore[union-attr]
-    test = open_split(config, "test")
-    rebuilt, errors_fn = reconstruction.Rebuilt(test, task), reconstruction.errors_fn_of(task)
-    mine = list(reconstruction.per_frame(task, errors_fn, model, test, rebuilt.segments))
+    rebuilt, errors_fn = reconstruction.Rebuilt(task), reconstruction.errors_fn_of(task)
+    test, errors_fn = rebuilt.source, partial(errors_fn, model)
+    mine = list(reconstruction.per_frame(errors_fn, task, test, rebuilt.segments))
     assert len(mine) == len(rebuilt.places) == 2 * 60  # of 61 frames, in clips of 4
     theirs = {
         (scores.video_names[video], int(frame)): row
@@ -173,6 +179,53 @@ def test_the_reconstruction_bench_refuses_before_it_scores(run, monkeypatch):
         compare(steps=[2, 7], plot=None)
     with pytest.raises(ValueError, match=r"plot='curve.gif' must end in .png, .svg, .webp"):
         compare(steps=None, plot="curve.gif")
+
+
+def test_the_learning_bench_trains_as_the_trainer_does(run, tmp_path):
+    workdir, _ = run
+    config = read_config(workdir)
+    config.model.encoder.drop_path = 0.0  # as the bench has it
+    train(config, tmp_path / "run")
+    task = learning.repeatable_task(config)
+    ours, batches = learning.Ours(task), task.train_data(1, 0, 1)
+    start = {name: np.array(x) for name, x in named_leaves(nnx.state(ours.model())).items()}
+    for _ in range(config.total_steps):
+        ours.step(next(batches))
+    trained = named_leaves(nnx.state(restore_for_inference(tmp_path / "run")[2]))
+    for name, value in named_leaves(nnx.state(ours.model())).items():
+        np.testing.assert_allclose(value, trained[name], rtol=0, atol=1e-6)
+    assert any(np.abs(value - trained[name]).max() > 1e-5 for name, value in start.items())
+
+
+@needs_torch
+def test_the_learning_bench_finds_both_alike(run, capsys):
+    workdir, _ = run
+    assert bench.main(["learning", "--workdir", str(workdir), "--steps", "3", "1"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    ours = [words for words in lines if words[:1] == ["ours"]]
+    theirs = [words for words in lines if words[:2] in (["PyTorch", "1"], ["PyTorch", "3"])]
+    assert [words[1] for words in ours] == ["1", "3"]
+    for mine, other in zip(ours, theirs, strict=True):
+        loss, held_out, *aucs = map(float, mine[2:-1])
+        # biases before BatchNorm have no gradient but noise, which Adam makes steps of
+        np.testing.assert_allclose([loss, held_out], list(map(float, other[2:4])), rtol=2e-3)
+        np.testing.assert_allclose(aucs, list(map(float, other[4:-1])), atol=1.0)
+    assert float(ours[0][2]) > float(ours[1][2])
+    assert complete_steps(workdir / "checkpoints") == [2]  # the run is left as it is
+
+
+def test_the_learning_bench_refuses_what_the_twin_cannot_repeat(run, monkeypatch, capsys):
+    workdir, _ = run
+    argv = ["bench", "learning", "--workdir", str(workdir)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(argv) == 1
+    assert "needs PyTorch, which is not installed" in capsys.readouterr().err
+    config = read_config(workdir)
+    config.optim.clip_norm, config.freeze = 1.0, ("decoder",)
+    with pytest.raises(ValueError, match=r"has optim.clip_norm=1.0, freeze=\['decoder'\]"):
+        learning.repeatable_task(config)
+    with pytest.raises(ValueError, match=r"'video.conae' is not IPAD's model"):
+        learning.repeatable_task(load_config("conae:tiny"))
 
 
 def test_an_interruption_while_videos_are_made_costs_neither_numbers_nor_report(

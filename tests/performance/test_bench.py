@@ -300,7 +300,8 @@ def test_usage(capsys):
     "what",
     [
         "model", "profile", "input", "prepare", "detection", "file --workdir RUN --video FILE",
-        "evaluate --workdir RUN", "reconstruction --workdir RUN", "startup", "page", "cycle",
+        "evaluate --workdir RUN", "reconstruction --workdir RUN", "learning --workdir RUN",
+        "startup", "page", "cycle",
         "pose --workdir RUN", "growth",
     ],
 )  # fmt: skip

@@ -99,6 +99,7 @@ def losses_of_torch(task):
             torch.from_numpy(phase),
             entropy=weights.entropy_weight,
             period=weights.period_weight,
+            width=weights.period_width,
         )
         adam.zero_grad()
         loss.backward()
