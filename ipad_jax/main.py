@@ -75,6 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as leaving:  # argparse printed the help, or what is wrong
         return int(leaving.code or 0)
     _parse_absl_flags()
+    if own_process:
+        from ipad_jax.run.allocator import keep_freed_memory
+
+        keep_freed_memory()
     with _log_printed():
         status, why = _run(name, lambda: _check_names(name, vars(args)))
         if why:
