@@ -114,6 +114,13 @@ def _interleave(phases: list[jax.Array], strides: Strides) -> jax.Array:
     """Phases [b, t, h, w, c] in order (t, h, w) -> [b, st * t, sh * h, sw * w, c]."""
     b, t, h, w, c = phases[0].shape
     st, sh, sw = strides
+    if c > SHORT_RUN and traced_platform() == "cpu":  # each is summed where it belongs
+        out = jnp.zeros((b, t, st, h, sh, w, sw, c), phases[0].dtype)
+        for x, (i, j, k) in zip(phases, itertools.product(*map(range, strides))):
+            out = lax.dynamic_update_slice(
+                out, x.reshape(b, t, 1, h, 1, w, 1, c), (0, 0, i, 0, j, 0, k, 0)
+            )
+        return out.reshape(b, st * t, sh * h, sw * w, c)
     out = jnp.stack(phases, axis=-2).reshape(b, t, h, w, st, sh, sw, c)
     return out.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, st * t, sh * h, sw * w, c)
 
