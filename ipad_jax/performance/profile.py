@@ -9,6 +9,7 @@ import collections
 import gzip
 import json
 import re
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -70,10 +71,12 @@ def profile_step(*, config: str, size: int | None, batch: int, dtype: str, steps
             state, metrics = step(state, *rest)
         jax.block_until_ready(metrics)
 
-    some_steps(1)
-    start = time.perf_counter()
+    some_steps(2)  # the second finds the memory that the first freed
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     some_steps(steps)
-    wall = (time.perf_counter() - start) / steps
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    wall, system = wall / steps, (after.ru_stime - before.ru_stime) / steps
+    cpu = system + (after.ru_utime - before.ru_utime) / steps
     spent = times_of(lambda: some_steps(steps))
     where = places(step.as_text())
     shares: dict[tuple[str, str], float] = collections.defaultdict(float)
@@ -117,6 +120,8 @@ def profile_step(*, config: str, size: int | None, batch: int, dtype: str, steps
         (
             f"a step takes {number(wall)} s, {number(all_flops / wall / 1e9)} GFLOP/s; operations add up to "
             f"{number(total)} s{beside}",
+            f"CPU: {number(cpu)} s a step, {system / cpu:.0%} of it in the kernel, with "
+            f"{(after.ru_minflt - before.ru_minflt) // steps:,} pages of memory handed out anew",
             f"one {PEAK_SIDE}x{PEAK_SIDE} product: {number(peak / 1e9)} GFLOP/s; at that speed all "
             f"products would take {all_flops / peak / wall:.0%} of the step",
             "GFLOP: the products of the traced step, forward and backward, padding of windows counted",
