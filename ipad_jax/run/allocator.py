@@ -10,7 +10,7 @@ import os
 
 # <malloc.h>: parameter and value of mallopt, in order
 _NO_MAPPING = (-4, 0)  # M_MMAP_MAX: every block comes from the heap
-_KEPT = (-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes: as much may lie free at the heap's end
+_KEPT = (-1, -1)  # M_TRIM_THRESHOLD: nothing is given back, however much is free at the heap's end
 _ONE_HEAP = (-8, 1)  # M_ARENA_MAX: a thread's own heap is too small for such blocks
 OWN_CHOICE = ("MALLOC_", "GLIBC_TUNABLES")  # variables by which a user sets the same
 
