@@ -114,7 +114,9 @@ def _interleave(phases: list[jax.Array], strides: Strides) -> jax.Array:
     """Phases [b, t, h, w, c] in order (t, h, w) -> [b, st * t, sh * h, sw * w, c]."""
     b, t, h, w, c = phases[0].shape
     st, sh, sw = strides
-    if c > SHORT_RUN and traced_platform() == "cpu":  # each is summed where it belongs
+    # XLA:CPU would widen all of a bfloat16 and round it again for each phase
+    single = phases[0].dtype == jnp.float32
+    if c > SHORT_RUN and single and traced_platform() == "cpu":  # each is summed where it belongs
         out = jnp.zeros((b, t, st, h, sh, w, sw, c), phases[0].dtype)
         for x, (i, j, k) in zip(phases, itertools.product(*map(range, strides))):
             out = lax.dynamic_update_slice(
