@@ -8,13 +8,18 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ipad_jax.performance.reconstruction import SCORES, ErrorsFn, Rebuilt, errors_fn_of
+from ipad_jax.performance.reconstruction import (
+    SCORES,
+    ErrorsFn,
+    Rebuilt,
+    errors_fn_of,
+    pooled_fn_of,
+)
 from ipad_jax.performance.step import describe_machine
 from ipad_jax.performance.timing import cpu_seconds, number
 from ipad_jax.performance.torch_twin import TorchTwin, import_torch
@@ -26,7 +31,7 @@ from ipad_jax.training.setup import TrainSetup
 from ipad_jax.training.sharding import batch_sharding, make_mesh, to_global
 from ipad_jax.training.state import inference_graphdef
 from ipad_jax.training.task import make_task
-from ipad_jax.video.clip_task import box_mean, normalise
+from ipad_jax.video.clip_task import normalise
 from ipad_jax.video.ipad.task import VideoTask
 
 SMOOTHED = 25  # steps whose mean loss is shown
@@ -157,11 +162,7 @@ class Theirs:
         torch.set_num_threads(num_cores())
         self._task, self._twin = task, TorchTwin(model)
         self._adam = torch.optim.Adam(list(self._twin.parameters.values()), lr=task.config.optim.lr)
-        self._pooled = jax.jit(
-            lambda error: jnp.max(
-                box_mean(jnp.mean(jnp.abs(error) / 2, axis=-1), task.pool_px), axis=(2, 3)
-            )
-        )
+        self._pooled = pooled_fn_of(task)
         self.spent = 0.0
 
     def step(self, batch: dict[str, np.ndarray]) -> float:
@@ -187,7 +188,7 @@ class Theirs:
             with self._torch.inference_mode():
                 out = self._twin(self._torch.from_numpy(clip), train=False)
             error = out.permute(0, 2, 3, 4, 1).numpy() - np.asarray(normalise(jnp.asarray(clip)))
-            return error, np.asarray(self._pooled(error))
+            return error, self._pooled(error)
 
         return errors
 

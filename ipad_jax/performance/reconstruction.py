@@ -7,7 +7,8 @@ The test split is rebuilt clip by clip, without overlap. A frame's score is
     signed, by place  the largest deviation of a place: the error less its median (light), blurred, over mean
                       and spread of what held-out normal frames have there.
 
-Beside them, on the same frames, what needs no network: the nearest normal picture, without a phase.
+Beside them, on the same frames, what needs no network: the mean training picture in place of each
+reconstruction, and the nearest normal picture, without a phase.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
@@ -33,7 +35,7 @@ from ipad_jax.training.checkpoint_files import choose_step, complete_steps, weig
 from ipad_jax.training.checkpoints import latest_step, restore_for_inference
 from ipad_jax.training.state import inference_graphdef
 from ipad_jax.training.task import compiler_options
-from ipad_jax.video.clip_task import ClipTask, make_clip_task, normalise
+from ipad_jax.video.clip_task import ClipTask, box_mean, make_clip_task, normalise
 from ipad_jax.video.evaluation.judge_run import check_test_split
 from ipad_jax.video.normal.stored import fit_normal, normal_of
 
@@ -75,10 +77,16 @@ def compare_checkpoints(*, workdir: str, steps: Sequence[int] | None, plot: str 
         model = restore_for_inference(workdir, step)[2]
         held_out, found[step] = rebuilt.judge(partial(errors_fn, model))
         rows.append((f"{step:,}", f"{held_out:.4f}", *map(_cell, found[step])))
+    held_out, constant = rebuilt.judge(mean_picture(task))
+    rows.append(("mean picture, no network", f"{held_out:.4f}", *map(_cell, constant)))
     untrained = rebuilt.aucs(nearest(config, task, rebuilt))
     rows.append(("nearest picture, no network", "", _cell(untrained)))
     if plot:
-        draw(plot, found, untrained)
+        beside = {
+            "nearest picture, no network": untrained,
+            "mean picture, no network, mean square": constant[0],
+        }
+        draw(plot, found, beside)
     return Table(
         f"Frame AUC of the reconstruction, % ({workdir}, {describe_machine()})",
         ("step", "held-out error", *SCORES),
@@ -218,6 +226,32 @@ def errors_fn_of(task: ClipTask) -> Callable[[nnx.Module, np.ndarray], Any]:
     return lambda model, clip: jax.device_get(compiled(nnx.state(model), clip))
 
 
+def pooled_fn_of(task: ClipTask) -> Callable[[np.ndarray], np.ndarray]:
+    """The largest pooled error of each frame, of errors [b, s, h, w, 3] made without `predict_fn`: [b, s]."""
+
+    def pooled(error: jax.Array) -> jax.Array:
+        absolute = jnp.mean(jnp.abs(error) / 2, axis=-1)  # [-1, 1] is two units wide
+        return jnp.max(box_mean(absolute, task.pool_px), axis=(2, 3))
+
+    compiled = jax.jit(pooled)
+    return lambda error: np.asarray(compiled(error))
+
+
+def mean_picture(task: ClipTask) -> ErrorsFn:
+    """The mean of all training frames for every frame: what a constant is worth."""
+    total, count = np.zeros((*task.image_size, 3)), 0
+    for segment in task.segments[0]:
+        frames = task.source.frames(segment.video, np.arange(segment.start, segment.stop))
+        total, count = total + frames.sum(axis=0, dtype=np.float64), count + len(frames)
+    mean, pooled = np.float32(total / count / 127.5 - 1), pooled_fn_of(task)
+
+    def errors(clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        error = mean - np.asarray(normalise(jnp.asarray(clip[:, task.unscored :])))
+        return error, pooled(error)
+
+    return errors
+
+
 def per_frame(
     errors_fn: ErrorsFn, task: ClipTask, source: FrameSource, segments: Sequence[Segment]
 ) -> Iterator[tuple[np.ndarray, float]]:
@@ -243,7 +277,7 @@ def nearest(config: ConfigDict, task: ClipTask, rebuilt: Rebuilt) -> np.ndarray:
     return np.array([frames.largest(picture, np.nan) for picture in pictures])
 
 
-def draw(path: str, found: Mapping[int, Sequence[Aucs]], untrained: Aucs) -> None:
+def draw(path: str, found: Mapping[int, Sequence[Aucs]], untrained: Mapping[str, Aucs]) -> None:
     """Writes the curves of the three scores over steps, beside what needs no network."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -255,7 +289,7 @@ def draw(path: str, found: Mapping[int, Sequence[Aucs]], untrained: Aucs) -> Non
         axes.annotate(
             name, (steps[-1], values[-1]), (8, 0), textcoords="offset points", va="center", color=colour
         )  # fmt: skip
-    for value, name in ((100 * untrained.all, "nearest picture, no network"), (50, "guessing")):
+    for name, value in {**{k: 100 * v.all for k, v in untrained.items()}, "guessing": 50}.items():
         axes.axhline(value, color=LIGHT.muted, linestyle="--", linewidth=1)
         axes.annotate(
             name, (steps[0], value), (0, 4), textcoords="offset points", color=LIGHT.muted

@@ -18,7 +18,7 @@ OWN_CHOICE = ("MALLOC_", "GLIBC_TUNABLES")  # variables by which a user sets the
 def keep_freed_memory() -> bool:
     """Makes glibc reuse what is freed; to be called before the process starts threads.
 
-    What it holds is the most that it needed at once, not more: freed blocks are handed out again.
+    It then holds about what it needed at most, until it ends: gaps between blocks can make it more.
 
     Returns:
       Whether it did: not where the C library is another one, nor where the environment says how

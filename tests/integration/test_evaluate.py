@@ -160,6 +160,18 @@ def test_the_reconstruction_bench_scores_as_evaluate_does(evaluated, tmp_path, c
             np.testing.assert_allclose(psnr(mse), components["psnr_mean"][row], rtol=1e-5)
             np.testing.assert_allclose(pooled, components["pooled_mean"][row], rtol=1e-5)
 
+    trained = [task.source.frames(s.video, np.arange(s.start, s.stop)) for s in task.segments[0]]
+    mean = np.concatenate(trained).mean(axis=0) / 127.5 - 1
+    clip = test.frames(0, np.arange(task.clip_len))[None]
+    error, pooled = reconstruction.mean_picture(task)(clip)
+    np.testing.assert_allclose(
+        error + clip / 127.5 - 1, np.broadcast_to(mean, clip.shape), atol=1e-5
+    )
+    # pooled alike by both ways
+    np.testing.assert_allclose(
+        reconstruction.pooled_fn_of(task)(errors_fn(clip)[0]), errors_fn(clip)[1], rtol=1e-5
+    )
+
     plot = tmp_path / "curve.webp"
     argv = ["reconstruction", "--workdir", str(workdir), "--plot", str(plot)]
     assert bench.main(argv) == 0
@@ -167,6 +179,7 @@ def test_the_reconstruction_bench_scores_as_evaluate_does(evaluated, tmp_path, c
     auc = rebuilt.aucs(np.array([np.mean(error**2) for error, _ in mine])).all
     (line,) = [line for line in text.splitlines() if line.startswith("2 ")]  # the run's only step
     assert f"  {100 * auc:.1f}: " in line
+    assert "mean picture, no network" in text
     assert "nearest picture, no network" in text
     assert cv2.imread(str(plot)).shape[2] == 3
 

@@ -39,7 +39,9 @@ transposed = jax.jit(conv3d.conv_transpose3d, static_argnums=2, static_argnames=
 
 @pytest.mark.parametrize("method", ["dilated", "phases"])
 @pytest.mark.parametrize("strides", STRIDES)
-@pytest.mark.parametrize(("cin", "cout"), [(4, 5), (16, 2)], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("cin", "cout"), [(4, 5), (16, 2), (3, 20)], ids=["wide", "narrow", "above SHORT_RUN"]
+)
 def test_equals_the_definition(method, strides, cin, cout):
     x, kernel = example(cin, cout)
     out = transposed(x, kernel, strides, method=method)
@@ -48,7 +50,9 @@ def test_equals_the_definition(method, strides, cin, cout):
 
 
 @pytest.mark.parametrize("strides", STRIDES)
-@pytest.mark.parametrize(("cin", "cout"), [(4, 5), (16, 2)], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("cin", "cout"), [(4, 5), (16, 2), (3, 20)], ids=["wide", "narrow", "above SHORT_RUN"]
+)
 def test_gradients_of_both_ways_agree(strides, cin, cout):
     x, kernel = example(cin, cout)
     size = [s * n for s, n in zip(strides, x.shape[1:4])]

@@ -11,6 +11,9 @@ import pytest
 from ipad_jax import main
 from ipad_jax.run import allocator
 
+needs_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
+)
 MEGABYTES = 80  # above the 32 that glibc never keeps by itself
 FAULTS = f"""
 import resource
@@ -37,7 +40,7 @@ def freed_twice(**environment):
     return kept == "True", int(first), int(second)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+@needs_glibc
 def test_a_freed_block_is_used_again():
     kept, first, second = freed_twice()
     assert kept
@@ -46,6 +49,7 @@ def test_a_freed_block_is_used_again():
     assert second < pages / 100
 
 
+@needs_glibc
 def test_the_users_own_choice_stands():
     kept, first, second = freed_twice(MALLOC_ARENA_MAX="4")
     assert not kept
